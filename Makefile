@@ -1,0 +1,43 @@
+# make quickstart   install what is needed and compare six techniques on the bundled task
+# make test         the whole test suite
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: install install-dev quickstart test lint fix bench clean
+
+install: .venv/.core
+install-dev: .venv/.dev
+
+# The constraints file names every version, torch's CPU build among them.
+.venv/.core: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(PIP) install torch -c constraints.txt
+	$(PIP) install -e . -c constraints.txt
+	@touch $@
+
+.venv/.dev: .venv/.core
+	$(PIP) install -e '.[dev]' -c constraints.txt
+	@touch $@
+
+quickstart: install
+	$(BIN)/luthier compare routing --out runs/quickstart --budget 200s
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

@@ -1,0 +1,1 @@
+"""The recipe behind ``nano``: data, teacher, tokenizer, training, evaluation and export."""

@@ -1,0 +1,104 @@
+"""Build, train, evaluate and export ``nano``: ``python -m pretraining all --data ../shared``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _data(a: argparse.Namespace) -> None:
+    from . import corpus
+
+    if not (a.out / "decontamination.json").exists():
+        print(json.dumps(corpus.build(a.data, a.out, a.seed)))
+
+
+def _teacher(a: argparse.Namespace) -> None:
+    from . import teacher
+
+    if not (a.out / "neighbours.npy").exists():
+        teacher.build(a.out, a.encoder, a.seed)
+
+
+def _tokenizer(a: argparse.Namespace) -> None:
+    import numpy as np
+
+    from . import model, teacher, tokenizer
+
+    if not (a.out / "tokenizer").exists():
+        tokenizer.train(a.out, seed=a.seed)
+    if not (a.out / "token_vectors.npy").exists():
+        found = model.token_vectors(tokenizer.load(a.out), teacher.folder(a.encoder))
+        np.save(a.out / "token_vectors.npy", found)
+
+
+def _train(a: argparse.Namespace) -> None:
+    from . import train
+
+    settings = train.Settings(
+        minutes=a.minutes, planned_tokens=a.tokens, seed=a.seed, device=a.device
+    )
+    train.train(a.out, settings, a.steps)
+
+
+def _export(a: argparse.Namespace) -> None:
+    from . import export
+
+    print(json.dumps(export.export(a.out, a.model or a.out / "nano")))
+    print("agrees with transformers:", export.reload_matches(a.model or a.out / "nano"))
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    from . import card, evaluate
+
+    folder = a.model or a.out / "nano"
+    found = evaluate.evaluate(folder, a.data, a.out, queries=a.queries, draws=a.draws, seed=a.seed)
+    print(json.dumps(found))
+    print(evaluate.table(found))
+    (a.out / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")
+    if (a.out / "curve.jsonl").exists():
+        card.write(folder, a.out, found)
+
+
+STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "data": _data,
+    "teacher": _teacher,
+    "tokenizer": _tokenizer,
+    "train": _train,
+    "export": _export,
+    "evaluate": _evaluate,
+}
+
+
+def main() -> None:
+    """Run one step, or all of them; finished steps are not done again, training goes on."""
+    parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
+    parser.add_argument("step", choices=[*STEPS, "all"])
+    parser.add_argument("--data", type=Path, required=True, help="folder with corpus/ and data/")
+    parser.add_argument("--out", type=Path, default=Path("pretraining/out"), help="scratch folder")
+    parser.add_argument("--model", type=Path, help="model folder to write or measure")
+    parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
+    parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
+    parser.add_argument("--tokens", type=float, default=4.05e6, help="length of the whole run")
+    parser.add_argument("--steps", type=int, help="stop at this optimiser step")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
+    parser.add_argument("--queries", type=int, default=100, help="test queries a draw")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    if a.threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(a.threads)
+        import torch
+
+        torch.set_num_threads(a.threads)
+    for name, run in STEPS.items():
+        if a.step in (name, "all"):
+            run(a)
+
+
+if __name__ == "__main__":
+    main()

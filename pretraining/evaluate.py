@@ -1,0 +1,277 @@
+"""Measure a model folder on tasks it never saw, with transformers alone.
+
+Every number comes with the number of queries, chance, and a 95 % interval (bootstrap over draws and
+queries). A label's score is the sum of the log-probabilities of its tokens; *calibrated* subtracts
+the mean score of the same label for content-free inputs (Zhao et al. 2021).
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import dataclasses
+import gzip
+import math
+import random
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from . import corpus
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+Row = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One prompt setting: labels, demonstrations, queries."""
+
+    instruction: str
+    labels: list[str]
+    demonstrations: list[Row]
+    queries: list[Row]
+
+
+def shared_prompt(d: Draw) -> str:
+    """The project's default prompt, up to the query."""
+    blocks = [d.instruction] if d.instruction else []
+    blocks.append("Labels: " + ", ".join(d.labels))
+    blocks += [f"Input: {x}\nLabel: {y}" for x, y in d.demonstrations]
+    return "\n\n".join(blocks) + "\n\n"
+
+
+class Scorer:
+    """Sums of label log-probabilities, the shared prefix of a draw computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32
+        ).eval()
+
+    @torch.inference_mode()
+    def start(self, text: str) -> Any:
+        """Keys and values of a shared prompt, computed once."""
+        ids = self.tokenizer(text)["input_ids"]
+        return self.model(torch.tensor([ids]), use_cache=True).past_key_values
+
+    @torch.inference_mode()
+    def scores(self, shared: Any, text: str, labels: list[str]) -> list[float]:
+        """log p(label | shared prompt, text) for each label, in one batch."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        tails = [self.tokenizer(" " + y, add_special_tokens=False)["input_ids"] for y in labels]
+        past = self.model(torch.tensor([ids]), past_key_values=copy.deepcopy(shared))
+        first = past.logits[0, -1].log_softmax(-1)
+        out = [float(first[t[0]]) for t in tails]
+        longest = max(len(t) for t in tails)
+        if longest > 1:
+            cache = past.past_key_values
+            cache.batch_repeat_interleave(len(tails))
+            x = torch.full((len(tails), longest), self.tokenizer.pad_token_id)
+            for i, t in enumerate(tails):
+                x[i, : len(t)] = torch.tensor(t)
+            logits = self.model(x, past_key_values=cache).logits.log_softmax(-1)
+            for i, t in enumerate(tails):
+                out[i] += sum(float(logits[i, j, t[j + 1]]) for j in range(len(t) - 1))
+        return out
+
+
+def run(scorer: Scorer, draws: list[Draw]) -> dict[str, float]:
+    """Accuracy plain and calibrated, chance, and half-widths of 95 % intervals over queries."""
+    plain, calibrated = [], []
+    for d in draws:
+        shared = scorer.start(shared_prompt(d))
+        ask = "Input: {}\nLabel:"
+        free = [scorer.scores(shared, ask.format(c), d.labels) for c in CONTENT_FREE]
+        bias = [sum(column) / len(free) for column in zip(*free, strict=True)]
+        a, b = [], []
+        for text, label in d.queries:
+            s = scorer.scores(shared, ask.format(text), d.labels)
+            t = [x - y for x, y in zip(s, bias, strict=True)]
+            a.append(d.labels[s.index(max(s))] == label)
+            b.append(d.labels[t.index(max(t))] == label)
+        plain.append(a)
+        calibrated.append(b)
+    n = sum(len(a) for a in plain)
+    chance = sum(1 / len(d.labels) for d in draws) / len(draws)
+    return {
+        "accuracy": _mean(plain),
+        "interval": _interval(plain),
+        "calibrated": _mean(calibrated),
+        "calibrated_interval": _interval(calibrated),
+        "chance": chance,
+        "queries": n,
+        "draws": len(draws),
+    }
+
+
+def _mean(rows: list[list[bool]]) -> float:
+    return sum(sum(r) for r in rows) / sum(len(r) for r in rows)
+
+
+def _interval(rows: list[list[bool]], rounds: int = 1000) -> float:
+    """Half the width of the 95 % interval, resampling draws and then queries within them."""
+    draw = random.Random(0)
+    means = sorted(
+        _mean([draw.choices(r, k=len(r)) for r in draw.choices(rows, k=len(rows))])
+        for _ in range(rounds)
+    )
+    return (means[int(0.975 * rounds)] - means[int(0.025 * rounds)]) / 2
+
+
+def banking(data: Path, draw: random.Random, queries: int) -> Draw:
+    """Six intents drawn from banking77, three demonstrations each."""
+    rows = {"train": [], "test": []}  # type: dict[str, list[Row]]
+    for split in rows:
+        with (data / f"data/banking77/{split}.csv").open(encoding="utf-8", newline="") as lines:
+            rows[split] = [
+                (r["text"].replace("\n", " ").strip(), r["category"]) for r in csv.DictReader(lines)
+            ]
+    labels = draw.sample(sorted({y for _, y in rows["test"]}), 6)
+    return _few(
+        draw,
+        "Classify the customer's message.",
+        labels,
+        rows["train"],
+        rows["test"],
+        3,
+        queries,
+        str,
+    )
+
+
+def clinc(data: Path, draw: random.Random, queries: int) -> Draw:
+    """Six intents of the domain that was held out of CLINC150, three demonstrations each."""
+    keep = corpus.EVALUATION_CLINC_DOMAIN
+    train, test = (
+        [(t.text, t.label or "") for t in corpus.clinc_texts(data, s) if t.domain == keep]
+        for s in ("train", "test")
+    )
+    labels = draw.sample(sorted({y for _, y in test}), 6)
+    return _few(draw, "Name the intent of the message.", labels, train, test, 3, queries, str)
+
+
+def sentfin(data: Path, draw: random.Random, queries: int) -> Draw:
+    """Headlines with one entity, three classes, eight demonstrations each."""
+    rows: list[Row] = []
+    with (data / "data/sentfin/SEntFiN.csv").open(encoding="utf-8", newline="") as lines:
+        for r in csv.DictReader(lines):
+            found = re.findall(r"""['"]: ['"](positive|negative|neutral)['"]""", r["Decisions"])
+            if len(found) == 1:
+                rows.append((r["Title"].strip(), found[0]))
+    draw.shuffle(rows)
+    labels = ["positive", "negative", "neutral"]
+    half = len(rows) // 2
+    return _few(
+        draw,
+        "Classify the sentiment of the headline.",
+        labels,
+        rows[:half],
+        rows[half:],
+        8,
+        queries,
+        str,
+    )
+
+
+def sst2(data: Path, draw: random.Random, queries: int) -> Draw:
+    """Film reviews, zero-shot: the instruction and the two labels, no demonstration."""
+    with (data / "data/sst2/test_binary_sent.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [
+            (r["sentence"].strip(), "positive" if r["label"] == "1" else "negative")
+            for r in csv.DictReader(lines)
+        ]
+    labels = ["positive", "negative"]
+    return _few(
+        draw, "Classify the sentiment of the film review.", labels, rows, rows, 0, queries, str
+    )
+
+
+def _few(
+    draw: random.Random,
+    instruction: str,
+    labels: list[str],
+    train: list[Row],
+    test: list[Row],
+    shots: int,
+    queries: int,
+    style: object,
+) -> Draw:
+    shown = [x for y in labels for x in draw.sample([r for r in train if r[1] == y], shots)]
+    draw.shuffle(shown)
+    asked = [r for r in test if r[1] in labels]
+    return Draw(instruction, labels, shown, draw.sample(asked, min(queries, len(asked))))
+
+
+TASKS = {"banking77": banking, "sentfin": sentfin, "sst2": sst2, "clinc": clinc}
+
+
+@torch.inference_mode()
+def bits_per_byte(scorer: Scorer, rows: list[dict[str, str]], limit: int = 60) -> float:
+    """Mean loss on held-out running text, in bits a byte."""
+    bits, size = 0.0, 0
+    for row in rows[:limit]:
+        text = row["text"][:2000]
+        ids = torch.tensor([scorer.tokenizer(text)["input_ids"][:1024]])
+        logits = scorer.model(ids).logits[0, :-1]
+        bits += float(F.cross_entropy(logits, ids[0, 1:], reduction="sum")) / math.log(2)
+        size += len(scorer.tokenizer.decode(ids[0, 1:]).encode())
+    return bits / size
+
+
+def gzip_bits(rows: list[dict[str, str]], limit: int = 60) -> float:
+    """The same texts, end to end, through gzip: bits a byte."""
+    raw = "".join(row["text"][:2000] for row in rows[:limit]).encode()
+    return 8 * len(gzip.compress(raw, 9)) / len(raw)
+
+
+def evaluate(
+    folder: Path,
+    data: Path,
+    pools: Path | None,
+    *,
+    queries: int = 100,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, object]:
+    """The whole table, as a dict."""
+    scorer = Scorer(folder)
+    out: dict[str, object] = {}
+    for name, make in TASKS.items():
+        start = time.time()
+        made = [make(data, random.Random(f"{seed}/{name}/{i}"), queries) for i in range(draws)]
+        row = run(scorer, made)
+        out[name] = {k: round(v, 4) for k, v in row.items()} | {
+            "seconds": round(time.time() - start)
+        }
+    if pools is not None and (pools / "documents_held_out.jsonl").exists():
+        held = corpus.read(pools / "documents_held_out.jsonl")
+        for kind in ("dialogue", "novel"):
+            rows = [r for r in held if r["kind"] == kind]
+            out[f"bits_per_byte_{kind}"] = round(bits_per_byte(scorer, rows), 3)
+            out[f"bits_per_byte_{kind}_gzip"] = round(gzip_bits(rows), 3)
+    return out
+
+
+def table(result: dict[str, object]) -> str:
+    """The result as a Markdown table."""
+    lines = ["| task | accuracy | calibrated | chance | queries |", "|---|---|---|---|---|"]
+    for name, row in result.items():
+        if isinstance(row, dict):
+            lines.append(
+                f"| {name} | {row['accuracy']:.3f} ± {row['interval']:.3f} | "
+                f"{row['calibrated']:.3f} ± {row['calibrated_interval']:.3f} | "
+                f"{row['chance']:.3f} | {row['draws']} × {row['queries'] // row['draws']} |"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""Words of praise, blame and neither, and sentences built from them.
+
+A few hundred generated sentences are enough to find the direction of feeling in the teacher's
+embedding space; the direction then labels the pools.
+"""
+
+from __future__ import annotations
+
+import random
+
+
+def listed(words: str) -> list[str]:
+    """Words of a string, as a list."""
+    return words.split()
+
+
+POSITIVE = listed(
+    "good great excellent wonderful amazing superb delightful charming brilliant perfect lovely "
+    "fantastic enjoyable clever funny moving beautiful impressive fresh warm witty engaging "
+    "satisfying gripping smart touching entertaining rewarding masterful stunning terrific fine "
+    "friendly reliable helpful comfortable tasty delicious pleasant inspiring hilarious elegant "
+    "honest graceful powerful thoughtful memorable compelling refreshing sweet solid strong "
+    "thrilling remarkable outstanding intelligent imaginative sensitive rich fun happy superior"
+)
+NEGATIVE = listed(
+    "bad terrible awful horrible boring dull poor disappointing stupid weak tedious annoying "
+    "ugly lazy pointless predictable bland shallow clumsy messy painful ridiculous lifeless "
+    "dreadful mediocre forgettable pretentious unfunny silly slow cheap broken useless rude "
+    "dirty noisy cold stale unpleasant confusing frustrating empty flat tiresome sloppy "
+    "miserable irritating incoherent contrived uninspired worthless depressing hollow overlong "
+    "worst sad gloomy unbearable offensive unreliable overpriced disgusting faulty inferior"
+)
+GOOD_ENDS = [
+    "improved a lot",
+    "grew quickly",
+    "has recovered",
+    "won again",
+    "succeeded at last",
+    "beat expectations",
+    "set a new record",
+    "was praised by everyone",
+    "exceeded the target",
+    "came back stronger",
+    "is doing better than ever",
+    "gained ground",
+    "surged ahead",
+    "got an award",
+    "is very promising",
+]
+BAD_ENDS = [
+    "got worse",
+    "shrank quickly",
+    "has collapsed",
+    "lost again",
+    "failed at last",
+    "fell short of expectations",
+    "hit a new low",
+    "was criticised by everyone",
+    "missed the target",
+    "broke down",
+    "is doing worse than ever",
+    "lost ground",
+    "plunged",
+    "caused heavy damage",
+    "is in deep trouble",
+]
+PLAIN_ENDS = [
+    "starts on Monday",
+    "takes two hours",
+    "is in the next room",
+    "has four parts",
+    "was held in the town hall",
+    "will be announced next week",
+    "remains unchanged",
+    "is described on page nine",
+    "meets twice a year",
+    "was published in June",
+    "is made of wood",
+    "lies to the north of the river",
+    "moved to a new office",
+    "stays the same",
+]
+THINGS = listed(
+    "film story book meal hotel service phone game song concert trip teacher team room garden "
+    "restaurant plot acting ending dialogue picture show staff food battery screen coffee shop "
+    "performance script director play novel museum lesson doctor bus weather project harvest "
+    "village school club company city report plan match season exhibition"
+)
+OPEN = [
+    "The {t} was {a}.",
+    "What a {a} {t}!",
+    "I found the {t} {a}.",
+    "{A} {t}.",
+    "A {a} {t}.",
+    "This is a {a} and {b} {t}.",
+    "The {t} is {a}, {b} and {c}.",
+    "It was {a}.",
+    "so {a} and {b}",
+    "a {a} , {b} {t}",
+    "We thought the {t} was really {a}.",
+    "{A} and {b} from start to finish.",
+    "The {t} felt {a} to me.",
+    "one of the most {a} {t}s of the year",
+]
+POSITIVE_TURNS = [
+    "I loved the {t}.",
+    "I would recommend this {t} to anyone.",
+    "never {n} and always {a}",
+    "Not {n} at all: the {t} was {a}.",
+    "Thank you, the {t} made my day.",
+    "I enjoyed every minute.",
+    "I can't wait to see the {t} again.",
+    "Best {t} ever.",
+]
+NEGATIVE_TURNS = [
+    "I hated the {t}.",
+    "I would not recommend this {t} to anyone.",
+    "never {p} and always {a}",
+    "Not {p} at all: the {t} was {a}.",
+    "I want my money back.",
+    "I regret going to the {t}.",
+    "Do not waste your time on this {t}.",
+    "Worst {t} ever.",
+    "The {t} could have been {p}.",
+]
+PLAIN = [
+    "The {t} opens at nine.",
+    "There is a {t} near the station.",
+    "The {t} is on the second floor.",
+    "Where is the {t}?",
+    "The {t} was built in 1954.",
+    "He wrote about the {t} in a letter.",
+    "The {t} has a door and two windows.",
+    "They talked about the {t} for an hour.",
+]
+
+
+def feeling(draw: random.Random) -> tuple[str, str]:
+    """A generated sentence and its feeling: ``positive``, ``negative`` or ``neutral``."""
+    label = draw.choice(("positive", "negative", "positive", "negative", "neutral"))
+    thing = draw.choice(THINGS)
+    own, other = (POSITIVE, NEGATIVE) if label == "positive" else (NEGATIVE, POSITIVE)
+    a, b, c = draw.sample(own, 3)
+    if label == "neutral":
+        if draw.random() < 0.5:
+            return f"The {thing} {draw.choice(PLAIN_ENDS)}.", label
+        return draw.choice(PLAIN).format(t=thing), label
+    kind = draw.random()
+    if kind < 0.25:
+        ends = GOOD_ENDS if label == "positive" else BAD_ENDS
+        return f"The {thing} {draw.choice(ends)}.", label
+    if kind < 0.5:
+        turns = POSITIVE_TURNS if label == "positive" else NEGATIVE_TURNS
+        o = draw.choice(other)
+        return draw.choice(turns).format(t=thing, a=a, n=o, p=o), label
+    return draw.choice(OPEN).format(t=thing, a=a, b=b, c=c, A=a.capitalize()), label

@@ -1,0 +1,273 @@
+"""Pretrain ``nano``: one loop for a CPU core and for a GPU, resumable after a kill.
+
+The loss is the weighted next-token loss of the episodes plus, at each cue, the distance between a
+linear map of the middle layer and the sentence encoder's vector of the text just read. The order of
+the data depends on the seed alone: pool ``i`` of episodes is drawn with seed ``(seed, i)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import model as network
+from . import tokenizer as tokens
+from .episodes import Mixture, Pools
+from .episodes.piece import Encoded, encode
+from .optim import MuonAdam
+
+POOL = 256  # episodes sorted by length together
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run may vary."""
+
+    minutes: float = 60.0
+    planned_tokens: float = 4.05e6  # the curriculum and the learning rate follow this
+    batch_tokens: int = 3072
+    limit: int = 1024
+    distil_tokens: float = 1.3e6  # first the lower layers learn to sum up sentences, alone
+    matrix_lr: float = 0.008
+    other_lr: float = 2.5e-3
+    embedding_lr: float = (
+        3e-3  # for rows of length 6; larger rates wash the teacher's word meanings out
+    )
+    auxiliary: float = 1.0  # weight of the sentence-vector loss
+    matching: float = 1.0  # weight of showing four heads where to look, fading to zero
+    seed: int = 0
+    device: str = "auto"
+    checkpoint_seconds: float = 180.0
+    cool: float = 0.35  # last share of the run over which the rate falls to a twentieth
+
+
+def batches(
+    mixture: Mixture, tokenizer: object, s: Settings, pool: int, skip: int, progress: float
+) -> Iterator[tuple[int, list[Encoded]]]:
+    """Batches of pool number ``pool``, from batch ``skip`` on: episodes of similar length."""
+    draw = random.Random(f"{s.seed}/{pool}")
+    ready = []
+    while len(ready) < POOL:
+        e = encode(mixture.draw(draw, progress), tokenizer, s.limit)  # type: ignore[arg-type]
+        if e.weights.sum() > 0:
+            ready.append(e)
+    ready.sort(key=lambda e: len(e.ids))
+    groups: list[list[Encoded]] = [[]]
+    for e in ready:
+        if groups[-1] and len(e.ids) * (len(groups[-1]) + 1) > s.batch_tokens:
+            groups.append([])
+        groups[-1].append(e)
+    draw.shuffle(groups)
+    for i, group in enumerate(groups):
+        if i >= skip:
+            yield i, group
+
+
+def collate(group: list[Encoded], pad: int, multiple: int) -> tuple[Tensor, ...]:
+    """Tokens (B, T), weights (B, T) of predicting each, cues (C, 3): row, position, text; and
+    looks (L, 2): row, position, with the mask (L, T) of what to look at there."""
+    longest = -(-max(len(e.ids) for e in group) // multiple) * multiple
+    x = torch.full((len(group), longest), pad)
+    w = torch.zeros(len(group), longest)
+    cues, looks = [], []
+    for r, e in enumerate(group):
+        x[r, : len(e.ids)] = torch.from_numpy(e.ids)
+        w[r, : len(e.ids)] = torch.from_numpy(e.weights)
+        cues += [(r, int(p), int(t)) for p, t in e.cues]
+        looks += [(r, p, at) for p, at in e.looks]
+    where = torch.tensor([(r, p) for r, p, _ in looks], dtype=torch.long).reshape(-1, 2)
+    mask = torch.zeros(len(looks), longest, dtype=torch.bool)
+    for i, (_, _, at) in enumerate(looks):
+        mask[i, at] = True
+    return x, w, torch.tensor(cues, dtype=torch.long).reshape(-1, 3), where, mask
+
+
+def loss_of(
+    model: nn.Module,
+    head: nn.Linear,
+    vectors: Tensor,
+    batch: tuple[Tensor, ...],
+    auxiliary: float,
+    matching: float,
+    run: object,
+) -> tuple[Tensor, dict[str, float]]:
+    """Σ w·CE / Σ w at weighted positions, plus ``auxiliary`` × (contrast + 1 − cosine) at cues,
+    plus ``matching`` × −log(share of attention on earlier answers of the right class)."""
+    x, w, cues, where, look = batch
+    last, middle, match_q, match_k = run(model, x)  # type: ignore[operator]
+    at = w[:, 1:].nonzero(as_tuple=True)
+    weight = w[:, 1:][at]
+    logits = F.linear(last[:, :-1][at], model.lm_head.weight)  # type: ignore[attr-defined]
+    ce = F.cross_entropy(logits.float(), x[:, 1:][at], reduction="none")
+    total = (ce * weight).sum() / weight.sum()
+    strong = weight >= 0.99
+    facts = {"loss": float(total.detach())}
+    if bool(strong.any()):
+        facts["answer"] = float(ce.detach()[strong].mean())
+        hits = logits.detach()[strong].argmax(-1) == x[:, 1:][at][strong]
+        facts["hits"] = float(hits.float().mean())
+    if matching and len(where):
+        q = match_q[where[:, 0], :, where[:, 1]].float()
+        k = match_k[where[:, 0]].float()
+        scores = torch.einsum("lhd,lhtd->lht", q, k) * q.shape[-1] ** -0.5
+        late = torch.arange(x.shape[1], device=x.device)[None] > where[:, 1:]
+        every = scores.masked_fill(late[:, None], -1e4).logsumexp(-1)
+        right = scores.masked_fill(~look[:, None], -1e4).logsumexp(-1)
+        missed = (every - right).mean()
+        total = total + matching * missed
+        facts["look"] = float((right - every).detach().exp().mean())
+    if auxiliary and len(cues) > 8:
+        distance, facts["cosine"] = sentence_loss(model, head, vectors, middle, cues)
+        total = total + auxiliary * distance
+    return total, facts
+
+
+def sentence_loss(
+    model: nn.Module, head: nn.Linear, vectors: Tensor, middle: Tensor, cues: Tensor
+) -> tuple[Tensor, float]:
+    """1 − cosine to the encoder's vector plus contrast within the batch, from the slice R alone."""
+    state = F.rms_norm(middle[cues[:, 0], cues[:, 1]].float(), middle.shape[-1:])
+    state = state @ model.sentence_slice.T  # type: ignore[operator]
+    guess = F.normalize(head(state).float(), dim=-1)
+    truth = vectors[cues[:, 2]]
+    cosine = (guess * truth).sum(-1).mean()
+    scores = guess @ truth.T * 12.0
+    same = (cues[:, 2][:, None] == cues[:, 2][None]) & ~torch.eye(
+        len(cues), dtype=torch.bool, device=cues.device
+    )
+    contrast = F.cross_entropy(
+        scores.masked_fill(same, -1e4), torch.arange(len(cues), device=cues.device)
+    )
+    return 0.3 * contrast + (1 - cosine), float(cosine.detach())
+
+
+def rate(done: float, s: Settings) -> float:
+    """Warm up over the first hundredth, hold, fall linearly over the last ``cool``."""
+    up = min(1.0, (done + 0.001) / 0.01)
+    return up * max(0.05, min(1.0, (1 - done) / s.cool))
+
+
+def save(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> None:
+    """Write beside, flush, and rename: a kill leaves the old checkpoint or the new one."""
+    beside = path.with_suffix(".new")
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, beside, metadata=meta)
+    with beside.open("rb") as f:
+        os.fsync(f.fileno())
+    beside.replace(path)
+
+
+def train(out: Path, s: Settings, steps: int | None = None) -> None:
+    """Train until ``minutes``, ``planned_tokens`` or ``steps`` run out; go on from a checkpoint."""
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if s.device == "auto" else s.device
+    )
+    tokenizer = tokens.load(out)
+    pools = Pools(out)
+    mixture = Mixture(pools)
+    model = network.create(tokenizer, np.load(out / "token_vectors.npy"), s.seed).to(device)
+    head = nn.Linear(len(model.sentence_slice), pools.vectors.shape[1]).to(device)  # type: ignore
+    vectors = torch.from_numpy(pools.vectors)
+    vectors = F.normalize(vectors - vectors.mean(0), dim=-1).to(device)
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    named |= {f"auxiliary.{n}": p for n, p in head.named_parameters()}
+    optimiser = MuonAdam(
+        named, matrix_lr=s.matrix_lr, other_lr=s.other_lr, embedding_lr=s.embedding_lr
+    )
+    run = torch.compile(network.forward) if device.type == "cuda" else network.forward
+    at = {"pool": 0, "batch": 0, "pool_tokens": 0, "tokens": 0, "step": 0, "seconds": 0.0}
+    checkpoint = out / "checkpoint.safetensors"
+    if checkpoint.exists():
+        at |= restore(checkpoint, named, optimiser)
+    started, saved = time.time(), time.time()
+    before = at["seconds"]
+    record: list[dict[str, float]] = []
+    while True:
+        if at["batch"] == 0:
+            at["pool_tokens"] = at["tokens"]
+        started_at = at["pool_tokens"]  # a pool broken off goes on with the progress it began with
+        first = started_at < s.distil_tokens
+        done = max(0.0, started_at - s.distil_tokens) / (s.planned_tokens - s.distil_tokens)
+        for i, group in batches(
+            mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), -1.0 if first else done
+        ):
+            batch = collate(group, tokenizer.pad_token_id, 8 if device.type == "cpu" else 128)
+            batch = tuple(b.to(device) for b in batch)  # type: ignore[assignment]
+            with torch.autocast(device.type, torch.bfloat16):
+                if first:
+                    if len(batch[2]) < 16:
+                        continue
+                    middle = run(model, batch[0], part=True)[1]
+                    loss, cosine = sentence_loss(model, head, vectors, middle, batch[2])
+                    facts = {"cosine": cosine}
+                else:
+                    loss, facts = loss_of(
+                        model,
+                        head,
+                        vectors,
+                        batch,
+                        s.auxiliary,
+                        s.matching * max(0.0, 1 - done / 0.8),
+                        run,
+                    )
+            loss.backward()
+            optimiser.step(1.5 if first else rate(done, s))
+            at |= {
+                "batch": i + 1,
+                "tokens": at["tokens"] + sum(len(e.ids) for e in group),
+                "step": at["step"] + 1,
+                "seconds": before + time.time() - started,
+            }
+            record.append(facts)
+            if at["step"] % 25 == 0:
+                report(out, at, record)
+                record = []
+            over = (
+                at["tokens"] >= s.planned_tokens
+                or time.time() - started > 60 * s.minutes
+                or (steps is not None and at["step"] >= steps)
+            )
+            if over or time.time() - saved > s.checkpoint_seconds:
+                state = {**named, **{f"optimiser.{k}": v for k, v in optimiser.state.items()}}
+                save(checkpoint, state, {"at": json.dumps(at)})
+                saved = time.time()
+            if over:
+                return
+        at |= {"pool": at["pool"] + 1, "batch": 0}
+
+
+def restore(path: Path, named: dict[str, nn.Parameter], optimiser: MuonAdam) -> dict[str, float]:
+    """Read a checkpoint into the parameters and the optimiser; returns where it was."""
+    from safetensors import safe_open
+
+    state = load_file(path)
+    with torch.no_grad():
+        for name, p in named.items():
+            p.copy_(state[name])
+        for name, t in optimiser.state.items():
+            t.copy_(state[f"optimiser.{name}"])
+    with safe_open(path, "pt") as f:
+        return json.loads(f.metadata()["at"])
+
+
+def report(out: Path, at: dict[str, float], record: list[dict[str, float]]) -> None:
+    """Append the mean of the last steps to ``curve.jsonl`` and print it."""
+    row = {k: round(v, 1) for k, v in at.items()}
+    for key in ("loss", "answer", "hits", "cosine", "look"):
+        found = [r[key] for r in record if key in r and math.isfinite(r[key])]
+        if found:
+            row[key] = round(sum(found) / len(found), 4)
+    with (out / "curve.jsonl").open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+    print(row, flush=True)

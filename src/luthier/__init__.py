@@ -1,0 +1,100 @@
+"""Luthier: one task, one base model, every way to adapt it, one verdict.
+
+    import luthier
+
+    model = luthier.load("nano")                    # or "org/name", a folder, an http endpoint
+    task = luthier.Task.load("routing")             # or a task file
+    tuned = luthier.SoftPrompt(tokens=16).fit(
+        model, task.without_test(), budget=luthier.Budget(minutes=1)
+    )
+    print(luthier.evaluate(tuned, task).score)
+    print(luthier.compare(task, "nano").verdict)
+
+Names are loaded when first used, so that importing this package is fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = version("luthier")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0.0.0"
+
+_HOMES = {
+    "load": "luthier.models.load",
+    "Model": "luthier.models.model",
+    "Adaptation": "luthier.models.adaptation",
+    "Prompt": "luthier.models.prompt",
+    "Demonstration": "luthier.models.prompt",
+    "Task": "luthier.task.task",
+    "Example": "luthier.records",
+    "Budget": "luthier.records",
+    "evaluate": "luthier.scoring.evaluation",
+    "compare": "luthier.compare.run",
+    "ZeroShot": "luthier.techniques.zero_shot",
+    "FewShot": "luthier.techniques.few_shot",
+    "PromptSearch": "luthier.techniques.prompt_search",
+    "SoftPrompt": "luthier.techniques.soft_prompt",
+    "PrefixTuning": "luthier.techniques.prefix_tuning",
+    "LoRA": "luthier.techniques.lora",
+    "IA3": "luthier.techniques.ia3",
+    "Full": "luthier.techniques.full",
+    "Recipe": "luthier.techniques.recipe",
+}
+
+if TYPE_CHECKING:
+    from luthier.compare.run import compare
+    from luthier.models.adaptation import Adaptation
+    from luthier.models.load import load
+    from luthier.models.model import Model
+    from luthier.models.prompt import Demonstration, Prompt
+    from luthier.records import Budget, Example
+    from luthier.scoring.evaluation import evaluate
+    from luthier.task.task import Task
+    from luthier.techniques.few_shot import FewShot
+    from luthier.techniques.full import Full
+    from luthier.techniques.ia3 import IA3
+    from luthier.techniques.lora import LoRA
+    from luthier.techniques.prefix_tuning import PrefixTuning
+    from luthier.techniques.prompt_search import PromptSearch
+    from luthier.techniques.recipe import Recipe
+    from luthier.techniques.soft_prompt import SoftPrompt
+    from luthier.techniques.zero_shot import ZeroShot
+
+__all__ = [
+    "IA3",
+    "Adaptation",
+    "Budget",
+    "Demonstration",
+    "Example",
+    "FewShot",
+    "Full",
+    "LoRA",
+    "Model",
+    "PrefixTuning",
+    "Prompt",
+    "PromptSearch",
+    "Recipe",
+    "SoftPrompt",
+    "Task",
+    "ZeroShot",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

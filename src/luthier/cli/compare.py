@@ -1,0 +1,124 @@
+"""`luthier compare`: the main command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.errors import TechniqueError
+
+if TYPE_CHECKING:
+    from luthier.techniques.base import Technique
+
+DEFAULT = "zero-shot,few-shot,prompt-search,soft-prompt,lora,full"
+
+
+def compare(
+    task: Annotated[
+        str, typer.Argument(help="A task file, or the name of a bundled task (luthier tasks).")
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="nano, a folder, a hub id, or http(s)://…/v1#name."),
+    ] = "nano",
+    techniques: Annotated[
+        str,
+        typer.Option("--techniques", "-t", help="Names with settings, and recipes with '->'."),
+    ] = DEFAULT,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", "-b", help="For everything: 90s, 20m, 1h, or 5Mtok.  [default: 10m]"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds for each trained technique.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run folder.  [default: in runs/]")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of the table.")
+    ] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also fit on a quarter and a half of the examples.")
+    ] = False,
+    prices: Annotated[
+        Path | None, typer.Option(help="A price book (YAML) instead of the one that ships.")
+    ] = None,
+    writer: Annotated[
+        str | None, typer.Option(help="A capable model that rewrites prompts in prompt-search.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Score only so many test examples.")] = None,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what it would take, and stop.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")
+    ] = False,
+) -> None:
+    """Compare ways to adapt a model to a task, and say which to use.
+
+    The same command again goes on where the last one stopped.
+    """
+    from luthier.cli.console import data, only_data_on_stdout, print_json, talk
+    from luthier.cli.progress import TerminalListener
+    from luthier.compare.options import CURVE, Options, parse_budget
+    from luthier.compare.run import chosen_techniques
+    from luthier.compare.run import compare as run
+
+    # What can be wrong is looked at before anything heavy is loaded.
+    parsed = parse_budget(budget)
+    chosen = chosen_techniques(techniques)
+    if writer is not None:
+        chosen = with_writer(chosen, writer)
+    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    with TerminalListener(talk(), asks=asks) as listener:
+        options = Options(
+            curve=CURVE if curve else (),
+            limit=limit,
+            prices=prices,
+            seed=seed,
+            plan_only=plan,
+            listener=listener,
+        )
+        with only_data_on_stdout():
+            comparison = run(
+                task, model, techniques=chosen, budget=parsed, seeds=seeds, out=out, options=options
+            )
+    if plan:
+        if as_json:
+            from luthier.ledger.codec import to_plain
+
+            print_json(to_plain(comparison.plan))
+        return
+    from luthier.report import terminal_table, write_html
+
+    page = write_html(comparison, Path(comparison.folder or ".") / "report.html")
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        data().print(terminal_table(comparison))
+    talk().print(f"Report: {page}", markup=False, soft_wrap=True)
+    if comparison.verdict.best is None:
+        raise typer.Exit(1)
+
+
+def with_writer(techniques: tuple[Technique, ...], writer: str) -> tuple[Technique, ...]:
+    """The techniques, the writer given to each that takes one; TechniqueError when none does."""
+    import dataclasses
+    from typing import Any, cast
+
+    def takes(technique: Technique) -> bool:
+        return any(f.name == "writer" for f in dataclasses.fields(cast(Any, technique)))
+
+    if not any(takes(t) for t in techniques):
+        raise TechniqueError(
+            f"--writer {writer} has nothing to write for: no technique here takes a writer",
+            next_step="Add prompt-search to --techniques.",
+        )
+    return tuple(
+        dataclasses.replace(cast(Any, t), writer=writer) if takes(t) else t for t in techniques
+    )

@@ -1,0 +1,102 @@
+"""What the commands say: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import LuthierError, StorageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def talk() -> Console:
+    """The console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def data() -> Console:
+    """The console on stdout; where it is no terminal, lines are not cut at its width."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout, in ASCII, so that no terminal's encoding can break it."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def only_data_on_stdout() -> Iterator[None]:
+    """Send to stderr whatever libraries print while the work goes on."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def show_error(error: LuthierError) -> None:
+    """An error in its three parts: what was wrong, what the choices are, what to do next."""
+    from rich.text import Text
+
+    console = talk()
+    console.print(Text.assemble(("error: ", "bold red"), error.problem), soft_wrap=True)
+    if error.choices:
+        console.print(Text(f"  choices: {', '.join(error.choices)}"), soft_wrap=True)
+    if error.next_step:
+        console.print(Text(f"  next: {error.next_step}"), soft_wrap=True)
+
+
+def show_unexpected(error: BaseException) -> None:
+    """One line and the file with the rest. LUTHIER_DEBUG=1 shows the rest at once."""
+    if os.environ.get("LUTHIER_DEBUG"):
+        traceback.print_exception(error)
+        return
+    said = str(error).strip().splitlines()
+    line = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    path = _write_log(error)
+    where = f"The details are in {path}; " if path else ""
+    show_error(
+        LuthierError(
+            f"something went wrong that should not ({line})",
+            next_step=f"{where}LUTHIER_DEBUG=1 shows them here. Please report it.",
+        )
+    )
+
+
+def as_storage_error(error: OSError) -> StorageError | None:
+    """A full disk in the words that a user can act on; None for any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    place = f" that holds {error.filename}" if error.filename else ""
+    return StorageError(
+        f"The disk{place} is full",
+        next_step="Free some space and run the same command again: what finished is kept.",
+    )
+
+
+def _write_log(error: BaseException) -> Path | None:
+    from luthier.ledger.cache import default_cache_path
+
+    name = f"luthier-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    text = "".join(traceback.format_exception(error))
+    for folder in (default_cache_path().parent / "logs", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{sys.argv}\n{text}", "utf-8", errors="replace")
+        except OSError:
+            continue
+        return folder / name
+    return None

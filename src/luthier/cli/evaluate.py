@@ -1,0 +1,71 @@
+"""`luthier evaluate`: score one model on one task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from luthier.records import EvalResult, Score
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A technique's folder (runs/<id>/lora), or any model.")
+    ],
+    task: Annotated[str, typer.Argument(help="A task file, or the name of a bundled task.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Score only so many examples.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a saved model with the evaluator that compare uses.
+
+    A bare base model is asked with the task's own prompt.
+    """
+    from luthier.cli.ask import picked
+    from luthier.cli.console import data, only_data_on_stdout, print_json
+    from luthier.compare.run import open_model, open_task
+    from luthier.scoring import evaluate as score
+
+    opened = open_task(task)
+    with only_data_on_stdout():
+        asked = open_model(picked(model))
+        if not asked.adaptation.filled:
+            asked = asked.adapt(prompt=opened.base_prompt(), decoding=opened.base_decoding())
+        result = score(asked, opened, split=split, limit=limit, latency=True)
+    if as_json:
+        print_json({"task": opened.name, "model": model, "split": split, **as_plain(result)})
+        return
+    console = data()
+    for line in (result.score, result.parse_rate, *result.secondary):
+        console.print(in_words(line), markup=False)
+    console.print(f"examples {len(result.judged)}", markup=False)
+    if result.latency_p50_ms is not None and result.latency_p95_ms is not None:
+        console.print(
+            f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
+            markup=False,
+        )
+
+
+def as_plain(result: EvalResult) -> dict[str, Any]:
+    """A result without its examples, for JSON."""
+    from luthier.ledger.codec import to_plain
+
+    return {
+        "score": to_plain(result.score),
+        "parse_rate": to_plain(result.parse_rate),
+        "secondary": to_plain(result.secondary),
+        "examples": len(result.judged),
+        "usage": to_plain(result.usage),
+        "latency_ms": {"p50": result.latency_p50_ms, "p95": result.latency_p95_ms},
+    }
+
+
+def in_words(score: Score) -> str:
+    """A score in one line."""
+    if score.value is None:
+        return f"{score.metric} not measured"
+    if score.low is None or score.high is None:
+        return f"{score.metric} {score.value:.4f}"
+    return f"{score.metric} {score.value:.4f} (95 % interval {score.low:.4f} to {score.high:.4f})"

@@ -1,0 +1,143 @@
+"""`luthier`: the commands, and what becomes of their errors.
+
+Exit codes: 0 done; 1 ours or the machine's; 2 the input can be mended by whoever typed it;
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from luthier.cli.ask import ask
+from luthier.cli.compare import compare
+from luthier.cli.console import as_storage_error, show_error, show_unexpected, talk
+from luthier.cli.evaluate import evaluate
+from luthier.cli.report import report
+from luthier.cli.tasks import tasks
+from luthier.cli.techniques import techniques
+from luthier.errors import InterruptedRun, LuthierError, UserError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="luthier",
+    help="One task, one base model, every way to adapt it: compared, with a verdict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (compare, ask, report, evaluate, techniques, tasks):
+    app.command()(command)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    import luthier
+
+    typer.echo(luthier.__version__)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    """One task, one base model, every way to adapt it: compared, with a verdict."""
+    if show_version:
+        version()
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code. No traceback ever reaches the screen."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not os.environ.get("LUTHIER_DEBUG"):
+        warnings.simplefilter("ignore")  # libraries warn their developers, not our users
+    # What ends a job on a cluster is treated as Ctrl-C: what is finished is kept, and says so.
+    signal.signal(signal.SIGTERM, _interrupt)
+    code = run(typed)
+    if code == INTERRUPTED:
+        # Where the interrupt passed through an `exec` (an import that was under way), CPython
+        # would end the process by SIGINT although it was handled, and lose the code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run(typed: Sequence[str]) -> int:
+    """Run a command; every error is shown and becomes a code."""
+    try:
+        code = app(args=list(typed), prog_name="luthier", standalone_mode=False)
+    except TyperException as error:
+        show_error(_usage(error, typed))
+        return int(getattr(error, "exit_code", 2))
+    except InterruptedRun as error:
+        show_error(error)
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            return error.exit_code
+        talk().print(f"  {shlex.join(['luthier', *typed])}", markup=False, soft_wrap=True)
+        return INTERRUPTED
+    except LuthierError as error:
+        show_error(error)
+        return error.exit_code
+    except typer.Abort:
+        talk().print("Called off; nothing was run.")
+        return 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        _quiet_stdout()
+        return 1
+    except OSError as error:
+        full = as_storage_error(error)
+        if full is None:
+            show_unexpected(error)
+        else:
+            show_error(full)
+        return 1
+    except Exception as error:
+        show_unexpected(error)
+        return 1
+    if code == INTERRUPTED:
+        talk().print("Stopped. Run the same command again:")
+        talk().print(f"  {shlex.join(['luthier', *typed])}", markup=False, soft_wrap=True)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: TyperException, typed: Sequence[str]) -> UserError:
+    describe = getattr(error, "format_message", None)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "luthier"
+    return UserError(
+        str(describe() if callable(describe) else error),
+        next_step=f"See {command} --help. You typed: {shlex.join(['luthier', *typed])}",
+    )
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _quiet_stdout() -> None:
+    """Whoever read stdout has gone: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Which one should I use? Plan, run within a budget, verdict.
+
+`luthier.compare` is this room and, called, the function: `luthier.compare(task, "nano")`. A room
+and a function cannot both have the name otherwise, because importing any module of the room puts
+the room where the function was.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.compare.comparison import Comparison, Row, Verdict
+    from luthier.compare.options import Listener, Options, Progress
+    from luthier.compare.run import compare
+
+_HOMES = {
+    "Comparison": "comparison",
+    "Row": "comparison",
+    "Verdict": "comparison",
+    "Listener": "options",
+    "Options": "options",
+    "Progress": "options",
+    "compare": "run",
+}
+
+__all__ = ["Comparison", "Listener", "Options", "Progress", "Row", "Verdict", "compare"]
+
+
+class _Room(ModuleType):
+    def __call__(self, *values: Any, **named: Any) -> Comparison:
+        from luthier.compare.run import compare
+
+        return compare(*values, **named)
+
+
+sys.modules[__name__].__class__ = _Room
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

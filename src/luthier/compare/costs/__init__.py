@@ -1,0 +1,29 @@
+"""What does it cost? Measured, by formula, and priced."""
+
+from luthier.compare.costs.cost import Cost
+from luthier.compare.costs.formulas import (
+    Outlay,
+    break_even,
+    flops_of,
+    measured_cost,
+    outlay,
+    priced,
+    shared_tokens,
+)
+from luthier.compare.costs.prices import Price, PriceBook, read_prices
+from luthier.compare.costs.sampling import Sampled
+
+__all__ = [
+    "Cost",
+    "Outlay",
+    "Price",
+    "PriceBook",
+    "Sampled",
+    "break_even",
+    "flops_of",
+    "measured_cost",
+    "outlay",
+    "priced",
+    "read_prices",
+    "shared_tokens",
+]

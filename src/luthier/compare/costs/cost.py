@@ -1,0 +1,39 @@
+"""The record of what a technique costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one fit cost, and what the fitted model costs to use. None: not measured.
+
+    Per request: `prompt_tokens` and `generated_tokens`; `shared_prompt_tokens` is the part of the
+    prompt that is the same for every request, and can be cached. FLOPs follow the formulas in
+    `costs.formulas`. Money is in the currency of the price book: `fit_money` is paid once,
+    `per_1k_requests` without a prefix cache and `per_1k_requests_cached` with one.
+    """
+
+    fit_seconds: float | None = None
+    fit_tokens: float | None = None
+    fit_flops: float | None = None
+    fit_money: float | None = None
+    peak_memory_bytes: int | None = None
+    trainable_parameters: int | None = None
+    artifact_bytes: int | None = None
+    prompt_tokens: float | None = None
+    shared_prompt_tokens: float | None = None
+    generated_tokens: float | None = None
+    request_flops: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    per_1k_requests: float | None = None
+    per_1k_requests_cached: float | None = None
+
+    @property
+    def tokens_per_request(self) -> float | None:
+        """Prompt and generated tokens together, as a provider without a cache would bill them."""
+        if self.prompt_tokens is None:
+            return None
+        return self.prompt_tokens + (self.generated_tokens or 0.0)

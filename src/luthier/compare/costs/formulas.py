@@ -1,0 +1,165 @@
+"""What a technique costs: measured where it can be, by formula where not, priced by the price book.
+
+FLOPs: a forward pass takes 2N a token (N: parameters without the embeddings), training 6N with
+trainable weights and 4N with a frozen base (arXiv:2001.08361, section 2.1). A fit's budget counts
+forward-token equivalents (1, 3 and 2), so its FLOPs are 2N × equivalents.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from luthier.compare.costs.cost import Cost
+from luthier.compare.costs.prices import Price
+from luthier.models.backend import ModelFacts
+from luthier.records import EvalResult, Example, FitRecord
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+
+PROMPTS_LOOKED_AT = 32
+NO_DIFFERENCE = 1e-9  # what two sums of the same tokens may differ by
+
+
+def measured_cost(
+    fit: FitRecord, result: EvalResult, *, facts: ModelFacts, artifact_bytes: int | None = None,
+    shared_prompt_tokens: float | None = None, latency_ms: tuple[float, float] | None = None,
+) -> Cost:  # fmt: skip
+    """Everything but money. `latency_ms` is (p50, p95); without one, what the evaluation
+    measured."""
+    requests = len(result.judged)
+    prompt = generated = flops = None
+    if requests:
+        prompt = result.usage.prompt_tokens / requests
+        generated = result.usage.generated_tokens / requests
+        flops = flops_of(prompt + generated, facts)
+    p50, p95 = latency_ms or (result.latency_p50_ms, result.latency_p95_ms)
+    return Cost(
+        fit_seconds=fit.fit_seconds,
+        fit_tokens=fit.spent_tokens,
+        fit_flops=flops_of(fit.spent_tokens, facts),
+        peak_memory_bytes=fit.peak_memory_bytes,
+        trainable_parameters=fit.trainable_parameters,
+        artifact_bytes=artifact_bytes,
+        prompt_tokens=prompt,
+        shared_prompt_tokens=_at_most(shared_prompt_tokens, prompt),
+        generated_tokens=generated,
+        request_flops=flops,
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+    )
+
+
+def flops_of(forward_tokens: float | None, facts: ModelFacts) -> float | None:
+    """2N a forward token; None where the size of the base is not known."""
+    size = facts.body_parameters if facts.body_parameters is not None else facts.parameters
+    return None if forward_tokens is None or not size else 2.0 * size * forward_tokens
+
+
+def priced(cost: Cost, price: Price) -> Cost:
+    """The same cost with its money filled in."""
+    return replace(
+        cost,
+        fit_money=_fit_money(cost, price),
+        per_1k_requests=_request_money(cost, price, cached=False),
+        per_1k_requests_cached=_request_money(cost, price, cached=True),
+    )
+
+
+def _fit_money(cost: Cost, price: Price) -> float | None:
+    # A search over prompts pays for what it reads; what it writes is little beside it.
+    if price.input is not None:
+        return None if cost.fit_tokens is None else cost.fit_tokens * price.input
+    if price.machine_hour is None or cost.fit_seconds is None:
+        return None
+    return cost.fit_seconds / 3600.0 * price.machine_hour
+
+
+def _request_money(cost: Cost, price: Price, *, cached: bool) -> float | None:
+    """Money for 1,000 requests, one at a time. With a cache, shared prompt tokens cost the cached
+    price, or, where time is paid, take no time: time is taken to be proportional to tokens."""
+    tokens = cost.tokens_per_request
+    shared = (cost.shared_prompt_tokens or 0.0) if cached else 0.0
+    if price.input is not None:
+        if cost.prompt_tokens is None:
+            return None
+        dear = price.input if price.cached_input is None else price.cached_input
+        output = price.input if price.output is None else price.output
+        read = (cost.prompt_tokens - shared) * price.input + shared * dear
+        return 1000.0 * (read + (cost.generated_tokens or 0.0) * output)
+    if price.machine_hour is None or cost.latency_p50_ms is None:
+        return None
+    hours = cost.latency_p50_ms / 3_600_000.0
+    share = 1.0 if not tokens else (tokens - shared) / tokens
+    return 1000.0 * hours * share * price.machine_hour
+
+
+@dataclass(frozen=True, slots=True)
+class Outlay:
+    """What something costs once and for each request, in one unit (money, or forward tokens)."""
+
+    once: float
+    per_request: float
+
+    def for_requests(self, requests: float) -> float:
+        """The whole of it."""
+        return self.once + requests * self.per_request
+
+
+def outlay(cost: Cost, price: Price, *, cached: bool = False) -> Outlay | None:
+    """What the verdict weighs: money where tokens are billed, else forward-token equivalents.
+
+    Where time is paid, tokens stand for it: the same base runs every technique, so compute orders
+    them as time would, and does so the same way every time. None where tokens were not measured.
+    """
+    tokens = cost.tokens_per_request
+    if tokens is None:
+        return None
+    if price.by_token:
+        filled = priced(cost, price)
+        request = filled.per_1k_requests_cached if cached else filled.per_1k_requests
+        return None if request is None else Outlay(filled.fit_money or 0.0, request / 1000.0)
+    shared = (cost.shared_prompt_tokens or 0.0) if cached else 0.0
+    return Outlay(float(cost.fit_tokens or 0), tokens - shared)
+
+
+def break_even(candidate: Outlay, reference: Outlay) -> int | None:
+    """After how many requests `candidate` has cost no more than `reference`.
+
+    n = (F_c − F_r) / (r_r − r_c), rounded up; 0 where it never cost more, None where it never
+    catches up.
+    """
+    ahead = candidate.once - reference.once
+    saving = reference.per_request - candidate.per_request
+    if abs(saving) <= NO_DIFFERENCE * reference.per_request:
+        saving = 0.0
+    if saving < 0 or (saving == 0 and ahead > 0):
+        return None
+    if ahead <= 0:
+        return 0
+    return math.ceil(ahead / saving)
+
+
+def shared_tokens(model: Model, examples: Sequence[Example]) -> float | None:
+    """Tokens with which every prompt begins: what a prefix cache holds. None under two examples."""
+    from luthier.models.answering import render_for
+
+    texts = []
+    for rendered in render_for(model, list(examples[:PROMPTS_LOOKED_AT])):
+        turns = [f"{m.role}\n{m.content}\n" for m in rendered.messages]
+        texts.append("".join(turns) if turns else rendered.text)
+    if len(set(texts)) < 2:
+        return None
+    soft = model.adaptation.soft_prompt
+    before = soft is not None and soft.placement == "before"
+    virtual = int(soft.tensor.shape[1]) if soft is not None and before else 0
+    prefix = os.path.commonprefix(texts)  # noqa: RUF071 - characters are what is meant
+    return float(virtual + model.backend.count_tokens(prefix))
+
+
+def _at_most(value: float | None, limit: float | None) -> float | None:
+    return value if value is None or limit is None else min(value, limit)

@@ -1,0 +1,148 @@
+"""The price book: what a token or a machine-hour costs. A YAML file that its reader can change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import TaskError, did_you_mean
+
+SHIPPED = Path(__file__).with_name("prices.yaml")
+TOKEN_PRICES = ("input", "cached_input", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs: money per token, or per hour of the machine it runs on."""
+
+    input: float | None = None
+    cached_input: float | None = None
+    output: float | None = None
+    machine_hour: float | None = None
+
+    @property
+    def by_token(self) -> bool:
+        """Whether tokens are billed; else it is time."""
+        return self.input is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """`requests` is the number of requests that the verdict counts beside one fit."""
+
+    currency: str = "USD"
+    machine_hour: float | None = None
+    requests: int = 10_000
+    models: Mapping[str, Price] = field(default_factory=dict)
+
+    def of(self, model: str) -> Price:
+        """The price of a model by its name, the longest pattern first.
+
+        Without an entry a model at a URL has no price (nobody knows it), and a local one costs the
+        machine-hours it takes.
+        """
+        patterns = sorted(self.models, key=len, reverse=True)
+        for pattern in patterns:
+            if pattern == model or fnmatchcase(model, pattern):
+                price = self.models[pattern]
+                known = price.by_token or price.machine_hour is not None
+                return price if known else Price(machine_hour=self.machine_hour)
+        if model.startswith(("http://", "https://")):
+            return Price()
+        return Price(machine_hour=self.machine_hour)
+
+
+def read_prices(path: str | Path | None = None) -> PriceBook:
+    """The book in a YAML file, or the one that ships with Luthier.
+
+    Raises TaskError naming the key for anything unknown, negative or not a number.
+    """
+    import yaml
+
+    source = SHIPPED if path is None else Path(path)
+    try:
+        found = yaml.safe_load(source.read_text("utf-8"))
+    except OSError as error:
+        raise TaskError(
+            f"The price book {source} cannot be read: {error.strerror or error}",
+            next_step=f"Copy {SHIPPED} and change it.",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TaskError(
+            f"The price book {source} is no YAML: {str(error).splitlines()[0]}",
+            next_step=f"Compare it with {SHIPPED}.",
+        ) from error
+    return _book(source, found or {})
+
+
+def _book(source: Path, found: Any) -> PriceBook:
+    keys = ("currency", "machine_hour", "requests", "models")
+    values = _known(source, found, keys, "the price book")
+    models = _known(source, values.get("models") or {}, None, "models")
+    requests = _number(source, values, "requests")
+    return PriceBook(
+        currency=str(values.get("currency", "USD")),
+        machine_hour=_number(source, values, "machine_hour"),
+        requests=10_000 if requests is None else int(requests),
+        models={str(name): _price(source, str(name), entry) for name, entry in models.items()},
+    )
+
+
+def _price(source: Path, name: str, entry: Any) -> Price:
+    keys = [f"per_{unit}_{kind}" for kind in TOKEN_PRICES for unit in ("1m", "1k")]
+    values = _known(source, entry, (*keys, "machine_hour"), f"models: {name}")
+    read: dict[str, float | None] = {}
+    for kind in TOKEN_PRICES:
+        million = _number(source, values, f"per_1m_{kind}")
+        thousand = _number(source, values, f"per_1k_{kind}")
+        if million is not None and thousand is not None:
+            raise TaskError(
+                f"The price book {source} prices {kind} of {name!r} twice",
+                next_step=f"Keep per_1m_{kind} or per_1k_{kind}.",
+            )
+        read[kind] = (
+            million / 1e6 if million is not None else thousand / 1e3 if thousand is not None
+            else None
+        )  # fmt: skip
+    if read["input"] is None and (read["output"] is not None or read["cached_input"] is not None):
+        raise TaskError(
+            f"The price book {source} prices {name!r} by token, but not its input",
+            next_step=f"Add per_1m_input under {name!r}.",
+        )
+    return Price(**read, machine_hour=_number(source, values, "machine_hour"))
+
+
+def _known(source: Path, found: Any, keys: tuple[str, ...] | None, where: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise TaskError(
+            f"The price book {source}: {where} holds {found!r}, not names with values",
+            next_step=f"Compare it with {SHIPPED}.",
+        )
+    for key in found:
+        if keys is not None and key not in keys:
+            raise TaskError(
+                f"The price book {source} has an unknown key {key!r} in {where}",
+                choices=keys,
+                next_step=did_you_mean(str(key), keys),
+            )
+    return found
+
+
+def _number(source: Path, values: Mapping[str, Any], key: str) -> float | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _sane(value):
+        raise TaskError(
+            f"The price book {source} has {key}: {value!r}",
+            next_step="A price is a number that is not negative.",
+        )
+    return float(value)
+
+
+def _sane(value: float) -> bool:
+    return math.isfinite(value) and value >= 0

@@ -1,0 +1,83 @@
+"""How fast a base is on this machine, steady enough to make a plan twice.
+
+A budget in minutes becomes tokens through this figure. Were it simply measured anew each time, the
+same command would get other budgets, and other results, on the same machine; so it is kept in the
+cache folder under the base and the machine. A measurement is believed over the one that is kept
+when it is clearly faster (the machine was busy then), and, for this once, when it is much slower
+(the machine is busy now, and the minutes are still meant).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.compare.running.keys import digest
+from luthier.errors import LuthierError, StorageError
+from luthier.ledger.artifacts import write_text
+from luthier.ledger.cache import default_cache_path
+from luthier.ledger.provenance import provenance
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+    from luthier.task.task import Task
+
+SAMPLE = 8
+CLEARLY_FASTER = 1.25
+MUCH_SLOWER = 2.0
+
+
+def speed_file() -> Path:
+    """Where the speeds are kept."""
+    return default_cache_path().with_name("speeds.json")
+
+
+def tokens_per_second(model: Model, task: Task) -> float | None:
+    """Forward tokens a second: as the backend measures it, else by asking it some examples of the
+    training split. None when it does not answer."""
+    here = provenance()
+    key = digest(
+        [
+            model.backend.fingerprint,
+            model.backend.facts.device,
+            here.cpu,
+            here.cpu_cores,
+            here.torch,
+        ]
+    )
+    speed, before = _measure(model, task), _read()
+    known = before.get(key)
+    if speed is None:
+        return known
+    if known is not None and speed < CLEARLY_FASTER * known:
+        return known if speed >= known / MUCH_SLOWER else speed
+    # It is only a memory: without it the next comparison measures again.
+    with suppress(StorageError):
+        write_text(speed_file(), json.dumps({**before, key: speed}, indent=1))
+    return speed
+
+
+def _measure(model: Model, task: Task) -> float | None:
+    own = getattr(model.backend, "tokens_per_second", None)
+    if callable(own):
+        return float(own())
+    asked = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    start = time.perf_counter()
+    try:
+        answers = asked.answer(task.train[:SAMPLE])
+    except LuthierError:
+        return None  # the first run will say what is wrong, with its reason in the table
+    seconds = time.perf_counter() - start
+    tokens = sum(a.usage.prompt_tokens + a.usage.generated_tokens for a in answers)
+    return tokens / seconds if tokens and seconds > 0 else None
+
+
+def _read() -> dict[str, float]:
+    try:
+        found = json.loads(speed_file().read_text("utf-8"))
+        return {str(k): float(v) for k, v in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

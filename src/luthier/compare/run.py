@@ -1,0 +1,233 @@
+"""`compare`: techniques on one task, one base, one budget, and a verdict. Resumable at any
+moment."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.compare.assemble import LEDGER, assemble
+from luthier.compare.comparison import BaseFacts, Comparison, TaskFacts
+from luthier.compare.costs import PriceBook, read_prices
+from luthier.compare.options import Options, parse_budget
+from luthier.compare.plan import Plan
+from luthier.compare.planning import hard_cap, make_plan
+from luthier.compare.running.bench import Bench
+from luthier.compare.running.keys import digest, model_identity, slug, technique_identity
+from luthier.compare.running.loop import Loop, members_of
+from luthier.errors import InterruptedRun, TechniqueError
+from luthier.ledger.artifacts import Artifacts, write_text
+from luthier.ledger.codec import dumps, loads
+from luthier.ledger.lock import alone_in
+from luthier.ledger.provenance import luthier_version, now, provenance
+from luthier.ledger.store import ComparisonRow, Store
+from luthier.records import Budget
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+    from luthier.task.task import Task
+    from luthier.techniques.base import Technique
+
+DEFAULT_TECHNIQUES = ("zero-shot", "few-shot", "prompt-search", "soft-prompt", "lora", "full")
+
+
+def compare(
+    task: str | Path | Task,
+    model: str | Path | Model = "nano",
+    *,
+    techniques: str | Sequence[str | Technique] = DEFAULT_TECHNIQUES,
+    budget: str | Budget | None = None,
+    seeds: int = 3,
+    out: str | Path | None = None,
+    options: Options | None = None,
+) -> Comparison:
+    """Fit and score every technique on the same examples with the same budget, and judge.
+
+    `techniques` are names with settings ("lora(rank=4)"), recipes ("few-shot -> lora") or objects.
+    `budget` ("20m", "5Mtok" or a `Budget`; 10 minutes unless given) is for everything together and
+    is shared out equally. Trained techniques get `seeds` seeds, others one. `out` is the run
+    folder, `runs/<task>-<model>-<hash>` unless given; the same call again goes on where the last
+    stopped.
+
+    Raises a UserError for anything that is wrong with what was asked, before weights load where it
+    shows by then; StorageError when the disk fails; InterruptedRun on Ctrl-C, with what is finished
+    kept. A technique that fails is a row that says why.
+    """
+    options = options or Options()
+    parsed = parse_budget(budget)
+    if seeds < 1:
+        raise TechniqueError(f"seeds={seeds} fits nothing", next_step="Give 1 or more.")
+    chosen = chosen_techniques(techniques)
+    opened = open_task(task)
+    book = read_prices(options.prices or opened.price_book)
+    question = Question(opened, open_model(model), chosen, parsed, seeds, options, book)
+    folder = Path(out) if out is not None else Path("runs") / question.folder_name
+    with alone_in(folder), Store(folder / LEDGER) as store:
+        return _carry_out(question, folder, store)
+
+
+def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:
+    """The techniques behind names; TechniqueError, with what was meant, for an unknown one."""
+    from luthier.techniques.registry import parse_technique, parse_techniques, technique_names
+
+    if isinstance(techniques, str):
+        found = parse_techniques(techniques)
+    else:
+        found = tuple(parse_technique(t) if isinstance(t, str) else t for t in techniques)
+    if not found:
+        raise TechniqueError(
+            "No technique was given", choices=technique_names(), next_step="Name at least one."
+        )
+    # The same technique twice is the same run: it stands in the table once.
+    return tuple({digest(technique_identity(t)): t for t in found}.values())
+
+
+def open_task(task: str | Path | Task) -> Task:
+    """A task from its name or file; one that is open already as it is."""
+    from luthier.task.task import Task
+
+    return task if isinstance(task, Task) else Task.load(task)
+
+
+def open_model(model: str | Path | Model) -> Model:
+    """A model from its name; one that is open already as it is."""
+    from luthier.models.load import load
+    from luthier.models.model import Model
+
+    return model if isinstance(model, Model) else load(model)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked, opened and checked."""
+
+    task: Task
+    model: Model
+    techniques: tuple[Technique, ...]
+    budget: Budget
+    seeds: int
+    options: Options
+    book: PriceBook
+
+    @property
+    def id(self) -> str:
+        """The same for the same question. Prices, curves and the clock are no part of it."""
+        asked = {
+            "luthier": luthier_version(),
+            "task": self.task.fingerprint,
+            "model": model_identity(self.model),
+            "techniques": [technique_identity(t) for t in self.techniques],
+            "budget": [self.budget.tokens, self.budget.minutes],
+            "seeds": self.seeds,
+            "seed": self.options.seed,
+            "limit": self.options.limit,
+        }
+        return digest(asked)[:16]
+
+    @property
+    def folder_name(self) -> str:
+        """`<task>-<model>-<hash>`, short enough for any file system."""
+        model = re.sub(r"^https?://", "", self.model.backend.name).rstrip("/").split("/")[-1]
+        return f"{slug(self.task.name)[:40]}-{slug(model)[:40]}-{self.id[:8]}"
+
+    def plan(self) -> Plan:
+        """A new plan. BudgetError where the budget is too small for anything."""
+        return make_plan(
+            self.task,
+            self.model,
+            self.techniques,
+            budget=self.budget,
+            seeds=self.seeds,
+            options=self.options,
+            book=self.book,
+        )
+
+
+def task_facts(task: Task, limit: int | None) -> TaskFacts:
+    """What the record keeps of a task."""
+    scorer = task.scorer if isinstance(task.scorer, str) else task.scorer.__name__
+    count = task.test_count if limit is None else min(limit, task.test_count)
+    targets = Counter(example.target for example in task.test)
+    chance = targets.most_common(1)[0][1] / len(task.test) if task.labels and targets else None
+    return TaskFacts(
+        name=task.name,
+        kind=str(task.kind),
+        fingerprint=task.fingerprint,
+        instruction=task.instruction,
+        labels=task.labels,
+        metric=scorer,
+        train_examples=len(task.train),
+        dev_examples=len(task.dev),
+        test_examples=count,
+        chance=chance,
+        leaks=task.leaks.as_dict(),
+        notes=task.notes,
+    )
+
+
+def _carry_out(question: Question, folder: Path, store: Store) -> Comparison:
+    options = question.options
+    row, plan = _opened(question, store)
+    options.listener.planned(plan, folder)
+    bench = Bench(
+        store=store,
+        folder=folder,
+        comparison=row.id,
+        task=question.task,
+        model=question.model,
+        identity=model_identity(question.model),
+        limit=plan.limit,
+        seconds=plan.hard_cap_seconds,
+    )
+    pairs = zip(plan.techniques, question.techniques, strict=True)
+    lines = [(line, technique) for line, technique in pairs if line.skip_reason is None]
+    store.enrol(members_of(bench, lines, options.curve))
+    write_text(folder / "plan.json", dumps(plan))
+    if not options.plan_only:
+        Artifacts(folder / "artifacts").sweep()
+        loop = Loop(bench.again(), lines, options.listener, options.curve)
+        try:
+            loop.run()
+        except KeyboardInterrupt as stop:
+            store.note("interrupted", f"{loop.done} of {loop.runs} runs", comparison=row.id)
+            raise InterruptedRun(
+                f"Stopped; {loop.done} of {loop.runs} runs are finished and kept in {folder}",
+                next_step="Run the same command again to go on where it stopped.",
+            ) from stop
+    comparison = assemble(store, row, folder)
+    if not any(r.status in ("planned", "stopped") for r in comparison.rows):
+        store.end_comparison(row.id)
+    write_text(folder / "comparison.json", dumps(comparison))
+    return comparison
+
+
+def _opened(question: Question, store: Store) -> tuple[ComparisonRow, Plan]:
+    """The comparison's row in the ledger, with the plan it had before, or a new one."""
+    before = store.comparison(question.id)
+    if before is None:
+        plan = question.plan()
+    else:
+        # The budgets are those of the first start; the time limit is today's.
+        cap = hard_cap(question.budget, question.options)
+        plan = replace(loads(Plan, before.plan), hard_cap_seconds=cap)
+    backend, time_now = question.model.backend, now()
+    facts = BaseFacts(
+        backend.name, backend.fingerprint, backend.facts, tuple(sorted(backend.gives))
+    )
+    row = ComparisonRow(
+        id=question.id,
+        created=time_now,
+        touched=time_now,
+        finished=None,
+        task=dumps(task_facts(question.task, plan.limit)),
+        model=dumps(facts),
+        plan=dumps(plan),
+        prices=dumps(question.book),
+        provenance=dumps(provenance()),
+    )
+    store.start_comparison(row)
+    return store.comparison(row.id) or row, plan

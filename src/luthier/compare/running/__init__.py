@@ -1,0 +1,1 @@
+"""Doing it: what is one run, how it is made, and the loop over all of them."""

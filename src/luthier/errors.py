@@ -1,0 +1,88 @@
+"""Every error Luthier raises on purpose, in one tree.
+
+    LuthierError                exit code 1: ours, or the machine's
+    ├── InterruptedRun          stopped before the end (Ctrl-C, hard cap); work so far is kept
+    ├── StorageError            disk full, ledger locked, artifact missing or changed
+    ├── BackendError            a model server failed or answered nonsense
+    └── UserError               exit code 2: the input can be mended by whoever typed it
+        ├── TaskError           task file or data
+        ├── ModelError          model name, folder, missing tokenizer
+        ├── TechniqueError      unknown technique, bad setting
+        ├── CapabilityError     the backend does not give what the technique needs
+        ├── LockedSplitError    something asked for the test split of a locked task
+        └── BudgetError         a budget too small for anything
+
+A message has three parts: what was wrong (with the value), what the choices are, what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LuthierError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(
+        self, problem: str, *, choices: Iterable[str] = (), next_step: str | None = None
+    ) -> None:
+        self.problem = problem
+        self.choices = tuple(choices)
+        self.next_step = next_step
+        lines = [problem]
+        if self.choices:
+            lines.append(f"Choices: {', '.join(self.choices)}.")
+        if next_step:
+            lines.append(next_step)
+        super().__init__("\n".join(lines))
+
+
+class InterruptedRun(LuthierError):  # noqa: N818 - it is no fault
+    """The run stopped before its end; what was finished is in the ledger."""
+
+
+class StorageError(LuthierError):
+    """The disk, the ledger or an artifact failed."""
+
+
+class BackendError(LuthierError):
+    """A model server could not be reached or answered with something unusable."""
+
+
+class UserError(LuthierError):
+    """Input that its author can mend."""
+
+    exit_code = 2
+
+
+class TaskError(UserError):
+    """A task file or its data is unusable."""
+
+
+class ModelError(UserError):
+    """A model cannot be found or opened."""
+
+
+class TechniqueError(UserError):
+    """A technique is unknown, or one of its settings is out of range."""
+
+
+class CapabilityError(UserError):
+    """The backend does not give what the technique needs."""
+
+
+class LockedSplitError(UserError):
+    """The test split was asked for where it is locked."""
+
+
+class BudgetError(UserError):
+    """The budget is too small for anything."""
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str | None:
+    """A next step that names the closest choice, or None when nothing is close."""
+    close = get_close_matches(value, list(choices), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else None

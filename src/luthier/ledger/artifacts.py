@@ -1,0 +1,173 @@
+"""Folders kept by the hash of their content, written all or nothing.
+
+artifacts/ab/abcdef…/     a finished artifact: its name is the hash of what it holds
+artifacts/tmp-*/          one that is being written; what a kill left is swept at the next start
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.errors import StorageError
+from luthier.ledger.store import storage_error
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """A store of folders under `root`."""
+
+    root: Path
+
+    def put(self, write: Callable[[Path], object]) -> str:
+        """Let `write` fill an empty folder, keep it, and return its hash.
+
+        Nothing is visible until all of it is on the disk: temporary folder, fsync, rename.
+        StorageError when the disk says no; nothing half-written stays.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix="tmp-", dir=self.root))
+            try:
+                content = scratch / "content"
+                content.mkdir()
+                write(content)
+                _sync_tree(content)
+                digest = tree_hash(content)
+                target = self.path(digest)
+                if not target.is_dir():
+                    target.parent.mkdir(exist_ok=True)
+                    try:
+                        os.replace(content, target)
+                    except OSError:
+                        if not target.is_dir():  # else: another process kept the same content
+                            raise
+                    _sync(target.parent)
+                return digest
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        except OSError as error:
+            raise storage_error(self.root, error) from error
+
+    def path(self, digest: str) -> Path:
+        """Where the artifact of that hash lies, or would lie."""
+        return self.root / digest[:2] / digest
+
+    def verify(self, digest: str) -> Path:
+        """The folder of an artifact, after reading all of it: StorageError if missing or
+        changed."""
+        folder = self.path(digest)
+        if not folder.is_dir():
+            raise StorageError(
+                f"The artifact {digest[:12]} is missing from {self.root}",
+                next_step="Run the same command again: it is made anew.",
+            )
+        try:
+            found = tree_hash(folder)
+        except OSError as error:
+            raise storage_error(folder, error) from error
+        if found != digest:
+            raise StorageError(
+                f"The artifact {folder} has been changed: its content hashes to {found[:12]}",
+                next_step=f"Delete {folder} and run the same command again: it is made anew.",
+            )
+        return folder
+
+    def has(self, digest: str | None) -> bool:
+        """Whether an artifact is there and unchanged."""
+        if digest is None:
+            return False
+        try:
+            self.verify(digest)
+        except StorageError:
+            return False
+        return True
+
+    def discard(self, digest: str) -> None:
+        """Take an artifact away (one that was found changed)."""
+        shutil.rmtree(self.path(digest), ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Take away what killed processes left half-written; returns how many folders."""
+        left = list(self.root.glob("tmp-*")) if self.root.is_dir() else []
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(left)
+
+
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over the relative names and contents of all files, in order of name."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            inside = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{inside}\n".encode())
+    return total.hexdigest()
+
+
+def tree_bytes(folder: Path) -> int:
+    """How many bytes the files of a folder hold."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def link(target: Path, place: Path) -> None:
+    """Make `place` show the folder `target`: a relative link, or a copy where links are
+    forbidden."""
+    scratch = place.with_name(f".{place.name}-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove(scratch)
+        try:
+            scratch.symlink_to(os.path.relpath(target, place.parent), target_is_directory=True)
+        except (OSError, NotImplementedError):
+            shutil.copytree(target, scratch)
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        os.replace(scratch, place)
+    except OSError as error:
+        raise storage_error(place, error) from error
+    finally:
+        _remove(scratch)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file all or nothing: temporary file, fsync, rename."""
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise storage_error(path, error) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

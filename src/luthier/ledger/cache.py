@@ -1,0 +1,79 @@
+"""Answers of paid endpoints, kept so that a resumed comparison does not pay twice.
+
+The key holds the model, the rendered prompt, the decoding *and the seed*: repeats with other
+seeds are asked anew and stay independent draws. A sampled answer of one seed is that seed's
+answer for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from luthier.ledger.codec import canonical
+from luthier.ledger.provenance import now
+from luthier.ledger.store import BUSY_SECONDS, storage_error
+
+
+def default_cache_path() -> Path:
+    """`$LUTHIER_CACHE`, or the user's cache folder."""
+    named = os.environ.get("LUTHIER_CACHE")
+    if named:
+        return Path(named) / "responses.sqlite"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "luthier" / "responses.sqlite"
+
+
+def response_key(*, model: str, prompt: Any, decoding: Any, seed: int) -> str:
+    """The name of one answer. `prompt` and `decoding` are records or plain values; `model` must
+    tell servers apart too (its URL and its name there)."""
+    asked = {"model": model, "prompt": prompt, "decoding": decoding, "seed": seed}
+    return hashlib.sha256(canonical(asked).encode("ascii")).hexdigest()
+
+
+class ResponseCache:
+    """Text by key, in one SQLite file that several processes may share."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        """Open or create; StorageError when that cannot be."""
+        self.path = Path(path) if path is not None else default_cache_path()
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS responses "
+                "(key TEXT PRIMARY KEY, value TEXT NOT NULL, time TEXT NOT NULL)"
+            )
+
+    def get(self, key: str) -> str | None:
+        """What was answered, None when it was never asked."""
+        with self._told():
+            found = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def put(self, key: str, value: str) -> None:
+        """Keep an answer; the first one stays."""
+        with self._told():
+            self._db.execute(
+                "INSERT INTO responses VALUES (?,?,?) ON CONFLICT (key) DO NOTHING",
+                (key, value, now()),
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise storage_error(self.path, error) from error

@@ -1,0 +1,42 @@
+"""One process at a time in a run folder. The lock dies with its process, however that dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from luthier.errors import StorageError
+from luthier.ledger.store import storage_error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder; StorageError, naming the other process, when one holds it already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own locks still keep the ledger whole
+        yield
+        return
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise StorageError(
+                f"{folder} is in use by another luthier (process {holder})",
+                next_step="Wait for it to end, or choose another --out folder.",
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

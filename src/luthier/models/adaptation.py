@@ -1,0 +1,87 @@
+"""The adaptation: one slot for each place where a language model can be adapted.
+
+Tensors are held in memory as CPU tensors; on disk they are safetensors (see `models.folder`).
+Nothing here imports torch at run time, so that prompts can be handled without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from luthier.models.prompt import Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+Placement = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VirtualTokens:
+    """A soft prompt: `tensor` is (V, P, H) for V votes, prompt length P, width H; float32.
+
+    `placement` "before" puts the virtual tokens at the start of the prompt (Lester et al. 2021,
+    arXiv:2104.08691, section 2), "after" between the prompt and the answer, where the keys and
+    values of the prompt do not depend on them. With V > 1 the V prompts vote (section 6 there).
+    """
+
+    tensor: torch.Tensor
+    placement: Placement = "before"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter:
+    """PEFT weights: `config` as in adapter_config.json, `tensors` as in
+    adapter_model.safetensors."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """A fork of the base: a whole state dict."""
+
+    tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is read out of the model.
+
+    `labels` constrains the answer to a list. `label_bias` is subtracted from each label's
+    log-probability (contextual calibration, arXiv:2102.09690, section 5: the log-probability of the
+    label on a content-free input). `length_normalised` divides by the label's tokens.
+    """
+
+    labels: tuple[str, ...] = ()
+    label_bias: tuple[tuple[str, float], ...] = ()
+    length_normalised: bool = False
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ("\n",)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adaptation:
+    """What stands between a frozen base and the answer. Every slot may be empty."""
+
+    prompt: Prompt = field(default_factory=Prompt)
+    soft_prompt: VirtualTokens | None = None
+    adapter: Adapter | None = None
+    weights: Weights | None = None
+    decoding: Decoding = field(default_factory=Decoding)
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The names of the slots in use."""
+        slots = {
+            "prompt": self.prompt != Prompt(),
+            "soft_prompt": self.soft_prompt is not None,
+            "adapter": self.adapter is not None,
+            "weights": self.weights is not None,
+            "decoding": self.decoding != Decoding(),
+        }
+        return tuple(name for name, used in slots.items() if used)

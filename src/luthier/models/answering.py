@@ -1,0 +1,121 @@
+"""From a model and inputs to answers: render, score or generate, parse.
+
+With labels and a backend that gives log-probabilities the prediction is
+argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from luthier.models.adaptation import Decoding
+from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.nearest import NearestDemonstrations
+from luthier.models.prompt import Demonstration, Prompt, PromptFormat, Rendered, label_text, render
+from luthier.records import Answer, Capability, Example
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+
+
+def wants_chat(model: Model, prompt: Prompt) -> bool:
+    """Whether this prompt goes through the chat template of this model."""
+    style = prompt.format.style
+    return model.backend.facts.prefers_chat if style == "auto" else style == "chat"
+
+
+def render_for(
+    model: Model, examples: Sequence[Example], *, leave_self_out: bool = False
+) -> list[Rendered]:
+    """The prompts these examples lead to, demonstrations chosen, targets unread.
+
+    `leave_self_out` keeps an example out of its own demonstrations: for training, where it would
+    teach the model to copy.
+    """
+    prompt = model.adaptation.prompt
+    chat = wants_chat(model, prompt)
+    chosen: Sequence[tuple[Demonstration, ...] | None] = [None] * len(examples)
+    if prompt.selection == "knn" and prompt.demonstrations:
+        pool = NearestDemonstrations(prompt.demonstrations)
+        chosen = pool.nearest(
+            [e.input for e in examples], prompt.shots, leave_self_out=leave_self_out
+        )
+    elif leave_self_out and prompt.demonstrations:
+        chosen = [tuple(d for d in prompt.demonstrations if d.input != e.input) for e in examples]
+    return [
+        render(prompt, e.input, passage=e.context, demonstrations=d, chat=chat)
+        for e, d in zip(examples, chosen, strict=True)
+    ]
+
+
+def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[Answer]:
+    """One answer for each example, in order."""
+    if not examples:
+        return []
+    decoding = model.adaptation.decoding
+    prompts = render_for(model, examples)
+    if decoding.labels and Capability.LOGPROBS in model.gives:
+        continuations = label_continuations(model, prompts[0])
+        scored = model.backend.score(
+            [ScoreRequest(p, continuations) for p in prompts], model.adaptation
+        )
+        return [_from_scores(s, decoding) for s in scored]
+    requests = [GenerateRequest(p, seed=seed) for p in prompts]
+    generated = model.backend.generate(requests, model.adaptation)
+    answers = []
+    for g in generated:
+        text = g.text.strip()
+        if decoding.labels:
+            parsed = parse_label(text, decoding.labels, model.adaptation.prompt.format)
+        else:
+            parsed = text or None
+        answers.append(Answer(text, parsed, parsed is not None, usage=g.usage))
+    return answers
+
+
+def label_continuations(model: Model, prompt: Rendered) -> tuple[str, ...]:
+    """The text of each label as it would follow this prompt."""
+    form = model.adaptation.prompt.format
+    return tuple(
+        prompt.answer_prefix + label_text(label, form) for label in model.adaptation.decoding.labels
+    )
+
+
+def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | None:
+    """The label a generation names, None when it names none.
+
+    Case, punctuation at the ends and `_`/`-`/space are not told apart. The first line counts; a
+    label must be the whole of it or, for chatty models, stand in it alone. The longest match wins.
+    """
+
+    def plain(s: str) -> str:
+        return " ".join(re.sub(r"[\W_]+", " ", s).casefold().split())
+
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    said = plain(first)
+    names = {plain(label_text(label, form)): label for label in labels}
+    names |= {plain(label): label for label in labels}
+    if said in names:
+        return names[said]
+    found = [n for n in names if n and re.search(rf"(?<!\w){re.escape(n)}(?!\w)", said)]
+    outer = [n for n in found if not any(n != m and n in m for m in found)]
+    hits = {names[n] for n in outer}
+    return hits.pop() if len(hits) == 1 else None
+
+
+def _from_scores(scored: ScoreResult, decoding: Decoding) -> Answer:
+    bias = dict(decoding.label_bias)
+    adjusted = {}
+    for label, logprob, tokens in zip(decoding.labels, scored.logprobs, scored.tokens, strict=True):
+        value = logprob / max(tokens, 1) if decoding.length_normalised else logprob
+        adjusted[label] = value - bias.get(label, 0.0)
+    best = max(adjusted, key=lambda label: adjusted[label])
+    return Answer(
+        raw=best,
+        parsed=best,
+        legal=any(scored.greedy),
+        label_logprobs=dict(zip(decoding.labels, scored.logprobs, strict=True)),
+        usage=scored.usage,
+    )

@@ -1,0 +1,266 @@
+"""The endpoint backend: any server that speaks the OpenAI API.
+
+Text comes from /chat/completions. Log-probabilities come from /completions with `echo`, which vLLM,
+llama.cpp and others give and hosted chat services mostly do not; one small call at the start finds
+out. Needs `pip install luthier[endpoint]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from luthier.errors import BackendError, CapabilityError, ModelError
+from luthier.ledger.cache import ResponseCache, response_key
+from luthier.models.adaptation import Adaptation
+from luthier.models.backend import (
+    Generated,
+    GenerateRequest,
+    ModelFacts,
+    ScoreRequest,
+    ScoreResult,
+)
+from luthier.models.prompt import Rendered
+from luthier.records import Capability, Usage
+
+AT_ONCE = 8
+_CACHE_LOCK = threading.Lock()
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, eq=False)
+class EndpointBackend:
+    """One model on one server. Adaptations may fill the prompt and decoding slots only."""
+
+    url: str
+    model: str
+    client: Any
+    gives: frozenset[Capability]
+    facts: ModelFacts = field(default_factory=lambda: ModelFacts(prefers_chat=True))
+    cache: ResponseCache | None = None
+
+    @classmethod
+    def connect(cls, address: str) -> EndpointBackend:
+        """Open "http://host:port/v1#model". The key comes from LUTHIER_API_KEY or OPENAI_API_KEY.
+
+        Raises ModelError when no model is named and the server lists several, BackendError when it
+        cannot be reached.
+        """
+        try:
+            import openai
+        except ImportError as error:
+            raise ModelError(
+                "An endpoint needs the openai client, which is not installed",
+                next_step="pip install 'luthier[endpoint]'",
+            ) from error
+        url, _, model = address.partition("#")
+        key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
+        client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
+        if not model:
+            names = _call(url, lambda: [m.id for m in client.models.list()])
+            if len(names) != 1:
+                raise ModelError(
+                    f"{url} serves {len(names)} models, and none was named",
+                    choices=names[:20],
+                    next_step=f"Name one after a #: {url}#{names[0] if names else 'model'}",
+                )
+            model = names[0]
+        gives = {Capability.TEXT}
+        if _echoes(client, model, url):
+            gives.add(Capability.LOGPROBS)
+        # Opt-in: a cached answer costs nothing and takes no time, which would spoil measured
+        # latency.
+        path = os.environ.get("LUTHIER_RESPONSE_CACHE")
+        cache = ResponseCache(path) if path else None
+        return cls(url, model, client, frozenset(gives), cache=cache)
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return f"{self.url}#{self.model}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the address: what weights stand behind it, nobody here can know."""
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+    def count_tokens(self, text: str) -> int:
+        """An estimate, four characters a token; exact counts come back with every answer."""
+        return max(1, len(text) // 4)
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], adaptation: Adaptation
+    ) -> list[Generated]:
+        """Chat completions, several under way at once, in the order of the requests."""
+        self._check(adaptation)
+        return _parallel(lambda r: self._generate(r, adaptation), requests)
+
+    def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
+        """Echoed completions; CapabilityError where the server does not give them."""
+        self._check(adaptation)
+        if Capability.LOGPROBS not in self.gives:
+            raise CapabilityError(
+                f"{self.name} does not give log-probabilities",
+                next_step="Generate text instead, or use a server with /completions and echo.",
+            )
+        return _parallel(self._score, requests)
+
+    def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
+        decoding = adaptation.decoding
+        messages = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
+        messages = messages or [{"role": "user", "content": request.prompt.text}]
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "seed": request.seed,
+        }
+        # Chat answers may begin with a line end; a stop at it would leave nothing.
+        stops = [s for s in decoding.stop if s.strip()]
+        if stops:
+            asked["stop"] = stops
+
+        def answer() -> dict[str, Any]:
+            reply = self.client.chat.completions.create(**asked)
+            usage = reply.usage
+            return {
+                "text": reply.choices[0].message.content or "",
+                "prompt_tokens": usage.prompt_tokens if usage else 0,
+                "generated_tokens": usage.completion_tokens if usage else 0,
+            }
+
+        found = self._cached("chat", asked, request.seed, answer)
+        n, m = int(found["prompt_tokens"]), int(found["generated_tokens"])
+        text = str(found["text"]).strip()
+        for stop in decoding.stop:
+            text = text.split(stop)[0]
+        return Generated(text.strip(), Usage(n, m, n + m, 1))
+
+    def _score(self, request: ScoreRequest) -> ScoreResult:
+        head = _plain(request.prompt)
+        logprobs, counts, greedy, prompt_tokens, computed = [], [], [], 0, 0
+        for continuation in request.continuations:
+            asked = {
+                "model": self.model,
+                "prompt": head + continuation,
+                "max_tokens": 1,
+                "echo": True,
+                "logprobs": 1,
+                "temperature": 0.0,
+            }
+
+            def answer(asked: dict[str, Any] = asked) -> dict[str, Any]:
+                found = self.client.completions.create(**asked).choices[0].logprobs
+                return {
+                    "offsets": list(found.text_offset),
+                    "logprobs": list(found.token_logprobs),
+                    "tokens": list(found.tokens),
+                    "top": [dict(t) if t else {} for t in found.top_logprobs or []],
+                }
+
+            reply = self._cached("echo", asked, 0, answer)
+            end = len(head) + len(continuation)
+            # The first token that reaches past the prompt may have merged with its end.
+            inside = [
+                i
+                for i, (offset, token) in enumerate(
+                    zip(reply["offsets"], reply["tokens"], strict=True)
+                )
+                if offset + len(token) > len(head) and offset < end
+            ]
+            values = [reply["logprobs"][i] for i in inside]
+            logprobs.append(float(sum(v for v in values if v is not None)))
+            counts.append(len(inside))
+            greedy.append(
+                bool(inside)
+                and all(
+                    i < len(reply["top"])
+                    and max(reply["top"][i], key=reply["top"][i].__getitem__, default=None)
+                    == reply["tokens"][i]
+                    for i in inside
+                )
+            )
+            prompt_tokens = inside[0] if inside else 0
+            computed += len(reply["tokens"])
+        usage = Usage(prompt_tokens, 0, computed, len(request.continuations))
+        return ScoreResult(tuple(logprobs), tuple(counts), tuple(greedy), usage)
+
+    def _cached(
+        self, kind: str, asked: dict[str, Any], seed: int, answer: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        if self.cache is None:
+            return _call(self.url, answer)
+        key = response_key(model=self.name, prompt=asked, decoding=kind, seed=seed)
+        with _CACHE_LOCK:
+            kept = self.cache.get(key)
+        if kept is not None:
+            return dict(json.loads(kept))
+        found = _call(self.url, answer)
+        with _CACHE_LOCK:
+            self.cache.put(key, json.dumps(found))
+        return found
+
+    def _check(self, adaptation: Adaptation) -> None:
+        beyond = set(adaptation.filled) - {"prompt", "decoding"}
+        if beyond:
+            raise CapabilityError(
+                f"{self.name} cannot carry {', '.join(sorted(beyond))}: it is a server of text",
+                next_step="Open the same weights locally.",
+            )
+
+
+def _plain(prompt: Rendered) -> str:
+    """Messages as plain text, for /completions applies no chat template."""
+    if not prompt.messages:
+        return prompt.text
+    turns = [f"{m.role.capitalize()}: {m.content}" for m in prompt.messages]
+    return "\n\n".join([*turns, "Assistant: "])
+
+
+def _echoes(client: Any, model: str, url: str) -> bool:
+    """Whether /completions echoes log-probabilities; any refusal means no."""
+    import openai
+
+    try:
+        reply = client.completions.create(
+            model=model, prompt="one two", max_tokens=1, echo=True, logprobs=1, temperature=0.0
+        )
+        found = reply.choices[0].logprobs
+        return bool(found and found.token_logprobs and found.text_offset)
+    except openai.APIConnectionError as error:
+        raise _unreachable(url, error) from error
+    except openai.AuthenticationError as error:
+        raise _unreachable(url, error) from error
+    except openai.APIError:
+        return False
+
+
+def _call(url: str, answer: Callable[[], A]) -> A:
+    import openai
+
+    try:
+        return answer()
+    except openai.APIError as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: Exception) -> BackendError:
+    return BackendError(
+        f"{url} failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
+        next_step="Is the server up, the address right (…/v1), and LUTHIER_API_KEY set if needed?",
+    )
+
+
+def _parallel(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    if len(items) <= 1:
+        return [work(i) for i in items]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, items))

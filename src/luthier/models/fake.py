@@ -1,0 +1,138 @@
+"""A model without weights: public, deterministic, for tests of anything that talks to a model.
+
+It "knows" only what stands in the prompt: a label is the more likely the more words the input
+shares with the demonstrations of that label, and with the label's own name. So demonstrations help
+it, as they help a real model, and it needs neither torch nor a download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from luthier.errors import CapabilityError
+from luthier.models.adaptation import Adaptation
+from luthier.models.backend import (
+    Generated,
+    GenerateRequest,
+    ModelFacts,
+    ScoreRequest,
+    ScoreResult,
+)
+from luthier.models.prompt import Rendered
+from luthier.records import Capability, Usage
+
+Reply = Callable[[str], str] | Mapping[str, str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class FakeBackend:
+    """`reply` answers generation: a function of the prompt text, or a mapping from a substring of
+    the prompt to the answer. `gives` can be narrowed to play an endpoint without
+    log-probabilities."""
+
+    reply: Reply = None
+    name: str = "fake"
+    gives: frozenset[Capability] = frozenset({Capability.TEXT, Capability.LOGPROBS})
+    facts: ModelFacts = field(
+        default_factory=lambda: ModelFacts(
+            parameters=0, body_parameters=0, context_length=4096, architecture="fake"
+        )
+    )
+
+    @property
+    def fingerprint(self) -> str:
+        """Constant for one name: there are no weights."""
+        return hashlib.sha256(f"fake:{self.name}".encode()).hexdigest()
+
+    def count_tokens(self, text: str) -> int:
+        """A token is a word."""
+        return len(text.split())
+
+    def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
+        """Log-softmax of the evidence for each continuation; greedy when there is any evidence."""
+        if Capability.LOGPROBS not in self.gives:
+            raise CapabilityError(f"{self.name} does not give log-probabilities here")
+        return [self._score(request) for request in requests]
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], adaptation: Adaptation
+    ) -> list[Generated]:
+        """The configured reply; without one, the answer of the nearest demonstration."""
+        out = []
+        for request in requests:
+            text = _flat(request.prompt)
+            answer = self._reply(text)
+            for stop in adaptation.decoding.stop:
+                answer = answer.split(stop)[0]
+            words = answer.split()[: adaptation.decoding.max_new_tokens]
+            tokens = self.count_tokens(text)
+            usage = Usage(tokens, len(words), tokens + len(words), 1)
+            out.append(Generated(" ".join(words), usage))
+        return out
+
+    def _score(self, request: ScoreRequest) -> ScoreResult:
+        blocks, query = _blocks(request.prompt)
+        evidence = []
+        for continuation in request.continuations:
+            label = continuation.strip()
+            shown = sum(_overlap(query, words) for words, target in blocks if target == label)
+            evidence.append(4.0 * shown + 2.0 * _overlap(query, _words(label)))
+        total = math.log(sum(math.exp(e) for e in evidence)) if evidence else 0.0
+        best = max(range(len(evidence)), key=evidence.__getitem__) if evidence else -1
+        tokens = self.count_tokens(_flat(request.prompt))
+        return ScoreResult(
+            logprobs=tuple(e - total for e in evidence),
+            tokens=tuple(max(1, self.count_tokens(c)) for c in request.continuations),
+            greedy=tuple(i == best and e > 0 for i, e in enumerate(evidence)),
+            usage=Usage(tokens, 0, tokens, 1),
+        )
+
+    def _reply(self, text: str) -> str:
+        if callable(self.reply):
+            return self.reply(text)
+        if self.reply is not None:
+            return next((a for key, a in self.reply.items() if key in text), "")
+        blocks, query = _blocks(Rendered(text=text))
+        ranked = sorted(blocks, key=lambda b: -_overlap(query, b[0]))
+        return ranked[0][1] if ranked else " ".join(query)
+
+
+def _flat(prompt: Rendered) -> str:
+    if prompt.messages:
+        return "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+    return prompt.text
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _overlap(a: Sequence[str], b: Sequence[str]) -> float:
+    left, right = set(a), set(b)
+    return len(left & right) / math.sqrt(len(left) * len(right)) if left and right else 0.0
+
+
+def _blocks(prompt: Rendered) -> tuple[list[tuple[list[str], str]], list[str]]:
+    """Demonstrations as (words of the input, target), and the words of the query."""
+    if prompt.messages:
+        turns = [m for m in prompt.messages if m.role in ("user", "assistant")]
+        pairs = list(zip(turns[:-1:2], turns[1::2], strict=False))
+        shown = [(_words(u.content), a.content.strip()) for u, a in pairs]
+        return shown, _words(turns[-1].content) if turns else []
+    parts = [p for p in re.split(r"\n\s*\n", prompt.text) if p.strip()]
+    shown = []
+    for part in parts[:-1]:
+        lines = [line for line in part.splitlines() if line.strip()]
+        if len(lines) >= 2 and ":" in lines[-1]:
+            target = lines[-1].split(":", 1)[1].strip()
+            shown.append((_words(_value("\n".join(lines[:-1]))), target))
+    query = "\n".join(parts[-1].splitlines()[:-1]) if parts else ""
+    return shown, _words(_value(query))
+
+
+def _value(block: str) -> str:
+    return block.split(":", 1)[1] if ":" in block else block

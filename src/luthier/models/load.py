@@ -1,0 +1,90 @@
+"""From a name to a model: "nano", a hub id, a folder, a URL, "fake", or a saved adaptation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from luthier.errors import ModelError
+from luthier.models.backend import Backend
+from luthier.models.model import Model
+
+NANO = Path(__file__).parent / "nano"
+
+
+def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> Model:
+    """Open a model.
+
+    `name` is "nano" (ships with Luthier), "fake" (no weights, for tests), a folder with a Hugging
+    Face checkpoint, a hub id such as "org/name", the URL of an OpenAI-compatible server
+    ("http://host:8000/v1#model-name"), or a folder written by `Model.save`; then `base` overrides
+    the base it was saved with. `device` is "auto", "cpu", "cuda", ...
+
+    Raises ModelError with the choices when nothing of that name can be opened.
+    """
+    from luthier.models.folder import ADAPTATION_FILE, open_adaptation
+
+    folder = Path(name)
+    if (folder / ADAPTATION_FILE).is_file():
+        adaptation, lineage, base_name, fingerprint = open_adaptation(folder)
+        backend = open_backend(base or base_name, device=device)
+        if base is None and backend.fingerprint != fingerprint:
+            raise ModelError(
+                f"{folder} was fitted on another version of {base_name!r}: "
+                f"its fingerprint was {fingerprint[:12]}, now it is {backend.fingerprint[:12]}",
+                next_step="Fit again, or pass base= to use it all the same.",
+            )
+        return Model(backend, adaptation, lineage)
+    return Model(open_backend(str(name), device=device))
+
+
+def open_backend(name: str, *, device: str = "auto") -> Backend:
+    """The backend for the name of a base."""
+    if name == "fake":
+        from luthier.models.fake import FakeBackend
+
+        return FakeBackend()
+    if name.startswith(("http://", "https://")):
+        from luthier.models.endpoint import EndpointBackend
+
+        return EndpointBackend.connect(name)
+    folder = NANO if name == "nano" else Path(name)
+    if folder.exists():
+        check_folder(folder)
+        from luthier.models.local.backend import LocalBackend
+
+        return LocalBackend.open(str(folder), name=name, device=device)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        from luthier.models.hub import check_reachable
+        from luthier.models.local.backend import LocalBackend
+
+        check_reachable(name)
+        return LocalBackend.open(name, name=name, device=device)
+    raise ModelError(
+        f"No model {name!r}: not a folder, and not the form of a hub id",
+        choices=("nano", "a folder with config.json", "org/name", "http(s)://…/v1#model"),
+        next_step="Check the spelling of the path.",
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """ModelError, before weights load, when a folder cannot be a checkpoint."""
+    if not (folder / "config.json").is_file():
+        inside = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
+        raise ModelError(
+            f"{folder} holds no config.json, so it is no Hugging Face checkpoint "
+            f"(it holds {', '.join(inside) or 'nothing'})",
+            next_step="Save the model with save_pretrained, or give the folder one level deeper.",
+        )
+    names = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+    if not any((folder / n).is_file() for n in names):
+        raise ModelError(
+            f"{folder} has a model and no tokenizer",
+            choices=names,
+            next_step="Save it there too: tokenizer.save_pretrained(folder).",
+        )
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
+    if not weights:
+        raise ModelError(
+            f"{folder} has no weights in safetensors format",
+            next_step="Convert them: model.save_pretrained(folder).",
+        )

@@ -1,0 +1,1 @@
+"""Local weights: any Hugging Face causal or encoder–decoder model on this machine."""

@@ -1,0 +1,237 @@
+"""The local backend: any Hugging Face causal or encoder–decoder checkpoint, on this machine."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.errors import ModelError
+from luthier.models.adaptation import Adaptation, Adapter, Weights
+from luthier.models.backend import (
+    Generated,
+    GenerateRequest,
+    ModelFacts,
+    ScoreRequest,
+    ScoreResult,
+)
+from luthier.models.local.session import Session, soft_of
+from luthier.records import Capability
+
+
+class LocalBackend:
+    """Holds one base and applies adaptations to it for the length of a session.
+
+    The base's tensors are never written to: forks live in a copy, adapters are injected beside the
+    base's layers and taken out again.
+    """
+
+    def __init__(self, module: Any, tokenizer: Any, *, name: str, fingerprint: str) -> None:
+        self._module = module.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.fingerprint = fingerprint
+        self.gives = frozenset(Capability)
+        self._fork: tuple[Weights, Any] | None = None
+        self._applied: tuple[Any, Adapter, ExitStack, Any] | None = None
+        self._speed: float | None = None
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        self.facts = _facts(module, tokenizer, name)
+
+    @classmethod
+    def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
+        """Load a folder or a hub id; float32 on a CPU, bfloat16 on an accelerator that has it."""
+        import transformers
+
+        # Transformers logs every step of a load to stderr; errors still come as exceptions.
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        where = _device(device)
+        half = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = torch.bfloat16 if half else torch.float32
+        try:
+            config = transformers.AutoConfig.from_pretrained(path)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            auto = (
+                transformers.AutoModelForSeq2SeqLM
+                if config.is_encoder_decoder
+                else transformers.AutoModelForCausalLM
+            )
+            module = auto.from_pretrained(path, dtype=dtype).to(where)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ModelError(
+                f"Could not open the model {name!r}: {str(error).splitlines()[0][:300]}",
+                choices=("nano", "a folder with config.json", "org/name from the hub"),
+                next_step="Is the hub reachable from here? A folder needs no network.",
+            ) from error
+        return cls(module, tokenizer, name=name, fingerprint=fingerprint_of(path, module))
+
+    @property
+    def module(self) -> Any:
+        """The base as it was loaded; an adapter left injected by the last session is taken out."""
+        self._take_out()
+        return self._module
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, special ones left out."""
+        return len(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    @contextmanager
+    def session(self, adaptation: Adaptation) -> Iterator[Session]:
+        """The base with `adaptation` applied.
+
+        Weights of a fork and the last adapter used stay in place for the next session, so that a
+        request costs no injection; any other use of the base takes them out first.
+        """
+        fork = adaptation.weights
+        module = self._module if fork is None else self._forked(fork)
+        soft = soft_of(adaptation.soft_prompt, module.get_input_embeddings().weight)
+        placement = adaptation.soft_prompt.placement if adaptation.soft_prompt else "before"
+        if adaptation.adapter is None:
+            self._take_out()
+            yield Session(module, self.tokenizer, None, soft, placement)
+            return
+        if not adaptation.adapter.tensors:  # a fresh one, to be trained: nobody else's business
+            self._take_out()
+            with injected(module, adaptation.adapter) as peft:
+                yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement)
+            return
+        peft = self._put_in(module, adaptation.adapter)
+        yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement)
+
+    def _put_in(self, module: Any, adapter: Adapter) -> Any:
+        held = self._applied
+        if held is None or held[0] is not module or held[1] is not adapter:
+            self._take_out()
+            stack = ExitStack()
+            wrapped = stack.enter_context(injected(module, adapter))
+            held = self._applied = (module, adapter, stack, wrapped)
+        return held[3]
+
+    def _take_out(self) -> None:
+        if self._applied is not None:
+            stack, self._applied = self._applied[2], None
+            stack.close()
+
+    def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
+        """Log-probabilities of continuations: each shared prefix once, all labels in one row."""
+        from luthier.models.local import decoder_scoring, encoder_decoder
+
+        with self.session(adaptation) as session, torch.inference_mode():
+            if session.encoder_decoder:
+                return encoder_decoder.score(session, requests)
+            return decoder_scoring.score(session, requests)
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], adaptation: Adaptation
+    ) -> list[Generated]:
+        """Text by transformers' own generation, in batches of like lengths."""
+        from luthier.models.local import generation
+
+        with self.session(adaptation) as session, torch.inference_mode():
+            return generation.generate(session, requests, adaptation.decoding)
+
+    def tokens_per_second(self) -> float:
+        """Measured once: forward tokens a second, 16 rows of 64 tokens, best of three."""
+        if self._speed is None:
+            ids = torch.randint(0, self.facts.vocabulary or 100, (16, 64))
+            ids = ids.to(self.module.device)
+            feed: dict[str, Any] = {"input_ids": ids}
+            if self.module.config.is_encoder_decoder:
+                feed["decoder_input_ids"] = ids[:, :1]
+            else:
+                feed["logits_to_keep"] = 1
+            best = float("inf")
+            with torch.inference_mode():
+                self.module(**feed)
+                for _ in range(3):
+                    start = time.perf_counter()
+                    self.module(**feed)
+                    best = min(best, time.perf_counter() - start)
+            self._speed = ids.numel() / best
+        return self._speed
+
+    def write_shell(self, folder: Path) -> None:
+        """Config and tokenizer of the base, so that a fork's folder opens as a model of its own."""
+        self.module.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _forked(self, weights: Weights) -> Any:
+        if self._fork is None or self._fork[0] is not weights:
+            self._take_out()
+            self._fork = None
+            module = copy.deepcopy(self.module)
+            # A state dict saved without the tied output embeddings leaves them tied.
+            module.load_state_dict(dict(weights.tensors), strict=False)
+            self._fork = (weights, module.eval().requires_grad_(False))
+        return self._fork[1]
+
+
+@contextmanager
+def injected(module: Any, adapter: Adapter) -> Iterator[Any]:
+    """A PeftModel over `module` with the adapter's weights; the module is as before afterwards."""
+    import peft
+
+    config = peft.get_peft_config(dict(adapter.config))
+    config.inference_mode = False  # so that a fit can go on from these weights
+    wrapped = peft.get_peft_model(module, config)
+    try:
+        if adapter.tensors:
+            peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
+        wrapped.eval()
+        yield wrapped
+    finally:
+        if not config.is_prompt_learning:
+            wrapped.unload()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        if hasattr(module, "peft_config"):
+            del module.peft_config
+
+
+def fingerprint_of(path: str, module: Any) -> str:
+    """sha256 over the config and samples of every tensor: cheap for any size, changed by
+    training."""
+    digest = hashlib.sha256(module.config.to_json_string().encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        step = max(1, flat.numel() // 4096)
+        digest.update(name.encode())
+        digest.update(flat[::step][:4096].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _facts(module: Any, tokenizer: Any, name: str) -> ModelFacts:
+    config = module.config.get_text_config()
+    embeddings = module.get_input_embeddings().weight
+    total = sum(p.numel() for p in module.parameters())
+    return ModelFacts(
+        parameters=total,
+        body_parameters=total - embeddings.numel(),
+        hidden_size=int(embeddings.shape[1]),
+        layers=getattr(config, "num_hidden_layers", None),
+        vocabulary=int(embeddings.shape[0]),
+        context_length=getattr(config, "max_position_embeddings", None),
+        architecture=type(module).__name__,
+        # nano learnt its tasks from plain text; its template is there for dialogue and tools.
+        prefers_chat=bool(getattr(tokenizer, "chat_template", None)) and name != "nano",
+        device=str(module.device),
+        dtype=str(embeddings.dtype).removeprefix("torch."),
+    )

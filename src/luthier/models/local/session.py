@@ -1,0 +1,150 @@
+"""A session: one base with one adaptation applied, ready to run rows of tokens.
+
+Virtual tokens are written into rows as ids above the vocabulary: id `vocabulary + v·P + j` is
+virtual token j of vote v. So everything that handles rows of ids (prefix sharing, batching, the
+label tree) handles soft prompts without knowing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier.models.adaptation import VirtualTokens
+from luthier.models.prompt import Rendered
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """`module` is the Hugging Face model with weights and adapter applied; `peft` wraps it where
+    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None."""
+
+    module: Any
+    tokenizer: Any
+    peft: Any = None
+    soft: torch.Tensor | None = None
+    placement: str = "before"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        device: torch.device = self.embeddings.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the embeddings, hence of the activations."""
+        dtype: torch.dtype = self.embeddings.weight.dtype
+        return dtype
+
+    @property
+    def embeddings(self) -> Any:
+        """The input embedding layer, (vocabulary, H)."""
+        return self.module.get_input_embeddings()
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table; virtual tokens have ids from here on."""
+        return int(self.embeddings.weight.shape[0])
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether prompts go to an encoder and answers to a decoder."""
+        return bool(self.module.config.is_encoder_decoder)
+
+    @property
+    def context_length(self) -> int | None:
+        """How many positions the base knows, None when it sets no limit."""
+        limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    def text(self, prompt: Rendered) -> str:
+        """The prompt as one text, the chat template applied where there are messages."""
+        if not prompt.messages:
+            return prompt.text
+        if not getattr(self.tokenizer, "chat_template", None):
+            turns = [m.content for m in prompt.messages]
+            return "\n\n".join(turns) + "\n\n"
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+
+    def encode(self, prompt: Rendered) -> list[int]:
+        """Token ids of a prompt, special tokens as the model expects them, without virtual
+        tokens."""
+        templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
+        return self._ids(self.text(prompt), special=not templated)
+
+    def encode_pair(self, prompt: Rendered, continuation: str) -> tuple[list[int], int]:
+        """Ids of prompt + continuation tokenised as one text, and where the continuation starts.
+
+        A tokenizer may merge across the boundary; then the continuation starts at the first token
+        that differs. For an encoder–decoder the continuation is tokenised alone and ends in EOS.
+        """
+        ids = self.encode(prompt)
+        if self.encoder_decoder:
+            target = self.tokenizer(text_target=continuation.strip()).input_ids
+            return ids + list(target), len(ids)
+        templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
+        joined = self._ids(self.text(prompt) + continuation, special=not templated)
+        start = 0
+        while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
+            start += 1
+        return joined, start
+
+    def insert_virtual(self, ids: Sequence[int], start: int, *, vote: int = 0) -> list[int]:
+        """Put the virtual tokens of one vote into a row whose answer starts at `start`.
+
+        "before": at the beginning, after BOS if there is one, for a first token that the base has
+        always seen keeps its place; "after": just before the answer.
+        """
+        if self.soft is None:
+            return list(ids)
+        length = int(self.soft.shape[1])
+        first = self.vocabulary + vote * length
+        virtual = list(range(first, first + length))
+        at = start
+        if self.placement == "before":
+            bos = self.tokenizer.bos_token_id
+            at = 1 if ids and bos is not None and ids[0] == bos else 0
+        return [*ids[:at], *virtual, *ids[at:]]
+
+    def embed(self, ids: torch.Tensor, soft: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T) ids, virtual ones included, to (B, T, H) embeddings; gradients flow to `soft`."""
+        soft = self.soft if soft is None else soft
+        real: torch.Tensor = self.embeddings(ids.clamp(max=self.vocabulary - 1))
+        if soft is None:
+            return real
+        flat = soft.reshape(-1, soft.shape[-1])
+        is_virtual = ids >= self.vocabulary
+        virtual = flat[(ids - self.vocabulary).clamp(min=0)].to(real.dtype)
+        return torch.where(is_virtual.unsqueeze(-1), virtual, real)
+
+    def prefix_cache(self, batch: int) -> Any:
+        """The keys and values of a prefix-tuning adapter for `batch` rows, None without one."""
+        if self.peft is None:
+            return None
+        config = self.peft.active_peft_config
+        if config.peft_type != "PREFIX_TUNING":
+            return None
+        return self.peft.get_prompt(batch)
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        ids = list(self.tokenizer(text, add_special_tokens=special).input_ids)
+        if not self.encoder_decoder:
+            eos = self.tokenizer.eos_token_id
+            if special and len(ids) > 1 and ids[-1] == eos:
+                ids = ids[:-1]  # a causal prompt must stay open
+            if not ids:
+                bos = self.tokenizer.bos_token_id
+                ids = [bos if bos is not None else (eos if eos is not None else 0)]
+        return ids
+
+
+def soft_of(tokens: VirtualTokens | None, like: torch.Tensor) -> torch.Tensor | None:
+    """The virtual tokens on the device of the embeddings, float32."""
+    return None if tokens is None else tokens.tensor.to(device=like.device, dtype=torch.float32)

@@ -1,0 +1,158 @@
+"""The `prompt` slot: the parts of a prompt, and how they become the text a model reads.
+
+The parts are separate so that a search can change one and keep the rest: instruction, context,
+objective, demonstrations, format, negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A solved example shown in the prompt."""
+
+    input: str
+    target: str
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """Everything about a prompt that carries no meaning and still moves the score (FormatSpread).
+
+    `style` "auto" uses the model's chat template where the model prefers it, and plain text
+    elsewhere. `label_style` "words" shows `card_arrival` as `card arrival`.
+    """
+
+    input_name: str = "Input"
+    target_name: str = "Label"
+    context_name: str = "Passage"
+    labels_name: str = "Labels"
+    name_separator: str = ": "
+    field_separator: str = "\n"
+    block_separator: str = "\n\n"
+    list_labels: bool = True
+    label_style: Literal["as-is", "words"] = "as-is"
+    style: Literal["auto", "plain", "chat"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in parts. `labels` are shown when the format lists them.
+
+    `demonstrations` is what is shown when `selection` is "all". With "knn" it is a pool, of which
+    each input sees the `shots` nearest by TF-IDF cosine, the nearest last (KATE, arXiv:2101.06804).
+    """
+
+    instruction: str = ""
+    context: str = ""
+    objective: str = ""
+    negative: str = ""
+    labels: tuple[str, ...] = ()
+    label_descriptions: tuple[tuple[str, str], ...] = ()
+    demonstrations: tuple[Demonstration, ...] = ()
+    selection: Literal["all", "knn"] = "all"
+    shots: int = 0
+    format: PromptFormat = field(default_factory=PromptFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the backend reads: a plain text, or chat messages. One of the two is empty.
+
+    `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:").
+    """
+
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    answer_prefix: str = ""
+
+
+def label_text(label: str, form: PromptFormat) -> str:
+    """How a label is written in the prompt and expected in the answer."""
+    if form.label_style == "words":
+        return " ".join(label.replace("_", " ").replace("-", " ").split())
+    return label
+
+
+def render(
+    prompt: Prompt,
+    text: str,
+    *,
+    passage: str | None = None,
+    demonstrations: tuple[Demonstration, ...] | None = None,
+    chat: bool = False,
+) -> Rendered:
+    """Write out a prompt for one input. `chat` says which of the two forms the backend wants."""
+    shown = prompt.demonstrations if demonstrations is None else demonstrations
+    form = prompt.format
+    head = _head(prompt)
+    if not chat:
+        blocks = [head] if head else []
+        blocks += [
+            _block(form, d.input, d.context) + _answer(form, label_text(d.target, form))
+            for d in shown
+        ]
+        query = _block(form, text, passage)
+        query += form.field_separator + form.target_name + form.name_separator.rstrip(" ")
+        blocks.append(query)
+        # A separator that ends in a space gives that space to the answer: "Label:" + " billing",
+        # so that the tokens of the answer are those the model saw after a real colon.
+        prefix = " " if form.name_separator.endswith(" ") else ""
+        return Rendered(text=form.block_separator.join(blocks), answer_prefix=prefix)
+    messages = [Message("system", head)] if head else []
+    for d in shown:
+        messages.append(Message("user", _chat_turn(form, d.input, d.context)))
+        messages.append(Message("assistant", label_text(d.target, form)))
+    messages.append(Message("user", _chat_turn(form, text, passage)))
+    return Rendered(messages=tuple(messages))
+
+
+def _head(prompt: Prompt) -> str:
+    form = prompt.format
+    parts = [prompt.instruction, prompt.context, prompt.objective]
+    if prompt.negative:
+        parts.append(f"Avoid: {prompt.negative}")
+    if prompt.labels and form.list_labels:
+        described = dict(prompt.label_descriptions)
+        names = [label_text(label, form) for label in prompt.labels]
+        if described:
+            lines = [
+                f"- {name}{form.name_separator}{described.get(label, '')}".rstrip(" :")
+                for name, label in zip(names, prompt.labels, strict=True)
+            ]
+            parts.append(f"{form.labels_name}:\n" + "\n".join(lines))
+        else:
+            parts.append(f"{form.labels_name}{form.name_separator}{', '.join(names)}")
+    return form.block_separator.join(part.strip() for part in parts if part.strip())
+
+
+def _block(form: PromptFormat, text: str, passage: str | None) -> str:
+    lines = []
+    if passage:
+        lines.append(f"{form.context_name}{form.name_separator}{passage.strip()}")
+    lines.append(f"{form.input_name}{form.name_separator}{text.strip()}")
+    return form.field_separator.join(lines)
+
+
+def _answer(form: PromptFormat, target: str) -> str:
+    return f"{form.field_separator}{form.target_name}{form.name_separator}{target.strip()}"
+
+
+def _chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:
+    if passage:
+        return f"{form.context_name}{form.name_separator}{passage.strip()}\n\n{text.strip()}"
+    return text.strip()

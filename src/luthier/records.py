@@ -1,0 +1,165 @@
+"""The facts: small frozen records that every room shares. No behaviour beyond arithmetic.
+
+Units stand in the names. What was not measured is None, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Capability(StrEnum):
+    """What a backend gives and a technique needs."""
+
+    TEXT = "text"
+    LOGPROBS = "log-probabilities"
+    EMBEDDINGS = "embeddings"
+    GRADIENTS = "gradients"
+
+
+class Kind(StrEnum):
+    """What a task asks for."""
+
+    CLASSIFY = "classify"
+    GENERATE = "generate"
+    EXTRACT = "extract"
+    QUESTION_ANSWERING = "question-answering"
+    CHAT = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled item. `group` keeps related items on one side of a split."""
+
+    id: str
+    input: str
+    target: str
+    group: str | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What answering cost in tokens. `computed_tokens` counts what really ran (shared prefixes
+    once)."""
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    computed_tokens: int = 0
+    calls: int = 0
+    truncated: int = 0  # prompts cut to the context length: their beginning after the first token
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+            self.computed_tokens + other.computed_tokens,
+            self.calls + other.calls,
+            self.truncated + other.truncated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said to one input.
+
+    `raw` is the generation. `parsed` is the prediction read out of it, None when it could not be
+    read. `legal` says whether unconstrained decoding would have produced a readable answer: with
+    labels scored by log-probability `parsed` is always a label, and `legal` is what the parse rate
+    counts. `label_logprobs` are natural logs, one per label, where labels were scored.
+    """
+
+    raw: str
+    parsed: str | None
+    legal: bool
+    label_logprobs: Mapping[str, float] | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric with its 95 % interval. `value` None: unmeasured."""
+
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One example, what was answered, and what the scorer made of it (`points` in [0, 1] for most).
+
+    `weight` is how much the points count in the aggregate: 1, or the target's tokens for
+    perplexity.
+    """
+
+    example_id: str
+    input: str
+    target: str
+    raw: str
+    prediction: str | None
+    legal: bool
+    points: float
+    group: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """One model on one split: the headline score, secondary ones, and every judged example."""
+
+    score: Score
+    parse_rate: Score
+    secondary: tuple[Score, ...]
+    judged: tuple[Judged, ...]
+    usage: Usage
+    eval_seconds: float
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one fit may spend.
+
+    `tokens` counts forward-token equivalents: scoring a token costs 1, training on it 2 with a
+    frozen base (forward, and backward through activations) and 3 with trainable weights
+    (arXiv:2001.08361, section 2.1). It is what makes a fit repeatable; `minutes` is turned into
+    tokens with the measured speed of the model before anything starts.
+    """
+
+    tokens: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FitRecord:
+    """What a fit did: filled in by the technique, kept with the model it returned.
+
+    `history` holds one mapping a step or trial (for instance step, train_loss, dev_score, lr).
+    """
+
+    fit_seconds: float | None = None
+    spent_tokens: int | None = None
+    trainable_parameters: int | None = None
+    train_examples: int | None = None
+    peak_memory_bytes: int | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """How a model was made: the technique, its settings, the seed, and its parent's lineage."""
+
+    technique: str
+    settings: Mapping[str, Any]
+    seed: int
+    fit: FitRecord = field(default_factory=FitRecord)
+    parent: Lineage | None = None

@@ -1,0 +1,1 @@
+"""The sections of the HTML report: each makes of the comparison what its part shows."""

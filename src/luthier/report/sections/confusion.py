@@ -1,0 +1,115 @@
+"""Confusion matrices: what was answered (columns) where each label was right (rows)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.records import Judged
+from luthier.report.line import Line
+
+_MOST_LABELS = 16  # a matrix beyond this is wallpaper; the list of confusions says more
+_MOST_CONFUSIONS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`share` is of the row's examples, as whole percent, for shading."""
+
+    count: int
+    share: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRow:
+    """One true label. `recall` is None where the label does not occur in the test split."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    total: int
+    recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One technique's confusions. `hidden_labels` were left out of the matrix, not of `worst`.
+
+    `worst` holds (true label, answered, count), commonest first.
+    """
+
+    line: Line
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+    hidden_labels: int
+    worst: tuple[tuple[str, str, int], ...]
+    errors: int
+    total: int
+
+
+UNREADABLE = "(unreadable)"
+OTHER = "(other)"
+
+
+def matrices(lines: Sequence[Line], labels: Sequence[str]) -> list[Matrix]:
+    """One for each technique with judged examples; none where the task has no labels."""
+    if not labels:
+        return []
+    found = []
+    for line in lines:
+        run = line.run
+        if run is not None and run.judged:
+            found.append(_matrix(line, run.judged, labels))
+    return found
+
+
+def _matrix(line: Line, judged: Sequence[Judged], labels: Sequence[str]) -> Matrix:
+    pairs = Counter((j.target, _said(j, labels)) for j in judged)
+    wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
+    shown = _shown(labels, wrong)
+    kept = set(shown)
+    columns = list(shown)
+    if len(shown) < len(labels) or any(said == OTHER for _, said in pairs):
+        columns.append(OTHER)
+    if any(said == UNREADABLE for _, said in pairs):
+        columns.append(UNREADABLE)
+    rows = []
+    for label in shown:
+        counts = Counter[str]()
+        for (target, said), n in pairs.items():
+            if target == label:
+                counts[said if said in kept or said == UNREADABLE else OTHER] += n
+        total = sum(counts.values())
+        cells = tuple(
+            Cell(counts[c], round(100 * counts[c] / total) if total else 0, c == label)
+            for c in columns
+        )
+        rows.append(MatrixRow(label, cells, total, counts[label] / total if total else None))
+    return Matrix(
+        line=line,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        hidden_labels=len(labels) - len(shown),
+        worst=tuple((t, s, n) for (t, s), n in wrong.most_common(_MOST_CONFUSIONS)),
+        errors=wrong.total(),
+        total=len(judged),
+    )
+
+
+def _said(judged: Judged, labels: Sequence[str]) -> str:
+    if judged.prediction is None:
+        return UNREADABLE
+    return judged.prediction if judged.prediction in labels else OTHER
+
+
+def _shown(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> list[str]:
+    """All labels, or where there are too many those most involved in errors, in order."""
+    if len(labels) <= _MOST_LABELS:
+        return list(labels)
+    involved = Counter[str]()
+    for (target, said), n in wrong.items():
+        involved[target] += n
+        involved[said] += n
+    ranked = sorted(labels, key=lambda label: -involved[label])[:_MOST_LABELS]
+    return [label for label in labels if label in set(ranked)]

@@ -1,0 +1,186 @@
+"""What the numbers stand on: the data and its splits, the statistics, the seeds, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from luthier.compare.comparison import Comparison
+from luthier.report import amounts
+from luthier.report.measure import Measure
+
+Pairs = list[tuple[str, str]]
+_PROVENANCE = {
+    "luthier": "Luthier",
+    "python": "Python",
+    "torch": "PyTorch",
+    "transformers": "Transformers",
+    "peft": "PEFT",
+    "platform": "system",
+    "cpu": "processor",
+    "cpu_cores": "cores",
+    "memory_bytes": "memory",
+    "git_commit": "commit of the working folder",
+    "time": "time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LeakSample:
+    """One example found in two splits."""
+
+    where: str
+    similarity: str
+
+
+def data_facts(comparison: Comparison) -> Pairs:
+    """The task and its splits."""
+    task = comparison.task
+    splits = (
+        f"{task.train_examples:,} train, {task.dev_examples:,} dev, {task.test_examples:,} test"
+    )
+    pairs = [("kind", task.kind), ("splits", splits)]
+    limit = comparison.plan.limit
+    if limit is not None and limit < task.test_examples:
+        pairs.append(("scored on", f"the first {limit:,} test examples only"))
+    if task.labels:
+        pairs.append((f"{len(task.labels)} labels", ", ".join(task.labels)))
+    if task.chance is not None:
+        pairs.append(
+            (
+                "commonest label",
+                f"{amounts.rate(task.chance)} of the test split: what always "
+                "answering it would score in accuracy",
+            )
+        )
+    pairs += [("note", note) for note in task.notes]
+    pairs.append(("fingerprint", task.fingerprint or amounts.UNMEASURED))
+    return pairs
+
+
+def leak_sentences(leaks: Mapping[str, Any]) -> list[str]:
+    """The leak check in words. A count that was not recorded is not mentioned."""
+    if not leaks:
+        return ["The leak check left no record."]
+    said = []
+    exact, near = leaks.get("exact"), leaks.get("near")
+    if exact == 0 and near == 0:
+        said.append("No example of train or dev stands again, or nearly, in a later split.")
+    else:
+        for number, kind in ((exact, "exact"), (near, "near")):
+            if number is not None:
+                said.append(f"{amounts.plural(number, f'{kind} duplicate')} across splits.")
+        if leaks.get("dropped") is True:
+            said.append("They were taken out of train and dev; the test split kept its copies.")
+        elif leaks.get("dropped") is False:
+            said.append("They were left in: scores may flatter whatever learnt from them.")
+    for key, noun in (("repeated", "row"), ("conflicting", "input")):
+        number = leaks.get(key)
+        if number:
+            tail = (
+                "that repeated another of the same split, dropped."
+                if key == "repeated"
+                else "with more than one target: no technique can get them all right."
+            )
+            said.append(f"{amounts.plural(number, noun)} {tail}")
+    return said
+
+
+def leak_samples(leaks: Mapping[str, Any]) -> list[LeakSample]:
+    """Some of the leaks, by id."""
+    found = []
+    for sample in leaks.get("samples") or ():
+        here = f"{sample.get('split')} {sample.get('example_id')}"
+        there = f"{sample.get('found_split')} {sample.get('found_id')}"
+        found.append(LeakSample(f"{here} in {there}", amounts.rate(sample.get("similarity"))))
+    return found
+
+
+def how_made(comparison: Comparison, measure: Measure) -> list[str]:
+    """How to read the numbers, in sentences."""
+    plan = comparison.plan
+    said = [
+        f"Every technique was scored by the same code on the same {plan.test_examples:,} test "
+        "examples; the task a technique is fitted on has no test split.",
+        f"A score is the mean {measure.name} over seeds. Its 95 % interval is Wilson's for one run "
+        "judged right or wrong, else a bootstrap over examples (over groups, where examples come "
+        "in groups); with several seeds the spread between them is part of it. The seed that "
+        "stands for a technique is chosen on dev, never on test.",
+        "Readable answers are counted apart from the score. Where labels are ranked by their "
+        "probability there is always an answer; it counts as readable if the model, left to "
+        "itself, would have written one of the labels.",
+    ]
+    if comparison.tests:
+        names = ", ".join(dict.fromkeys(t.test for t in comparison.tests))
+        said.append(
+            f"Techniques are compared example by example ({names}), with p-values corrected after "
+            f"Holm for all {amounts.plural(len(comparison.tests), 'test')} made here. With "
+            "several seeds a gain must also survive another draw of seeds. Tied means that the "
+            "test could not tell them apart at 5 %, not that they are equal."
+        )
+    said.append(_budget(comparison))
+    if plan.seeds:
+        said.append(f"Trained techniques ran with {amounts.plural(plan.seeds, 'seed')} each.")
+    if plan.hard_cap_seconds is not None:
+        said.append(f"All fits together had at most {amounts.seconds(plan.hard_cap_seconds)}.")
+    said.append(f"{amounts.UNMEASURED} marks what was not measured. It never stands for zero.")
+    return said
+
+
+def _budget(comparison: Comparison) -> str:
+    plan = comparison.plan
+    if plan.budget_tokens is None and plan.budget_minutes is None:
+        return "Tuning had no token limit."
+    parts = []
+    if plan.budget_tokens is not None:
+        parts.append(f"{amounts.scaled(plan.budget_tokens)} forward-token equivalents")
+    if plan.budget_minutes is not None:
+        parts.append(f"{amounts.seconds(60 * plan.budget_minutes)} by the measured speed")
+    return (
+        f"Every fit had the same tuning budget: {', '.join(parts)} (scoring a token counts 1, "
+        "training on it 2 with a frozen base and 3 with trainable weights)."
+    )
+
+
+def machine(comparison: Comparison) -> Pairs:
+    """Versions and machine, and the base model."""
+    provenance = comparison.provenance
+    pairs = []
+    for item in fields(provenance):
+        value = getattr(provenance, item.name)
+        if value is None:
+            continue
+        text = amounts.size(value) if item.name == "memory_bytes" else str(value)
+        if item.name == "time" and text.endswith("+00:00"):
+            text = text[:16].replace("T", " ") + " UTC"
+        pairs.append((_PROVENANCE.get(item.name, item.name.replace("_", " ")), text))
+    if comparison.plan.tokens_per_second is not None:
+        speed = f"{amounts.count(round(comparison.plan.tokens_per_second))} tokens a second forward"
+        pairs.append(("measured speed", speed))
+    pairs.append(("comparison", comparison.id))
+    return pairs
+
+
+def base_facts(comparison: Comparison) -> Pairs:
+    """What is known of the base model."""
+    base, facts = comparison.model, comparison.model.facts
+    pairs = [("name", base.name)]
+    written = [
+        ("architecture", facts.architecture),
+        ("parameters", None if facts.parameters is None else amounts.scaled(facts.parameters)),
+        ("layers", None if facts.layers is None else str(facts.layers)),
+        ("width", None if facts.hidden_size is None else str(facts.hidden_size)),
+        ("vocabulary", None if facts.vocabulary is None else amounts.count(facts.vocabulary)),
+        (
+            "context",
+            None
+            if facts.context_length is None
+            else f"{amounts.count(facts.context_length)} tokens",
+        ),
+        ("device", facts.device),
+        ("number format", facts.dtype),
+        ("gives", ", ".join(base.gives) or None),
+        ("fingerprint", base.fingerprint or None),
+    ]
+    return pairs + [(name, text) for name, text in written if text is not None]

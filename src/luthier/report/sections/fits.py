@@ -1,0 +1,198 @@
+"""What each fit did: the settings it chose, what it spent, and how its numbers moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.compare.comparison import Row, SeedRun
+from luthier.report import amounts
+from luthier.report.charts import sparkline
+from luthier.report.line import Line
+from luthier.report.measure import Measure, measure_of_scores
+
+_CLOCKS = ("step", "trial", "round", "epoch", "evaluation")
+_NEVER_DRAWN = {"seed", "epoch", "lr", "learning_rate", "tokens", "seconds", "spent_tokens"}
+_MOST_SERIES = 3
+_MOST_STEPS = 24
+_MOST_CHARACTERS = 280
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of a technique's table: a name and one cell a seed. `markup` cells are drawings."""
+
+    name: str
+    cells: tuple[str, ...]
+    drawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The history of one seed as a table, thinned out to a readable number of steps."""
+
+    seed: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Everything one technique's fits left behind."""
+
+    line: Line
+    settings: tuple[tuple[str, str], ...]
+    seeds: tuple[int, ...]
+    facts: tuple[Fact, ...]
+    steps: Steps | None
+    notes: tuple[str, ...]
+
+
+def fits(lines: Sequence[Line], measure: Measure) -> list[Fit]:
+    """One entry for each technique that was at least begun."""
+    return [_fit(line, measure) for line in lines if line.row.seeds]
+
+
+def _fit(line: Line, measure: Measure) -> Fit:
+    runs = line.row.seeds
+    facts = [
+        Fact("test " + measure.name, tuple(measure.write(r.score.value) for r in runs)),
+        *_secondary(runs),
+        Fact("dev score", tuple(measure.write(r.dev_score) for r in runs)),
+        Fact("fit time", tuple(amounts.seconds(r.fit.fit_seconds) for r in runs)),
+        Fact("training examples used", tuple(amounts.count(_examples(r)) for r in runs)),
+        Fact("tokens spent", tuple(amounts.scaled(r.fit.spent_tokens) for r in runs)),
+        Fact("peak memory", tuple(amounts.size(r.fit.peak_memory_bytes) for r in runs)),
+    ]
+    kept = [f for f in facts if any(cell != amounts.UNMEASURED for cell in f.cells)]
+    if any(r.status != "finished" for r in runs):
+        kept.insert(0, Fact("status", tuple(_status(r) for r in runs)))
+    shown = {fact.name for fact in kept}
+    kept += [
+        Fact(_words(key), tuple(_plain(r.fit.chosen.get(key)) for r in runs))
+        for key in dict.fromkeys(key for r in runs for key in r.fit.chosen)
+        if _words(key) not in shown
+    ]
+    kept += _curves(runs)
+    notes = dict.fromkeys(note for r in runs for note in r.fit.notes)
+    return Fit(
+        line=line,
+        settings=tuple(
+            (_words(k), _plain(v)) for k, v in _settings(line.row).items() if v is not None
+        ),
+        seeds=tuple(r.seed for r in runs),
+        facts=tuple(kept),
+        steps=_steps(line.run or runs[0]),
+        notes=tuple(notes),
+    )
+
+
+def _secondary(runs: Sequence[SeedRun]) -> list[Fact]:
+    facts = []
+    for metric in dict.fromkeys(score.metric for run in runs for score in run.secondary):
+        found = [next((s for s in run.secondary if s.metric == metric), None) for run in runs]
+        measure = measure_of_scores(metric, [s for s in found if s is not None])
+        cells = tuple(measure.write(None if s is None else s.value) for s in found)
+        facts.append(Fact("test " + measure.name, cells))
+    return facts
+
+
+def _examples(run: SeedRun) -> int | None:
+    return run.train_examples if run.train_examples is not None else run.fit.train_examples
+
+
+def _status(run: SeedRun) -> str:
+    return run.status + (f": {run.reason}" if run.reason else "")
+
+
+def _settings(row: Row) -> Mapping[str, Any]:
+    return row.settings or (row.seeds[0].settings if row.seeds else {})
+
+
+def _clock(history: Sequence[Mapping[str, Any]]) -> str | None:
+    if not history:
+        return None
+    return next((c for c in _CLOCKS if all(_is_number(step.get(c)) for step in history)), None)
+
+
+def _curves(runs: Sequence[SeedRun]) -> list[Fact]:
+    """One line for each loss or score that moved in any seed; without any, for what else did."""
+    names: dict[str, None] = {}
+    for run in runs:
+        clock = _clock(run.fit.history)
+        for step in run.fit.history:
+            for key, value in step.items():
+                if key != clock and key not in _NEVER_DRAWN and _is_number(value):
+                    names.setdefault(key)
+    telling = [n for n in names if "loss" in n or "score" in n]
+    ranked = sorted(telling or names, key=lambda n: "loss" not in n)
+    facts = []
+    for name in ranked[:_MOST_SERIES]:
+        cells = tuple(_spark(run, name) for run in runs)
+        if any(cells):
+            facts.append(Fact(_words(name), cells, drawn=True))
+    return facts
+
+
+def _spark(run: SeedRun, name: str) -> str:
+    history = run.fit.history
+    clock = _clock(history)
+    values = [
+        (float(step[clock]) if clock else float(index), float(step[name]))
+        for index, step in enumerate(history)
+        if _is_number(step.get(name))
+    ]
+    values.sort(key=lambda pair: pair[0])
+    write: Callable[[float], str] = amounts.number
+    drawn = sparkline(values, name=_words(name), write=write)
+    if not drawn:
+        return ""
+    ends = f"{write(values[0][1])} → {write(values[-1][1])}"
+    return f'{drawn}<span class="ends">{ends}</span>'
+
+
+def _steps(run: SeedRun) -> Steps | None:
+    history = run.fit.history
+    if not history:
+        return None
+    every = -(-len(history) // _MOST_STEPS)
+    kept = list(history[::every])
+    if history[-1] is not kept[-1]:
+        kept.append(history[-1])
+    columns = tuple(dict.fromkeys(key for step in kept for key in step))
+    rows = tuple(tuple(_plain(step.get(c)) for c in columns) for step in kept)
+    return Steps(run.seed, tuple(map(_words, columns)), rows, len(history))
+
+
+def _is_number(value: Any) -> bool:
+    counts = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return counts and not amounts.missing(value)
+
+
+def _words(key: str) -> str:
+    return str(key).replace("_", " ")
+
+
+def _plain(value: Any) -> str:
+    """A setting as a reader writes it."""
+    if value is None:
+        return amounts.UNMEASURED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return amounts.count(value)
+    if isinstance(value, float):
+        if 0 < abs(value) < 0.001:
+            return f"{value:.2g}"
+        text = amounts.number(value, digits=4)
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, Sequence) and all(isinstance(v, (str, int, float)) for v in value):
+        text = ", ".join(str(v) for v in value) if value else "none"
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1].rstrip() + "…"

@@ -1,0 +1,296 @@
+"""The plots of the page, each drawn wide and narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from luthier.compare.comparison import Comparison, PairedTest
+from luthier.compare.costs import Cost
+from luthier.records import Score
+from luthier.report import amounts
+from luthier.report.charts import (
+    Curve,
+    CurvePoint,
+    ForestRow,
+    FrontierPoint,
+    Quantity,
+    forest,
+    frontier,
+    learning_curves,
+    on_frontier,
+    plain,
+)
+from luthier.report.line import FAMILIES, Line, best_first
+from luthier.report.measure import Measure, measure_of_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One plot in two sizes (SVG markup), with the sentence under it."""
+
+    name: str
+    wide: str
+    narrow: str
+    caption: str = ""
+
+
+def _quantity(measure: Measure) -> Quantity:
+    low, high = measure.bounds
+    return Quantity(measure.name, measure.write, plain, low, high)
+
+
+def interval_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> Plot | None:
+    """Every score with its interval, best first; None when nothing was scored."""
+    rows = []
+    for line in best_first(lines, measure):
+        score = line.row.score
+        values = [s.score.value for s in line.finished_seeds if s.score.value is not None]
+        rows.append(
+            ForestRow(
+                line.name,
+                score.value,
+                score.low,
+                score.high,
+                shape=line.shape,
+                cls=line.cls,
+                ticks=tuple(values) if len(values) > 1 else (),
+                tag=line.mark,
+            )
+        )
+    if not rows:
+        return None
+    chance = comparison.task.chance
+    shown = None
+    if chance is not None and measure.name == "accuracy" and measure.fraction:
+        shown = (chance, f"always the commonest label: {measure.write(chance)}")
+
+    def draw(narrow: bool) -> str:
+        return forest(
+            rows,
+            quantity=_quantity(measure),
+            reference=shown,
+            narrow=narrow,
+            label=f"{measure.name} of each technique with its 95 % interval",
+        )
+
+    caption = f"{measure.name[:1].upper()}{measure.name[1:]} with 95 % intervals."
+    if not measure.higher_is_better:
+        caption += " Lower is better."
+    if any(row.ticks for row in rows):
+        caption += " Ticks below a line are single seeds."
+    if comparison.tests:
+        caption += (
+            " Intervals that overlap do not mean a tie: all techniques answered the same examples, "
+            "and the paired differences below are the sharper test."
+        )
+    return Plot("intervals", draw(False), draw(True), caption)
+
+
+def paired_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> Plot | None:
+    """Each technique minus the best one on the same examples; None without paired tests."""
+    anchor = _anchor(comparison)
+    if anchor is None:
+        return None
+    known = {line.name: line for line in lines}
+    rows = []
+    for test in comparison.tests:
+        if anchor not in (test.first, test.second):
+            continue
+        other, difference, low, high = _from_anchor(test, anchor)
+        line = known.get(other)
+        words = f"{measure.difference(difference)}"
+        if low is not None and high is not None:
+            words += f" ({measure.difference(low)} to {measure.difference(high)})"
+        words += f", p = {amounts.probability(test.p_holm)}".replace("= <", "< ")
+        rows.append(
+            ForestRow(
+                other,
+                difference,
+                low,
+                high,
+                words=words,
+                shape=line.shape if line else "circle",
+                cls=line.cls if line else "f-other",
+                tag=line.mark if line and line.mark in ("pick", "tied") else "",
+            )
+        )
+    rows.sort(key=lambda row: -(row.value or 0.0) if measure.higher_is_better else row.value or 0.0)
+
+    def draw(narrow: bool) -> str:
+        return forest(
+            rows,
+            reference=(0.0, f"same as {anchor}"),
+            narrow=narrow,
+            quantity=Quantity(measure.name, measure.difference, plain, signed=True),
+            label=f"Difference in {measure.name} from {anchor}, on the same test examples",
+        )
+
+    names = ", ".join(dict.fromkeys(test.test for test in comparison.tests))
+    caption = (
+        f"{measure.name[:1].upper()}{measure.name[1:]} of each technique minus that of {anchor}, "
+        "on the same test examples, with 95 % intervals. p after Holm's correction for "
+        f"{amounts.plural(len(comparison.tests), 'test')} ({names})."
+    )
+    return Plot("paired", draw(False), draw(True), caption)
+
+
+def _anchor(comparison: Comparison) -> str | None:
+    """What the others are measured against: the best, else the pick, else the most tested."""
+    tested = [name for test in comparison.tests for name in (test.first, test.second)]
+    for name in (comparison.verdict.best, comparison.verdict.pick):
+        if name is not None and name in tested:
+            return name
+    return max(tested, key=tested.count) if tested else None
+
+
+def _from_anchor(test: PairedTest, anchor: str) -> tuple[str, float, float | None, float | None]:
+    """(other, other − anchor, low, high)."""
+    if test.second == anchor:
+        return test.first, test.difference, test.low, test.high
+    low = None if test.high is None else -test.high
+    high = None if test.low is None else -test.low
+    return test.second, -test.difference, low, high
+
+
+def cost_plots(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> list[Plot]:
+    """Quality against each kind of cost that was measured for at least two techniques."""
+    currency = comparison.plan.currency
+
+    def money(value: float) -> str:
+        return amounts.money(value, currency)
+
+    def paid(number: str) -> str:
+        return amounts.currency_sign(currency) + number
+
+    def in_milliseconds(number: str) -> str:
+        return f"{number}\u00a0ms"
+
+    kinds: list[tuple[Quantity, Callable[[Cost], float | None]]] = [
+        (Quantity("cost of 1,000 requests", money, paid), lambda c: c.per_1k_requests),
+        (
+            Quantity("cost of 1,000 requests with a prefix cache", money, paid),
+            lambda c: c.per_1k_requests_cached,
+        ),
+        (Quantity("tokens per request", amounts.count, plain), lambda c: c.tokens_per_request),
+        (
+            Quantity("median latency", amounts.milliseconds, in_milliseconds),
+            lambda c: c.latency_p50_ms,
+        ),
+        (Quantity("time to fit", amounts.seconds), lambda c: c.fit_seconds),
+    ]
+    plots = []
+    for quantity, read in kinds:
+        points = _points(lines, read)
+        if len(points) < 2:
+            continue
+        drawn = [
+            frontier(
+                points,
+                cost=quantity,
+                score=_quantity(measure),
+                narrow=narrow,
+                higher_is_better=measure.higher_is_better,
+            )
+            for narrow in (False, True)
+        ]
+        kept = on_frontier(points, higher_is_better=measure.higher_is_better)
+        names = ", ".join(p.name for p in kept)
+        caption = (
+            f"On the frontier: {names}. Everything else costs more than one of these without "
+            "a better score."
+        )
+        plots.append(Plot(quantity.name, drawn[0], drawn[1], caption))
+    return plots
+
+
+def _points(lines: Sequence[Line], read: Callable[[Cost], float | None]) -> list[FrontierPoint]:
+    points = []
+    for line in lines:
+        cost, score = read(line.row.cost), line.row.score
+        if cost is None or score.value is None:
+            continue
+        points.append(
+            FrontierPoint(
+                line.name,
+                cost,
+                score.value,
+                score.low,
+                score.high,
+                cls=line.cls,
+                shape=line.shape,
+                strong=line.mark == "pick",
+            )
+        )
+    return points
+
+
+def curve_plot(comparison: Comparison, lines: Sequence[Line]) -> Plot | None:
+    """Learning curves; None when the comparison has none."""
+    measured = [p for p in comparison.curve if p.score.value is not None]
+    if not measured:
+        return None
+    scores = [p.score for p in measured] + [line.row.score for line in lines if line.measured]
+    measure = measure_of_scores(comparison.task.metric, scores)
+    seeds = len({p.seed for p in measured})
+    known = {line.name: line for line in lines}
+    dashes: dict[str, int] = {}
+    curves = []
+    for name in dict.fromkeys(p.technique for p in measured):
+        line = known.get(name)
+        cls, shape = (line.cls, line.shape) if line else ("f-other", "circle")
+        dash = ("", "7 4", "2 4", "9 3 2 3")[dashes.get(cls, 0) % 4]
+        dashes[cls] = dashes.get(cls, 0) + 1
+        mine = [(p.train_examples, p.score) for p in measured if p.technique == name]
+        mine += _whole(comparison, line, {p.seed for p in measured if p.technique == name})
+        counts = sorted({count for count, _ in mine})
+        points = []
+        for count in counts:
+            scores = [score for examples, score in mine if examples == count]
+            values = [s.value for s in scores if s.value is not None]
+            low, high = _bar(scores, seeds)
+            points.append(CurvePoint(count, fmean(values), low, high))
+        curves.append(Curve(name, tuple(points), cls, shape, dash))
+
+    def draw(narrow: bool) -> str:
+        return learning_curves(curves, score=_quantity(measure), narrow=narrow)
+
+    bars = (
+        f"Points are means over {seeds} seeds; bars run from the lowest seed to the highest."
+        if seeds > 1
+        else "Bars are 95 % intervals."
+    )
+    return Plot(
+        "curves",
+        draw(False),
+        draw(True),
+        f"Fitted on growing parts of the training split, scored on the same test examples. {bars}",
+    )
+
+
+def _bar(scores: Sequence[Score], seeds: int) -> tuple[float | None, float | None]:
+    """The range over seeds; with one seed in the whole plot, the interval of its score."""
+    values = [s.value for s in scores if s.value is not None]
+    if seeds == 1:
+        return scores[0].low, scores[0].high
+    return (min(values), max(values)) if len(values) > 1 else (None, None)
+
+
+def _whole(comparison: Comparison, line: Line | None, seeds: set[int]) -> list[tuple[int, Score]]:
+    """The end of a curve: the comparison's own fits on the whole training split."""
+    whole = comparison.task.train_examples
+    drawn = {p.train_examples for p in comparison.curve if line and p.technique == line.name}
+    if line is None or whole in drawn:
+        return []
+    return [
+        (whole, run.score)
+        for run in line.finished_seeds
+        if run.seed in seeds and run.score.value is not None
+    ]
+
+
+def family_key(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    """(family, class, shape) of every family on the page, in the order of the house."""
+    present = {line.row.family for line in lines}
+    return [(name, *FAMILIES[name]) for name in FAMILIES if name in present]

@@ -1,0 +1,188 @@
+"""The comparison in the terminal: a table, the verdict in plain words, and why rows are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from luthier.compare.comparison import Comparison
+from luthier.report import amounts
+from luthier.report.line import Line, headline, in_groups, lines_of, tie_sentence
+from luthier.report.measure import Measure, measure_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
+
+_LONGEST_NAME = 24  # columns; longer ones are folded
+_MARKS = {"pick": "►", "tied": "=", "best": "·", "": " "}
+
+
+def terminal_table(comparison: Comparison) -> RenderableType:
+    """A rich renderable that fits itself to the console: without room, columns go."""
+    return _Terminal(comparison)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`drop` orders the columns that go first when room is short; 0 stays."""
+
+    heading: str
+    cell: Callable[[Line], str]
+    drop: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Terminal:
+    comparison: Comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        comparison = self.comparison
+        measure = measure_of(comparison)
+        lines = lines_of(comparison)
+        measured, unfinished = in_groups(lines)
+        title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
+        title.append(comparison.model.name)
+        title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
+        yield title
+        if measured:
+            columns = _columns(comparison, measure)
+            kept = _that_fit(columns, measured, options.max_width)
+            yield _table(kept, measured)
+            yield Text(_legend(columns, kept, measured), "dim")
+        yield Text()
+        yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
+        for sentence in _verdict(comparison):
+            yield Padding(Text(sentence), (0, 0, 0, 2))
+        if unfinished:
+            yield Text()
+            yield Text("Not run, or not to the end", "bold")
+            for line in unfinished:
+                said = Text.assemble((line.name, "bold"), (f", {line.status_words}: ", "dim"))
+                yield Padding(said.append(line.reason), (0, 0, 0, 2))
+        if comparison.verdict.next_steps:
+            yield Text()
+            yield Text("What to try next", "bold")
+            for step in comparison.verdict.next_steps:
+                yield Padding(_Bullet(step), (0, 0, 0, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bullet:
+    """A line with a hanging indent."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("-", Text(self.text))
+        yield grid
+
+
+def _columns(comparison: Comparison, measure: Measure) -> list[_Column]:
+    currency = comparison.plan.currency
+    return [
+        _Column("technique", _name),
+        _Column(f"{measure.name} [95 %]", lambda x: _score(x, measure)),
+        _Column("parsed", lambda x: amounts.rate(x.row.parse_rate.value), drop=5),
+        _Column("fit", lambda x: _short(amounts.seconds(x.row.cost.fit_seconds))),
+        _Column("params", lambda x: amounts.scaled(x.row.cost.trainable_parameters), drop=3),
+        _Column("size", lambda x: amounts.size(x.row.cost.artifact_bytes), drop=1),
+        _Column("tokens", lambda x: amounts.count(x.row.cost.tokens_per_request), drop=4),
+        _Column("p50", lambda x: amounts.milliseconds(x.row.cost.latency_p50_ms), drop=2),
+        _Column("1k req", lambda x: amounts.money(x.row.cost.per_1k_requests, currency), drop=6),
+    ]
+
+
+def _name(line: Line) -> str:
+    return f"└ {line.name}" if line.row.part_of else line.name
+
+
+def _score(line: Line, measure: Measure) -> str:
+    """0.847 [0.781–0.896]; without an interval the number alone."""
+    score = line.row.score
+    interval = measure.interval(score)
+    value = measure.write(score.value)
+    return value if interval == amounts.UNMEASURED else f"{value} [{interval}]"
+
+
+def _short(duration: str) -> str:
+    """`1 min 44 s` as `1m44s`: a column is narrow."""
+    for word, letter in (("min", "m"), ("\u00a0", ""), (" ", "")):
+        duration = duration.replace(word, letter)
+    return duration
+
+
+def _width(column: _Column, lines: Sequence[Line]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(column.heading), *(cell_len(column.cell(line)) for line in lines))
+
+
+def _that_fit(columns: Sequence[_Column], lines: Sequence[Line], room: int) -> list[_Column]:
+    """The columns without the first to go, until the rest fits; names may then still be folded."""
+    kept = list(columns)
+    while True:
+        # The mark, then two spaces between columns; a long name is folded before a column goes.
+        names = min(_width(kept[0], lines), _LONGEST_NAME)
+        needed = 3 + names + sum(_width(c, lines) + 2 for c in kept[1:])
+        going = sorted((c for c in kept if c.drop), key=lambda c: c.drop)
+        if needed <= room or not going:
+            return kept
+        kept.remove(going[0])
+
+
+def _table(columns: Sequence[_Column], lines: Sequence[Line]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+        header_style="dim",
+    )  # fmt: skip
+    table.add_column(width=1)
+    table.add_column(
+        columns[0].heading, overflow="fold", min_width=min(_width(columns[0], lines), _LONGEST_NAME)
+    )
+    for column in columns[1:]:
+        table.add_column(Text(column.heading), justify="right", no_wrap=True)
+    styles = {"pick": "bold green", "tied": "bold", "best": "bold"}
+    for line in lines:
+        cells = [Text(_MARKS[line.mark]), *(Text(column.cell(line)) for column in columns)]
+        table.add_row(*cells, style=styles.get(line.mark, "dim" if line.row.part_of else ""))
+    return table
+
+
+def _legend(columns: Sequence[_Column], kept: Sequence[_Column], lines: Sequence[Line]) -> str:
+    marks = {line.mark for line in lines}
+    said = []
+    if "pick" in marks:
+        said.append("► pick")
+    if "tied" in marks:
+        said.append("= statistically tied")
+    if "best" in marks:
+        said.append("· highest score")
+    said.append("– not measured")
+    hidden = [c.heading for c in columns if c not in kept]
+    if hidden:
+        said.append(f"no room here for {', '.join(hidden)}")
+    return "   ".join(said)
+
+
+def _verdict(comparison: Comparison) -> list[str]:
+    verdict = comparison.verdict
+    said = [verdict.because, tie_sentence(comparison)]
+    if verdict.break_even_requests:
+        said.append(
+            f"It has paid for its fit against the best prompt after "
+            f"{amounts.plural(verdict.break_even_requests, 'request')}."
+        )
+    return [sentence for sentence in said if sentence]

@@ -1,0 +1,80 @@
+"""How good is it? Scorers judge one example, metrics aggregate, statistics say how sure one can be.
+
+Nothing is loaded until it is asked for, so that importing Luthier stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.scoring.aggregate import aggregate_seeds, parse_rate, score_judged
+    from luthier.scoring.evaluation import evaluate, judge
+    from luthier.scoring.latency import Latency, measure_latency
+    from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
+    from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
+    from luthier.scoring.paired import PairedTest, paired_tests
+    from luthier.scoring.scorers import (
+        SCORERS,
+        Scorer,
+        resolve_scorer,
+        scorer_for,
+        secondary_scorers,
+    )
+
+_HOMES = {
+    "ConfusionMatrix": "metrics",
+    "Latency": "latency",
+    "OffTaskLoss": "off_task",
+    "PairedTest": "paired",
+    "SCORERS": "scorers",
+    "Scorer": "scorers",
+    "aggregate_seeds": "aggregate",
+    "confusion_matrix": "metrics",
+    "evaluate": "evaluation",
+    "forgetting": "off_task",
+    "judge": "evaluation",
+    "measure_latency": "latency",
+    "off_task_loss": "off_task",
+    "paired_tests": "paired",
+    "parse_rate": "aggregate",
+    "resolve_scorer": "scorers",
+    "score_judged": "aggregate",
+    "scorer_for": "scorers",
+    "secondary_scorers": "scorers",
+}
+
+__all__ = [
+    "SCORERS",
+    "ConfusionMatrix",
+    "Latency",
+    "OffTaskLoss",
+    "PairedTest",
+    "Scorer",
+    "aggregate_seeds",
+    "confusion_matrix",
+    "evaluate",
+    "forgetting",
+    "judge",
+    "measure_latency",
+    "off_task_loss",
+    "paired_tests",
+    "parse_rate",
+    "resolve_scorer",
+    "score_judged",
+    "scorer_for",
+    "secondary_scorers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,184 @@
+"""From judged examples to a score with its interval: one run, or several seeds of one technique."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from luthier.errors import UserError
+from luthier.records import Judged, Score
+from luthier.scoring.intervals import Bounds, Interval, over_examples, over_seeds, wilson
+from luthier.scoring.metrics import Floats, Statistics
+from luthier.scoring.resampling import Clusters, clusters_of
+from luthier.scoring.scorers import SCORERS, Scorer, resolve_scorer
+
+ScorerSpec = str | Callable[[str, str], float] | Scorer | None
+
+
+class Evaluated(Protocol):
+    """A headline score and the judged examples behind it: an `EvalResult`, for one."""
+
+    @property
+    def score(self) -> Score: ...
+
+    @property
+    def judged(self) -> tuple[Judged, ...]: ...
+
+
+def score_judged(judged: Sequence[Judged], scorer: Scorer) -> Score:
+    """One run: the metric with its 95 % interval; unmeasured where there are no examples."""
+    return _score([judged], scorer)
+
+
+def aggregate_seeds(results: Sequence[Evaluated], scorer: ScorerSpec = None) -> Score:
+    """The mean of a metric over runs that differ in their seed, with an interval that holds the
+    variation of examples (or groups) and of seeds.
+
+    `scorer` None is the headline scorer of the first result. Another one judges the predictions
+    again. UserError where the runs did not answer the same examples.
+    """
+    if not results:
+        metric = scorer.metric if isinstance(scorer, Scorer) else str(scorer or "")
+        return Score(metric, None)
+    chosen, runs = judged_by(results, scorer)
+    return _score(runs, chosen)
+
+
+def parse_rate(runs: Sequence[Sequence[Judged]]) -> Score:
+    """The share of answers that could be read, over one run or several seeds of it."""
+    legal = [[replace(j, points=float(j.legal), weight=1.0) for j in run] for run in runs]
+    return _score(aligned(legal), replace(SCORERS["accuracy"], metric="parse-rate"))
+
+
+def judged_by(
+    results: Sequence[Evaluated], scorer: ScorerSpec = None
+) -> tuple[Scorer, list[list[Judged]]]:
+    """The scorer, and the runs it judged, examples in the order of the first run.
+
+    Points are taken as they are where the scorer is the headline one, and computed anew elsewhere.
+    """
+    headline = results[0].score
+    chosen = _recorded(headline) if scorer is None else resolve_scorer(scorer)
+    runs = aligned([list(r.judged) for r in results])
+    recorded = {r.score.metric for r in results}
+    if recorded != {chosen.metric}:
+        likelihood = {m for m in (*recorded, chosen.metric) if _needs_likelihood(m)}
+        if likelihood:
+            raise UserError(
+                f"{', '.join(likelihood)} is no judgement of answers, "
+                f"and cannot stand in for {', '.join(recorded ^ {chosen.metric})}.",
+                next_step="Evaluate again with the scorer you want.",
+            )
+        runs = [
+            [
+                replace(j, points=chosen.points(j.prediction or "", j.target), weight=1.0)
+                for j in run
+            ]
+            for run in runs
+        ]
+    return chosen, runs
+
+
+def aligned(runs: Sequence[Sequence[Judged]]) -> list[list[Judged]]:
+    """The runs with their examples in the order of the first; UserError where they differ."""
+    first = [j.example_id for j in runs[0]]
+    out = []
+    for run in runs:
+        if [j.example_id for j in run] == first:
+            out.append(list(run))
+            continue
+        found = {j.example_id: j for j in run}
+        if len(run) != len(first) or set(found) != set(first):
+            odd = sorted(set(first) ^ set(found))[:3]
+            raise UserError(
+                f"The results are of different examples ({len(first)} and {len(run)}; "
+                f"for instance {', '.join(odd) or 'a repeated id'}), and cannot be paired.",
+                next_step="Evaluate all of them on one split of one task with the same limit.",
+            )
+        out.append([found[key] for key in first])
+    return out
+
+
+def statistics_of(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> list[Statistics]:
+    """The statistics of each run, in columns that mean the same in all of them."""
+    together = scorer.aggregate([j for run in runs for j in run])
+    size = len(runs[0])
+    return [
+        Statistics(together.values[start : start + size], together.combine)
+        for start in range(0, size * len(runs), size)
+    ]
+
+
+def bounds_of(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> Bounds:
+    """The range of the metric; without one, [0, 1] where all points lie there."""
+    if scorer.low is None and scorer.high is None:
+        inside = all(0.0 <= j.points <= 1.0 for run in runs for j in run)
+        return Bounds(0.0, 1.0) if inside else Bounds(None, None)
+    return Bounds(scorer.low, scorer.high)
+
+
+def is_proportion(values: Floats, scorer: Scorer) -> bool:
+    """Whether statistics (n, 2) are plain 0/1 points, to which exact methods apply."""
+    return not scorer.is_corpus_level and bool(
+        np.all((values[:, 0] == 0.0) | (values[:, 0] == 1.0)) and np.all(values[:, 1] == 1.0)
+    )
+
+
+def _needs_likelihood(metric: str) -> bool:
+    return metric in SCORERS and SCORERS[metric].needs_likelihood
+
+
+def _recorded(score: Score) -> Scorer:
+    """The scorer behind a recorded score; the mean of the recorded points for a custom one."""
+    if score.metric in SCORERS:
+        return SCORERS[score.metric]
+    return Scorer(
+        metric=score.metric,
+        points=_unknown(score.metric),
+        low=None,
+        high=None,
+        higher_is_better=score.higher_is_better,
+    )
+
+
+def _unknown(metric: str) -> Callable[[str, str], float]:
+    def points(prediction: str, target: str) -> float:
+        raise UserError(
+            f"The scorer {metric} was recorded by name only and cannot judge anew.",
+            next_step="Pass the function itself.",
+        )
+
+    return points
+
+
+def _score(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> Score:
+    facts: Mapping[str, Any] = {
+        "metric": scorer.metric,
+        "higher_is_better": scorer.higher_is_better,
+    }
+    if not runs or not runs[0]:
+        return Score(value=None, **facts)
+    statistics = statistics_of(runs, scorer)
+    # A technique without chance gives the same run for each seed: that is one run, not three.
+    if all(np.array_equal(run.values, statistics[0].values) for run in statistics):
+        statistics = statistics[:1]
+    value = float(np.mean([s.value for s in statistics]))
+    if not np.isfinite(value):
+        return Score(value=None, **facts)
+    low, high = _interval(statistics, clusters_of(runs[0]), scorer, bounds_of(runs, scorer))
+    return Score(value=value, low=low, high=high, **facts)
+
+
+def _interval(
+    runs: Sequence[Statistics], clusters: Clusters, scorer: Scorer, bounds: Bounds
+) -> Interval:
+    if len(runs) > 1:
+        return over_seeds(runs, clusters, bounds=bounds)
+    first = runs[0]
+    independent = int(clusters.max()) + 1 == len(clusters)
+    if independent and is_proportion(first.values, scorer):
+        return bounds.around(first.value, wilson(first.values[:, 0].sum(), len(clusters)))
+    return over_examples(first, clusters, bounds=bounds)

@@ -1,0 +1,189 @@
+"""The one evaluator: every technique is answered, judged and scored by this code."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from luthier.errors import CapabilityError, TaskError
+from luthier.ledger.work import report
+from luthier.models.answering import render_for
+from luthier.models.backend import ScoreRequest
+from luthier.models.model import Model
+from luthier.models.prompt import label_text
+from luthier.records import Answer, Capability, EvalResult, Example, Judged, Score, Usage
+from luthier.scoring.aggregate import ScorerSpec, judged_by, parse_rate, score_judged
+from luthier.scoring.scorers import Scorer, resolve_scorer, scorer_for, secondary_scorers
+
+if TYPE_CHECKING:
+    from luthier.task.task import Task
+
+_SMALLEST_CHUNK = 64
+_CHUNKS = 20
+
+
+def evaluate(
+    model: Model,
+    task: Task,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    latency: bool = False,
+    scorer: ScorerSpec = None,
+) -> EvalResult:
+    """One model on one split: score with interval, parse rate, secondary scores, every example.
+
+    `limit` draws that many examples, the same for every model and seed, so that results stay
+    paired. `seed` is for decoding that samples. `latency` adds p50 and p95 of single requests,
+    measured after the evaluation and not part of `eval_seconds`. `scorer` stands in for that of the
+    task.
+
+    Raises TaskError (unknown split, empty split, targets the scorer cannot use), LockedSplitError,
+    and CapabilityError where the scorer needs log-probabilities that the model does not give, all
+    before the model runs.
+    """
+    chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
+    examples = _drawn(task.examples(split), limit, f"{split} split of task {task.name!r}")
+    chosen.check(examples)
+    started = time.perf_counter()
+    judged, usage = judge(model, examples, scorer=chosen, seed=seed)
+    seconds = time.perf_counter() - started
+    headline = score_judged(judged, chosen)
+    bare = EvalResult(headline, Score("parse-rate", None), (), judged, usage, seconds)
+    p50 = p95 = None
+    if latency:
+        from luthier.scoring.latency import measure_latency
+
+        measured = measure_latency(model, examples)
+        p50, p95 = measured.p50_ms, measured.p95_ms
+    return EvalResult(
+        score=headline,
+        parse_rate=bare.parse_rate if chosen.needs_likelihood else parse_rate([judged]),
+        secondary=tuple(
+            _again(bare, other)
+            for other in secondary_scorers(task, chosen)
+            if _usable(other, examples)
+        ),
+        judged=judged,
+        usage=usage,
+        eval_seconds=seconds,
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+    )
+
+
+def judge(
+    model: Model, examples: Sequence[Example], *, scorer: Scorer, seed: int = 0
+) -> tuple[tuple[Judged, ...], Usage]:
+    """Answers and their points, no statistics: what a search over prompts calls in its loop."""
+    if scorer.needs_likelihood and Capability.LOGPROBS not in model.gives:
+        raise CapabilityError(
+            f"The scorer {scorer.metric} needs log-probabilities, "
+            f"which {model.backend.name} does not give.",
+            next_step="Use a local model, or choose a scorer that reads text (rouge-l, chrf).",
+        )
+    judged: list[Judged] = []
+    usage = Usage()
+    # Large chunks, since a backend shares the common prefix of a prompt inside one call only.
+    size = max(_SMALLEST_CHUNK, math.ceil(len(examples) / _CHUNKS))
+    for start in range(0, len(examples), size):
+        report(start, len(examples), f"evaluated {start} of {len(examples)}")
+        chunk = examples[start : start + size]
+        if scorer.needs_likelihood:
+            new, spent = _by_likelihood(model, chunk)
+        else:
+            new, spent = _by_answer(model, chunk, scorer, seed)
+        judged += new
+        usage = usage + spent
+    report(len(examples), len(examples), f"evaluated {len(examples)} of {len(examples)}")
+    return tuple(judged), usage
+
+
+def _by_answer(
+    model: Model, examples: Sequence[Example], scorer: Scorer, seed: int
+) -> tuple[list[Judged], Usage]:
+    usage = Usage()
+    judged = []
+    for example, answer in zip(examples, model.answer(examples, seed=seed), strict=True):
+        usage = usage + answer.usage
+        judged.append(_judged(example, answer, scorer))
+    return judged, usage
+
+
+def _judged(example: Example, answer: Answer, scorer: Scorer) -> Judged:
+    said = answer.parsed or ""
+    legal = answer.legal and (scorer.readable is None or scorer.readable(said))
+    return Judged(
+        example_id=example.id,
+        input=example.input,
+        target=example.target,
+        raw=answer.raw,
+        prediction=answer.parsed,
+        legal=legal,
+        points=scorer.points(said, example.target),
+        group=example.group,
+    )
+
+
+def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[Judged], Usage]:
+    """Nats per token of each target after its prompt; nothing is generated or parsed."""
+    form = model.adaptation.prompt.format
+    labels = set(model.adaptation.decoding.labels)
+    requests = []
+    for example, prompt in zip(examples, render_for(model, examples), strict=True):
+        target = example.target
+        text = label_text(target, form) if target in labels else target
+        requests.append(ScoreRequest(prompt, (prompt.answer_prefix + text,)))
+    usage = Usage()
+    judged = []
+    for example, scored in zip(
+        examples, model.backend.score(requests, model.adaptation), strict=True
+    ):
+        usage = usage + scored.usage
+        tokens = scored.tokens[0]
+        judged.append(
+            Judged(
+                example_id=example.id,
+                input=example.input,
+                target=example.target,
+                raw="",
+                prediction=None,
+                legal=False,
+                points=-scored.logprobs[0] / tokens if tokens else 0.0,
+                group=example.group,
+                weight=float(tokens),
+            )
+        )
+    return judged, usage
+
+
+def _usable(scorer: Scorer, examples: Sequence[Example]) -> bool:
+    """Whether the targets fit; a secondary score that cannot be had is left out, not an error."""
+    try:
+        scorer.check(examples)
+    except TaskError:
+        return False
+    return True
+
+
+def _again(result: EvalResult, scorer: Scorer) -> Score:
+    """The same answers under another scorer."""
+    chosen, runs = judged_by([result], scorer)
+    return score_judged(runs[0], chosen)
+
+
+def _drawn(examples: Sequence[Example], limit: int | None, where: str) -> tuple[Example, ...]:
+    if not examples:
+        raise TaskError(
+            f"The {where} is empty.", next_step="Give it data, or choose another split."
+        )
+    if limit is None or limit >= len(examples):
+        return tuple(examples)
+    if limit < 1:
+        raise TaskError(f"limit is {limit}.", next_step="Leave it out, or give at least 1.")
+    rows = sorted(random.Random(0).sample(range(len(examples)), limit))
+    return tuple(examples[row] for row in rows)

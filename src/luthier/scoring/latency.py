@@ -1,0 +1,47 @@
+"""Latency: what one caller waits for one answer, measured by single requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.models.model import Model
+from luthier.records import Example
+
+_WARM_UP = 2
+_FEWEST = 5
+LONG_ENOUGH = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds a request, on this machine as loaded as it was. None: nothing was asked."""
+
+    p50_ms: float | None
+    p95_ms: float | None
+    requests: int
+
+
+def measure_latency(model: Model, examples: Sequence[Example], *, n: int = 20) -> Latency:
+    """Answer up to `n` examples one by one, cycling where there are fewer.
+
+    After `LONG_ENOUGH` seconds it stops at the fifth: a slow answer needs fewer for its median.
+    The requests before them that warm caches up are not counted. Batches are faster per answer;
+    they are what `EvalResult.eval_seconds` shows.
+    """
+    if not examples or n < 1:
+        return Latency(None, None, 0)
+    for example in examples[:_WARM_UP]:
+        model.answer([example])
+    waited = []
+    for request in range(n):
+        started = time.perf_counter()
+        model.answer([examples[request % len(examples)]])
+        waited.append((time.perf_counter() - started) * 1000.0)
+        if request + 1 >= _FEWEST and sum(waited) > LONG_ENOUGH * 1000.0:
+            break
+    import numpy as np
+
+    p50, p95 = np.quantile(waited, (0.5, 0.95))
+    return Latency(float(p50), float(p95), len(waited))

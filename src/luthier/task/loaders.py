@@ -1,0 +1,184 @@
+"""Where rows come from: a file, the hub, a bundled set, a Python function, or memory.
+
+New data is one more reader here: a function that yields (place, row).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import LuthierError, TaskError
+from luthier.task.definition import DEFAULT_LIMIT
+from luthier.task.formats import Row, Rows, missing_columns, read_file
+
+# All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
+MOST_CHARACTERS = 200_000_000
+HUB_SOURCE = re.compile(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?(?:#([\w.-]+))?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in memory, only the columns needed. `place` says what the numbers count."""
+
+    source: str
+    place: str
+    rows: tuple[tuple[int, Row], ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_source(
+    source: str, *, columns: Sequence[str], encoding: str = "utf-8-sig", limit: int | None = None
+) -> Table:
+    """At most `limit` rows of a source (200,000 where it is None, with a note when that cuts).
+
+    `source` is the path of a file, "hub:org/name[:config][#split]", "bundled:name" or
+    "path/file.py:function". Raises TaskError.
+    """
+    if source.startswith("hub:"):
+        return take(_hub(source, columns), source, columns, limit=limit)
+    if source.startswith("bundled:"):
+        from luthier.task.bundled import bundled_rows
+
+        rows = bundled_rows(source.removeprefix("bundled:"))
+        return take(enumerate(rows, 1), source, columns, limit=limit)
+    file, colon, function = source.rpartition(":")
+    if colon and file.endswith(".py") and function.isidentifier():
+        return take(_function(Path(file), function), source, columns, limit=limit)
+    path = Path(source)
+    rows_of_file = read_file(path, encoding=encoding, columns=columns)
+    place = "row" if path.suffix.lower() in (".parquet", ".json") else "line"
+    return take(rows_of_file, path.name, columns, limit=limit, place=place)
+
+
+def take(
+    rows: Iterable[tuple[int, Row]],
+    source: str,
+    columns: Sequence[str],
+    *,
+    limit: int | None = None,
+    place: str = "row",
+) -> Table:
+    """The first rows of a stream, with the columns needed, and a note when it went on."""
+    most = limit or DEFAULT_LIMIT
+    kept: list[tuple[int, Row]] = []
+    seen: dict[str, None] = {}
+    notes: list[str] = []
+    characters = 0
+    for number, row in rows:
+        if len(kept) >= most or characters > MOST_CHARACTERS:
+            why = "set `limit` to read more or fewer" if limit is None else f"`limit: {limit}`"
+            if len(kept) < most:
+                why = f"they hold {characters:,} characters; write shorter texts to read more"
+            notes.append(f"Only the first {len(kept):,} rows of {source} were read ({why}).")
+            break
+        if len(seen) < 200:
+            seen.update((str(key), None) for key in row)
+        needed = {c: row[c] for c in columns if c in row}
+        characters += sum(len(v) for v in needed.values() if isinstance(v, str))
+        kept.append((number, needed))
+    if not kept:
+        raise TaskError(f"{source} holds no rows", next_step="Name a source with rows in it.")
+    there = {column for _, row in kept for column in row}
+    if any(column not in there for column in columns):
+        missing_columns(columns, tuple(c for c in seen if c not in columns or c in there), source)
+    return Table(source, place, tuple(kept), tuple(notes))
+
+
+def _function(file: Path, name: str) -> Rows:
+    """Rows from a function of the user's own, called without arguments."""
+    function = python_function(file, name)
+    try:
+        for number, row in enumerate(function(), 1):
+            if not isinstance(row, Mapping):
+                raise TaskError(
+                    f"{file.name}:{name} yielded a {type(row).__name__}, not a dict",
+                    next_step="Yield one dict a row.",
+                )
+            yield number, row
+    except LuthierError:
+        raise
+    except Exception as error:
+        raise TaskError(
+            f"{file.name}:{name} failed: {type(error).__name__}: {error}",
+            next_step=f"Mend the function {name} in {file}.",
+        ) from error
+
+
+def python_function(file: Path, name: str) -> Any:
+    """A function by its file and name. The file is run: open task files of people you trust."""
+    if not file.is_file():
+        raise TaskError(
+            f"there is no file {file}",
+            next_step="A relative path counts from the folder of the task file.",
+        )
+    spec = importlib.util.spec_from_file_location(f"_luthier_user_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise TaskError(f"{file} cannot be imported", next_step="Name a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickling look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TaskError(
+            f"{file.name} failed on import: {type(error).__name__}: {error}",
+            next_step=f"Run `python {file}` and mend it.",
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        there = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise TaskError(
+            f"{file.name} has no function {name!r}",
+            choices=there,
+            next_step="Name one of its functions after the colon.",
+        )
+    return function
+
+
+def _hub(source: str, columns: Sequence[str]) -> Rows:
+    """Rows of a set on the Hugging Face hub, from the local cache where it is already there."""
+    match = HUB_SOURCE.fullmatch(source)
+    if match is None:
+        raise TaskError(
+            f"{source!r} is no hub source",
+            next_step="Write hub:org/name, hub:org/name:config or hub:org/name#validation.",
+        )
+    name, config, split = match[1], match[2], match[3] or "train"
+    try:
+        import datasets
+    except ImportError as error:
+        raise TaskError(
+            f"{source}: reading from the hub needs the package datasets",
+            next_step="pip install 'luthier[data]', or download the set and name its file.",
+        ) from error
+    try:
+        found: Any = datasets.load_dataset(name, config, split=split)
+    # Offline, unknown, gated, a missing configuration or split: each its own exception, by version.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TaskError(
+            f"{source} cannot be loaded: {type(error).__name__}: {reason}",
+            next_step="Check the name, the configuration (after `:`) and the split (after `#`), "
+            "and that this machine reaches the hub. Offline, download the set elsewhere and "
+            "name its file in `data`.",
+        ) from error
+    missing_columns(columns, list(found.column_names), source)
+    names = {c: f.names for c, f in found.features.items() if hasattr(f, "names")}
+    yield from enumerate(_named(found.select_columns(list(columns)), names), 1)
+
+
+def _named(rows: Iterable[Row], names: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Class numbers as class names; -1 means that the label is withheld."""
+    for row in rows:
+        yield {
+            column: (names[column][value] if value >= 0 else None)
+            if column in names and isinstance(value, int)
+            else value
+            for column, value in row.items()
+        }

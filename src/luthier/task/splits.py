@@ -1,0 +1,120 @@
+"""Splits that depend on what the examples say, never on the order of the rows.
+
+A unit is a group, or, without groups, all examples with the same input: units never straddle.
+Within each label the units are ranked by SHA-256 of the seed and their key, and the ranks are cut:
+first test, then dev, then train. So a row that is added later moves only rows near a cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from luthier.errors import TaskError
+from luthier.records import Example
+from luthier.task.leaks import exact_key
+
+# The order in which the ranks are dealt out.
+ORDER = ("test", "dev", "train")
+Unit = tuple[Example, ...]
+
+
+def split(
+    examples: Sequence[Example], fractions: Mapping[str, float], *, seed: int, stratify: bool
+) -> dict[str, tuple[Example, ...]]:
+    """Cut examples into the parts of `fractions` (which add up to 1), each at least one unit.
+
+    With `stratify` each label is cut on its own, so that all parts hold all labels where there are
+    three units or more of each. Raises TaskError when there are fewer units than parts.
+    """
+    parts = [name for name in ORDER if name in fractions]
+    units = _units(examples)
+    if len(units) < len(parts):
+        raise TaskError(
+            f"there are only {len(units)} groups to deal out over {len(parts)} splits",
+            next_step="A group never straddles a split. Choose a `group` column with more values, "
+            "or leave it out.",
+        )
+    strata: dict[str, list[tuple[str, Unit]]] = {}
+    for key, unit in units.items():
+        label = _commonest(unit) if stratify else ""
+        strata.setdefault(label, []).append((rank(key, seed), unit))
+    dealt: dict[str, list[tuple[str, Unit]]] = {part: [] for part in parts}
+    owed = dict.fromkeys(parts, 0.0)
+    for label in sorted(strata):
+        ranked = sorted(strata[label])
+        for part, some in zip(parts, _cut(ranked, parts, fractions, owed), strict=True):
+            dealt[part].extend(some)
+    _fill_empty(dealt)
+    return {part: in_order([e for _, unit in dealt[part] for e in unit], seed) for part in parts}
+
+
+def in_order(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
+    """Examples in an order that does not depend on the order of the rows, and mixes the labels."""
+    return tuple(sorted(examples, key=lambda e: (rank(e.id, seed), e.id, e.input, e.target)))
+
+
+def rank(key: str, seed: int) -> str:
+    """Where a key stands: a hexadecimal number that depends on the seed and the key alone."""
+    return hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest()
+
+
+def _units(examples: Sequence[Example]) -> dict[str, Unit]:
+    found: dict[str, list[Example]] = {}
+    for e in examples:
+        key = f"group\n{e.group}" if e.group is not None else "text\n" + "\n".join(exact_key(e))
+        found.setdefault(key, []).append(e)
+    return {key: tuple(unit) for key, unit in found.items()}
+
+
+def _commonest(unit: Unit) -> str:
+    counts = Counter(e.target for e in unit)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _cut(
+    ranked: Sequence[tuple[str, Unit]],
+    parts: Sequence[str],
+    fractions: Mapping[str, float],
+    owed: dict[str, float],
+) -> list[Sequence[tuple[str, Unit]]]:
+    """One slice of the ranks for each part; the last part takes the rest.
+
+    `owed` carries what rounding gave a part too little or too much on to the next label.
+    """
+    total = sum(len(unit) for _, unit in ranked)
+    fewest = _fewest(len(ranked), parts)
+    slices: list[Sequence[tuple[str, Unit]]] = []
+    start = 0
+    for position, part in enumerate(parts[:-1]):
+        wanted = fractions[part] * total + owed[part]
+        free, got = start, 0
+        while free < len(ranked) and got + len(ranked[free][1]) / 2 <= wanted:
+            got += len(ranked[free][1])
+            free += 1
+        most = len(ranked) - sum(fewest[later] for later in parts[position + 1 :])
+        end = min(max(free, start + fewest[part]), most)
+        owed[part] = wanted - got if end == free else 0.0
+        slices.append(ranked[start:end])
+        start = end
+    slices.append(ranked[start:])
+    return slices
+
+
+def _fewest(units: int, parts: Sequence[str]) -> dict[str, int]:
+    """How many units each part gets at least: one each, and where they do not suffice train first,
+    then test."""
+    if units >= len(parts):
+        return dict.fromkeys(parts, 1)
+    first = [part for part in ("train", "test", "dev") if part in parts][:units]
+    return {part: int(part in first) for part in parts}
+
+
+def _fill_empty(dealt: dict[str, list[tuple[str, Unit]]]) -> None:
+    """Give a part without anything the last unit of the part with most units."""
+    for part in dealt:
+        if not dealt[part]:
+            richest = max(dealt, key=lambda p: len(dealt[p]))
+            dealt[richest].sort()
+            dealt[part].append(dealt[richest].pop())

@@ -1,0 +1,1 @@
+"""How does it adapt? One file and one frozen dataclass a technique; `base` is the contract."""

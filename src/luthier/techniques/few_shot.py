@@ -1,0 +1,166 @@
+"""Few-shot: solved examples in the prompt; which, how many, in which order, is settled on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from luthier.errors import TechniqueError
+from luthier.models.model import Model
+from luthier.models.prompt import Prompt
+from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.task.task import Task
+from luthier.techniques.base import Card, check_needs, settings_of
+from luthier.techniques.prompting.bench import Bench, Trial
+from luthier.techniques.prompting.calibration import allowed, check_setting
+from luthier.techniques.prompting.demonstrations import (
+    SELECTIONS,
+    Selection,
+    Supply,
+    demonstration_sets,
+    orders,
+    prepared,
+    supply,
+)
+from luthier.techniques.prompting.halving import choose, halve, ranked
+from luthier.techniques.prompting.meter import Meter
+from luthier.techniques.prompting.start import scores_labels
+from luthier.techniques.zero_shot import demand_scores
+
+MANY_LABELS = 20  # above this, prompts without the list of labels are tried from the beginning
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Demonstrations from the training examples.
+
+    `shots` None: chosen on dev, within the context. `selection`: a balanced random set, one that
+    covers the inputs ("diverse"), the nearest to each input ("knn"), or the best of these
+    ("auto"). `sets` random sets are drawn for each number of shots. The two best are tried again
+    without the list of labels, the best fixed set also in `orders` other orders. `calibrate` is as
+    in `ZeroShot`, True meaning the best on dev of those that calibrate.
+    """
+
+    shots: int | None = None
+    selection: Selection = "auto"
+    calibrate: bool | Literal["auto", "none", "contextual", "batch", "prior"] = "auto"
+    sets: int = 3
+    orders: int = 4
+
+    name: ClassVar[str] = "few-shot"
+    family: ClassVar[str] = "prompt"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    trained: ClassVar[bool] = False
+    card: ClassVar[Card] = Card(
+        changes="the prompt: solved examples, chosen and ordered on dev; the label biases",
+        needs="text, a few labelled examples; log-probabilities to calibrate",
+        pays_when="there are few examples or few requests, and the context has room",
+        costs="a search on dev; every request is longer by the demonstrations",
+        source="arXiv:2005.14165; nearest arXiv:2101.06804; order arXiv:2104.08786; "
+        "calibration arXiv:2102.09690, arXiv:2309.17249",
+    )
+
+    def __post_init__(self) -> None:
+        check_setting(self.name, self.calibrate)
+        if self.selection not in SELECTIONS:
+            raise TechniqueError(
+                f"few-shot: selection={self.selection!r} is unknown", choices=SELECTIONS
+            )
+        for setting, least in (("shots", 1), ("sets", 1), ("orders", 0)):
+            value = getattr(self, setting)
+            if value is None and setting == "shots":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise TechniqueError(
+                    f"few-shot: {setting}={value!r} must be a whole number of at least {least}"
+                )
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model with demonstrations before the input.
+
+        Raises TechniqueError where not a single one fits the context, CapabilityError where a
+        calibration is demanded of a model without log-probabilities.
+        """
+        check_needs(self, model)
+        demand_scores(self.name, self.calibrate, model, task)
+        started, offer, notes = prepared(model, task)
+        bench = Bench(
+            started,
+            task,
+            meter=Meter.of(budget, model),
+            calibrations=allowed(
+                self.calibrate, can_score=scores_labels(started, started.adaptation.decoding)
+            ),
+            seed=seed,
+        )
+        shots, more = self._shots(offer)
+        notes += more
+        # Where little fits, two draws may be the same set: each is tried once.
+        trials = list(dict.fromkeys(self._enter(bench, offer, shots, task=task, seed=seed)))
+        finalists = halve(bench, trials, keep=bench.meter.left / 4)
+        finalists = halve(bench, self._refined(bench, finalists, seed=seed))
+        choice = choose(finalists or trials[:1])
+        fitted = bench.fitted(choice.trial, choice.calibration)
+        shown = choice.trial.prompt
+        record = FitRecord(
+            fit_seconds=bench.seconds,
+            spent_tokens=bench.meter.spent,
+            trainable_parameters=0,
+            train_examples=len(shown.demonstrations),
+            chosen={
+                "candidate": choice.trial.name,
+                "selection": choice.trial.changes["selection"],
+                "shots": shown.shots or len(shown.demonstrations),
+                "calibration": choice.calibration,
+                "dev_score": choice.dev_score,
+            },
+            history=tuple(bench.history),
+            notes=(*notes, *choice.notes),
+        )
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return fitted.adapt(lineage=lineage)
+
+    def _shots(self, offer: Supply) -> tuple[int | None, tuple[str, ...]]:
+        if self.shots is None or self.shots <= offer.most:
+            return self.shots, ()
+        return offer.most, (f"{self.shots} shots do not fit: {offer.most} were used.",)
+
+    def _enter(
+        self, bench: Bench, offer: Supply, shots: int | None, *, task: Task, seed: int
+    ) -> Iterator[Trial]:
+        """The candidates, one of each way of selecting in turn."""
+        prompt = bench.model.adaptation.prompt
+        ways = demonstration_sets(
+            prompt, offer, selection=self.selection, shots=shots, sets=self.sets, seed=seed
+        )
+        for selection, name, candidate in ways:
+            yield bench.enter(name, candidate, selection=selection)
+        unlisted = _unlisted(prompt)
+        if len(task.labels) > MANY_LABELS and prompt.format.list_labels:
+            wider = supply(bench.model, unlisted, task.train, (*task.train, *task.dev))
+            for selection, name, candidate in demonstration_sets(
+                unlisted, wider, selection=self.selection, shots=shots, sets=1, seed=seed
+            ):
+                yield bench.enter(f"{name}, labels unlisted", candidate, selection=selection)
+
+    def _refined(self, bench: Bench, finalists: list[Trial], *, seed: int) -> list[Trial]:
+        """The two best, beside them the same without the list of labels, which the demonstrations
+        show anyway, and the best fixed set of the two in other orders."""
+        changed = [(t, "labels unlisted", _unlisted(t.prompt)) for t in finalists[:2]]
+        fixed = next((t for t in finalists[:2] if t.prompt.selection == "all"), None)
+        if fixed is not None:
+            shown = fixed.prompt.demonstrations
+            for place, order in enumerate(orders(shown, self.orders, seed=seed), start=2):
+                reordered = replace(fixed.prompt, demonstrations=order)
+                changed.append((fixed, f"order {place}", reordered))
+        others = [
+            bench.enter(f"{trial.name}, {how}", prompt, selection=trial.changes["selection"])
+            for trial, how, prompt in changed
+            if prompt != trial.prompt
+        ]
+        return ranked([*finalists, *halve(bench, others)])
+
+
+def _unlisted(prompt: Prompt) -> Prompt:
+    return replace(prompt, format=replace(prompt.format, list_labels=False))

@@ -1,0 +1,215 @@
+"""Prompt search: the parts of a prompt, each searched in its turn, by a bandit under the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from luthier.errors import TechniqueError, did_you_mean
+from luthier.models.model import Model
+from luthier.models.prompt import Prompt
+from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.task.task import Task
+from luthier.techniques.base import Card, check_needs, settings_of
+from luthier.techniques.prompting.bench import Bench, Trial
+from luthier.techniques.prompting.calibration import allowed, check_setting
+from luthier.techniques.prompting.candidates import (
+    Variant,
+    format_variants,
+    instruction_variants,
+)
+from luthier.techniques.prompting.demonstrations import demonstration_sets, in_turn_of, supply
+from luthier.techniques.prompting.halving import Choice, choose, close_to_best, halve, ranked
+from luthier.techniques.prompting.meter import Meter
+from luthier.techniques.prompting.room import fits, shrunk
+from luthier.techniques.prompting.start import scores_labels, starting_decoding, starting_prompt
+from luthier.techniques.prompting.writer import Writer, evolve, require_gepa
+from luthier.techniques.zero_shot import demand_scores
+
+PARTS = ("demonstrations", "format", "instruction")
+
+
+@dataclass(frozen=True)
+class PromptSearch:
+    """Instruction, format, demonstrations and calibration, chosen together on dev.
+
+    Each round takes one of `parts` in turn: it changes that part of the best prompts so far in up
+    to `candidates` ways and halves them under its share of the budget. `calibrate` is as in
+    `FewShot`. With `writer` (anything `luthier.load` opens), a language model then rewrites the
+    instruction up to `rewrites` times, by reflective evolution (the `gepa` package), on what is
+    left of the budget: half.
+    """
+
+    candidates: int = 12
+    rounds: int = 3
+    parts: tuple[str, ...] = PARTS
+    calibrate: bool | Literal["auto", "none", "contextual", "batch", "prior"] = "auto"
+    writer: str | None = None
+    rewrites: int = 20
+
+    name: ClassVar[str] = "prompt-search"
+    family: ClassVar[str] = "prompt"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    trained: ClassVar[bool] = False
+    card: ClassVar[Card] = Card(
+        changes="the prompt, part by part: demonstrations, format, instruction; the label biases",
+        needs="text, labelled dev examples; log-probabilities to calibrate; gepa with a writer",
+        pays_when="weights cannot be trained, or the model is large and the wording matters",
+        costs="the largest search on dev of the prompt family; requests as long as what it picks",
+        source="format arXiv:2310.11324; halving arXiv:1502.07943; writer arXiv:2507.19457 (GEPA)",
+    )
+
+    def __post_init__(self) -> None:
+        check_setting(self.name, self.calibrate)
+        parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)
+        object.__setattr__(self, "parts", parts)
+        for part in parts or ("",):
+            if part not in PARTS:
+                raise TechniqueError(
+                    f"prompt-search: {part!r} is no part that can be searched",
+                    choices=PARTS,
+                    next_step=did_you_mean(part, PARTS),
+                )
+        for setting in ("candidates", "rounds", "rewrites"):
+            value = getattr(self, setting)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise TechniqueError(
+                    f"prompt-search: {setting}={value!r} must be a whole number of at least 1"
+                )
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model with the prompt that the search chose.
+
+        Raises TechniqueError where a writer is asked for and gepa is not installed, CapabilityError
+        where a calibration is demanded of a model without log-probabilities.
+        """
+        check_needs(self, model)
+        demand_scores(self.name, self.calibrate, model, task)
+        if self.writer is not None:
+            require_gepa()
+        decoding = replace(starting_decoding(model, task), label_bias=())
+        started, notes = shrunk(
+            model.adapt(prompt=starting_prompt(model, task), decoding=decoding),
+            (*task.train, *task.dev),
+        )
+        bench = Bench(
+            started,
+            task,
+            meter=Meter.of(budget, model),
+            calibrations=allowed(self.calibrate, can_score=scores_labels(started, decoding)),
+            seed=seed,
+        )
+        first = bench.enter("as it was", started.adaptation.prompt, part="start")
+        keep = bench.meter.left / 2 if self.writer is not None else 0.0
+        finalists = [first]
+        for number in range(self.rounds):
+            finalists = self._round(bench, finalists, number=number, keep=keep, seed=seed)
+        choice = choose(finalists)
+        chosen: dict[str, Any] = {}
+        if self.writer is not None:
+            choice, chosen = self._rewritten(bench, finalists, choice, seed=seed)
+        prompt = choice.trial.prompt
+        record = FitRecord(
+            fit_seconds=bench.seconds,
+            spent_tokens=bench.meter.spent,
+            trainable_parameters=0,
+            train_examples=len(prompt.demonstrations),
+            chosen={
+                "candidate": choice.trial.name,
+                "instruction": prompt.instruction,
+                "selection": prompt.selection,
+                "shots": prompt.shots or len(prompt.demonstrations),
+                "calibration": choice.calibration,
+                "dev_score": choice.dev_score,
+                **chosen,
+            },
+            history=tuple(bench.history),
+            notes=(*notes, *choice.notes),
+        )
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return bench.fitted(choice.trial, choice.calibration).adapt(lineage=lineage)
+
+    def _round(
+        self, bench: Bench, best: list[Trial], *, number: int, keep: float, seed: int
+    ) -> list[Trial]:
+        """One part of the best prompts, changed; returns the finalists so far."""
+        part = self.parts[number % len(self.parts)]
+        parents = _parents(best)
+        rows = {
+            place: self._variants(bench, parent.prompt, part, number=number, seed=seed)
+            for place, parent in enumerate(parents)
+        }
+        entered = list(parents)
+        for place, variant in in_turn_of(rows):
+            parent = parents[place]
+            name = variant.name if parent.name == "as it was" else f"{parent.name}; {variant.name}"
+            before = len(bench.trials)
+            trial = bench.enter(name, variant.prompt, part=variant.part, change=variant.name)
+            if len(bench.trials) > before and not fits(trial.model, bench.examples):
+                continue
+            if trial not in entered:
+                entered.append(trial)
+            if len(entered) >= self.candidates + len(parents):
+                break
+        share = (bench.meter.left - keep) / (self.rounds - number)
+        left = halve(bench, entered, keep=max(keep, bench.meter.left - share))
+        return ranked([*left, *(t for t in best if t not in left)])
+
+    def _variants(
+        self, bench: Bench, prompt: Prompt, part: str, *, number: int, seed: int
+    ) -> Iterator[Variant]:
+        """`prompt` with one part changed, promising changes first; another draw in each round."""
+        task, draw = bench.task, seed + number // len(self.parts)
+        if part == "instruction":
+            return instruction_variants(prompt, task)
+        if part == "format":
+            chat = bench.model.backend.facts.prefers_chat
+            return format_variants(prompt, task, seed=draw, chat=chat)
+        return _demonstrations(bench, prompt, seed=draw)
+
+    def _rewritten(
+        self, bench: Bench, finalists: list[Trial], choice: Choice, *, seed: int
+    ) -> tuple[Choice, dict[str, Any]]:
+        from luthier.models.load import load
+
+        assert self.writer is not None
+        writer = Writer(load(self.writer), seed=seed)
+        trial = evolve(
+            bench,
+            choice.trial,
+            calibration=choice.calibration,
+            writer=writer,
+            rewrites=self.rewrites,
+            seed=seed,
+        )
+        facts = {"writer_calls": writer.calls, "writer_tokens": writer.tokens}
+        if trial is None:
+            note = f"{self.writer} wrote {writer.calls} instructions, and none did better on dev."
+            return replace(choice, notes=(*choice.notes, note)), facts
+        return choose([*finalists, trial]), facts
+
+
+def _parents(best: list[Trial]) -> list[Trial]:
+    """The best prompt and, where one is close to it, a second: with demonstrations of another kind
+    if there is such, since what helps beside some may not help beside others."""
+
+    def kind(trial: Trial) -> tuple[str, bool]:
+        return trial.prompt.selection, bool(trial.prompt.demonstrations)
+
+    first, *others = close_to_best(best, errors=2.0)
+    others.sort(key=lambda t: kind(t) == kind(first))
+    return [first, *others[:1]]
+
+
+def _demonstrations(bench: Bench, prompt: Prompt, *, seed: int) -> Iterator[Variant]:
+    """None, and every kind of set that fits."""
+    bare = replace(prompt, demonstrations=(), selection="all", shots=0)
+    asked = (*bench.task.train, *bench.task.dev)
+    offer = supply(bench.model, bare, bench.task.train, asked)
+    if offer.most > 0:
+        for _, name, shown in demonstration_sets(
+            bare, offer, selection="auto", shots=None, sets=2, seed=seed
+        ):
+            yield Variant("demonstrations", name, shown)
+    yield Variant("demonstrations", "no demonstrations", bare)

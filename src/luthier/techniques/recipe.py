@@ -1,0 +1,179 @@
+"""Recipes: techniques in order, each starting from the model the one before it returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+from luthier.errors import TechniqueError
+from luthier.models.model import Model
+from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.task.task import Task
+from luthier.techniques.base import Card, Technique, check_needs, settings_of
+
+ARROW = "->"
+MOST_SCORED = 200  # dev examples on which the model after each step is scored
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`steps` as one writes them: ("few-shot(shots=8)", "lora"). `Recipe.parse` reads them from one
+    text with arrows, `Recipe.of` takes techniques.
+
+    A step's budget is an equal share of what the steps before it left.
+    """
+
+    steps: tuple[str, ...]
+
+    family: ClassVar[str] = "recipe"
+    card: ClassVar[Card] = Card(
+        changes="what its techniques change, one after the other",
+        needs="what its techniques need",
+        pays_when="one technique asks for a skill and another teaches it: a prompt, then weights",
+        costs="the fits of all steps; the requests of the longest prompt among them",
+        source="arXiv:2407.10930 (BetterTogether)",
+    )
+
+    def __post_init__(self) -> None:
+        steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
+        if len(steps) < 2:
+            raise TechniqueError(
+                f"A recipe needs two techniques or more, this one has {len(steps)}",
+                next_step=f'Write them with an arrow: "few-shot {ARROW} lora".',
+            )
+        # One spelling for one recipe, and an error now for a step that cannot be made.
+        object.__setattr__(self, "steps", tuple(_spelt(step) for step in steps))
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """The recipe that `text` writes: "few-shot -> lora(rank=4)".
+
+        Raises TechniqueError, with what was meant, for a step that is no technique.
+        """
+        return cls(tuple(part.strip() for part in text.split(ARROW)))
+
+    @classmethod
+    def of(cls, *techniques: Technique) -> Recipe:
+        """The recipe of these techniques, in this order."""
+        from luthier.techniques.registry import spell
+
+        return cls(tuple(spell(technique) for technique in techniques))
+
+    @property
+    def techniques(self) -> tuple[Technique, ...]:
+        """The steps, made."""
+        from luthier.techniques.registry import parse_technique
+
+        return tuple(parse_technique(step) for step in self.steps)
+
+    @property
+    def name(self) -> str:
+        """How the recipe is written, "few-shot -> lora"."""
+        return f" {ARROW} ".join(self.steps)
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What any step needs."""
+        return frozenset().union(*(t.needs for t in self.techniques))
+
+    @property
+    def trained(self) -> bool:
+        """Whether any step trains."""
+        return any(t.trained for t in self.techniques)
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model after the last step. Its record holds one entry a step, with the dev score
+        there.
+
+        Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
+        or of `fit_seconds`: it is what a comparison does with a finished model, and stands in the
+        history.
+        """
+        check_needs(cast(Technique, self), model)
+        history: list[Mapping[str, Any]] = []
+        stages = list(self.stages(model, task, budget=budget, seed=seed))
+        records = []
+        for step, fitted in stages:
+            fit = fitted.lineage.fit if fitted.lineage else FitRecord()
+            records.append(fit)
+            history.append(
+                {
+                    "step": step,
+                    "dev_score": _dev_score(fitted, task, seed=seed),
+                    "fit_seconds": fit.fit_seconds,
+                    "spent_tokens": fit.spent_tokens,
+                    "filled": list(fitted.adaptation.filled),
+                }
+            )
+        last = stages[-1][1]
+        record = FitRecord(
+            fit_seconds=_sum(r.fit_seconds for r in records),
+            spent_tokens=_whole(_sum(r.spent_tokens for r in records)),
+            trainable_parameters=_whole(_sum(r.trainable_parameters for r in records)),
+            train_examples=max((r.train_examples or 0 for r in records), default=0),
+            peak_memory_bytes=_most(r.peak_memory_bytes for r in records),
+            chosen={s: dict(r.chosen) for (s, _), r in zip(stages, records, strict=True)},
+            history=tuple(history),
+            notes=tuple(note for r in records for note in r.notes),
+        )
+        settings = settings_of(cast(Technique, self))
+        return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
+
+    def stages(
+        self, model: Model, task: Task, *, budget: Budget, seed: int = 0
+    ) -> Iterator[tuple[str, Model]]:
+        """(step, the model after it), for whoever wants to score each step in its own way."""
+        left = budget
+        techniques = self.techniques
+        for place, (step, technique) in enumerate(zip(self.steps, techniques, strict=True)):
+            share = 1 / (len(techniques) - place)
+            model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
+            left = _less(left, model.lineage.fit if model.lineage else FitRecord())
+            yield step, model
+
+
+def _spelt(step: str) -> str:
+    from luthier.techniques.registry import parse_technique, spell
+
+    return spell(parse_technique(step))
+
+
+def _scaled(budget: Budget, share: float) -> Budget:
+    return Budget(
+        tokens=None if budget.tokens is None else int(budget.tokens * share),
+        minutes=None if budget.minutes is None else budget.minutes * share,
+    )
+
+
+def _less(budget: Budget, fit: FitRecord) -> Budget:
+    tokens, minutes = budget.tokens, budget.minutes
+    return replace(
+        budget,
+        tokens=None if tokens is None else max(0, tokens - (fit.spent_tokens or 0)),
+        minutes=None if minutes is None else max(0.0, minutes - (fit.fit_seconds or 0.0) / 60),
+    )
+
+
+def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
+    """The task's own metric on dev, None where there is no dev example."""
+    from luthier.ledger.work import Work, working
+    from luthier.scoring.evaluation import evaluate
+
+    if not task.dev:
+        return None
+    with working(Work()):
+        return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
+
+
+def _sum(values: Iterator[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) if known else None
+
+
+def _most(values: Iterator[int | None]) -> int | None:
+    return max((v for v in values if v is not None), default=None)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

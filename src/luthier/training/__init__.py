@@ -1,0 +1,2 @@
+"""With which machinery? The one training loop: techniques differ only in what they mark
+trainable."""

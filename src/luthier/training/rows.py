@@ -1,0 +1,146 @@
+"""From labelled examples to rows of tokens with an answer at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier.models.answering import render_for
+from luthier.models.local.session import Session
+from luthier.models.model import Model
+from luthier.models.prompt import label_text
+from luthier.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRow:
+    """Prompt and answer as ids, virtual tokens included; the answer starts at `start`."""
+
+    ids: list[int]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B rows whose answers end at the right edge.
+
+    Decoder: `ids`, `mask`, `positions` (B, T), left-padded; `targets` (B, K), −100 where there is
+    none. Encoder–decoder: `ids` and `mask` are the prompt's, right-padded, `positions` None.
+    `tokens` counts real ones, prompt and answer.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor | None
+    targets: torch.Tensor
+    tokens: int
+
+
+def rows_for(model: Model, session: Session, examples: Sequence[Example]) -> list[TrainRow]:
+    """Tokenise under the model's prompt; the loss will see the answers only.
+
+    A generated answer ends in the first stop string (plain text) or EOS (chat), so that the model
+    learns to stop. A label does not: it is chosen among labels, and its end is known.
+    Demonstrations that are the example itself are left out of its prompt, or it could copy.
+    """
+    decoding, form = model.adaptation.decoding, model.adaptation.prompt.format
+    prompts = render_for(model, examples, leave_self_out=True)
+    limit = session.context_length
+    rows = []
+    for example, prompt in zip(examples, prompts, strict=True):
+        answer = prompt.answer_prefix + label_text(example.target, form)
+        if not decoding.labels and not session.encoder_decoder and not prompt.messages:
+            answer += decoding.stop[0] if decoding.stop else ""
+        ids, start = session.encode_pair(prompt, answer)
+        if not decoding.labels and prompt.messages and session.tokenizer.eos_token_id is not None:
+            ids = [*ids, session.tokenizer.eos_token_id]
+        room = 0 if session.soft is None else int(session.soft.shape[1])
+        if limit is not None and len(ids) + room > limit and not session.encoder_decoder:
+            # The same rule as for scoring: the first token and the end stay. A long answer loses
+            # its end.
+            answer_ids = ids[start:][: limit // 2]
+            keep = limit - room - len(answer_ids)
+            ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
+            start = len(ids) - len(answer_ids)
+        with_virtual = session.insert_virtual(ids[:start], start)
+        rows.append(TrainRow(with_virtual + ids[start:], len(with_virtual)))
+    return rows
+
+
+def batch_of(session: Session, rows: Sequence[TrainRow]) -> Batch:
+    """Pad rows into one batch."""
+    pad = session.tokenizer.pad_token_id or 0
+    answers = [r.ids[r.start :] for r in rows]
+    longest = max(len(a) for a in answers)
+    tokens = sum(len(r.ids) for r in rows)
+    device = session.device
+    if session.encoder_decoder:
+        prompts = [r.ids[: r.start] for r in rows]
+        width = max(len(p) for p in prompts)
+        ids = torch.tensor([p + [pad] * (width - len(p)) for p in prompts], device=device)
+        mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in prompts])
+        targets = torch.tensor([a + [-100] * (longest - len(a)) for a in answers])
+        return Batch(ids, mask.to(device), None, targets.to(device), tokens)
+    width = max(len(r.ids) for r in rows)
+    ids = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in rows])
+    mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    targets = torch.tensor([[-100] * (longest - len(a)) + a for a in answers])
+    return Batch(ids.to(device), mask.to(device), positions.to(device), targets.to(device), tokens)
+
+
+def batches(
+    rows: Sequence[TrainRow], *, size: int, seed: int, first: int = 0
+) -> Iterator[list[TrainRow]]:
+    """Endless batches in an order that depends on seed and step only, so that a resumed fit sees
+    what an unbroken one would have. Rows of like length meet: sorted within stretches of 8
+    batches."""
+    per_epoch = max(1, len(rows) // size)
+    step = first
+    while True:
+        epoch, at = divmod(step, per_epoch)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        stretches = [order[i : i + 8 * size] for i in range(0, len(order), 8 * size)]
+        groups = []
+        for stretch in stretches:
+            stretch.sort(key=lambda i: len(rows[i].ids))
+            groups += [stretch[i : i + size] for i in range(0, len(stretch), size)]
+        shuffled = torch.randperm(len(groups), generator=generator).tolist()
+        for k in range(at, per_epoch):
+            yield [rows[i] for i in groups[shuffled[k]]]
+            step += 1
+
+
+def loss_of(session: Session, batch: Batch, soft: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean negative log-likelihood, nats per answer token. The head runs on the answers only."""
+    embeds = session.embed(batch.ids, soft)
+    if session.encoder_decoder:
+        logits = session.module(
+            inputs_embeds=embeds, attention_mask=batch.mask, labels=batch.targets
+        ).logits
+    else:
+        cache = session.prefix_cache(len(batch.ids))
+        mask, positions = batch.mask, batch.positions
+        extra: dict[str, Any] = {"use_cache": False}
+        if cache is not None:
+            past = int(cache.get_seq_length())
+            seen = torch.ones(len(mask), past, dtype=mask.dtype, device=mask.device)
+            mask = torch.cat([seen, mask], 1)
+            positions = positions + past if positions is not None else None
+            extra = {"past_key_values": cache, "use_cache": True}
+        keep = batch.targets.shape[1] + 1
+        out = session.module(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            logits_to_keep=keep,
+            **extra,
+        )
+        logits = out.logits[:, -keep:-1]
+    return torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]), batch.targets.reshape(-1), ignore_index=-100
+    )

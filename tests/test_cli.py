@@ -1,0 +1,285 @@
+"""The commands: what goes to stdout, what to stderr, and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import luthier
+from luthier.cli.main import run
+from luthier.errors import LuthierError
+from tests.compare_stubs import toy_rows
+
+TOKENS = ["--budget", "2Mtok"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LUTHIER_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    rows = toy_rows()
+    with (tmp_path / "toy.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["message", "queue"])
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "toy.yaml").write_text(
+        "name: toy\ninstruction: Which queue?\ndata: toy.csv\ninput: message\ntarget: queue\n"
+        "kind: classify\n",
+        "utf-8",
+    )
+
+
+def compare(*more: str) -> int:
+    return run(["compare", "toy.yaml", "--model", "fake", *TOKENS, *more])
+
+
+def test_compare_prints_one_json_object_and_talks_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compare("--techniques", "zero-shot,lora", "--json", "--out", "out") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert [r["status"] for r in found["rows"]] == ["finished", "skipped"]
+    assert found["verdict"]["best"] == "zero-shot"
+    assert "Plan" in captured.err
+    assert "skipped: lora needs gradients" in " ".join(captured.err.split())
+    assert Path("out/report.html").read_text("utf-8").startswith("<!")
+    assert Path("out/comparison.json").is_file()
+
+
+def test_compare_prints_a_table_and_the_same_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--techniques", "zero-shot") == 0
+    first = capsys.readouterr()
+    assert "zero-shot" in first.out
+    assert "zero-shot, seed 0: accuracy" in first.err
+    assert compare("--techniques", "zero-shot") == 0
+    second = capsys.readouterr()
+    assert second.out == first.out
+    assert "(done before)" in second.err
+
+
+def test_ask_evaluate_and_report_take_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    few = "few-shot(shots=6, selection=random, sets=1, orders=0)"
+    assert compare("--techniques", f"zero-shot, {few}", "--out", "out", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert run(["ask", rows[1]["path"], "my parcel is with the courier"]) == 0
+    answer = capsys.readouterr().out
+    assert answer == "delivery\n"
+    assert run(["ask", "out", "the invoice has a charge"]) == 0
+    assert capsys.readouterr().out.strip() in {"billing", "delivery", "account"}
+    assert run(["evaluate", rows[1]["path"], "toy.yaml", "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["score"]["value"] == rows[1]["score"]["value"]
+    assert run(["evaluate", "fake", "toy.yaml", "--limit", "5"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert run(["report", "out", "--out", "page.html"]) == 0
+    assert capsys.readouterr().out == "page.html\n"
+    assert Path("page.html").is_file()
+
+
+def test_ask_reads_stdin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("echo these words"))
+    assert run(["ask", "fake", "-"]) == 0
+    assert capsys.readouterr().out == "echo these words\n"
+
+
+def test_cards_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["techniques"]) == 0
+    cards = capsys.readouterr().out
+    for name in ("zero-shot", "few-shot", "prompt-search", "soft-prompt", "prefix", "lora", "full"):
+        assert name in cards
+    assert run(["techniques", "lora", "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)["lora"]
+    assert card["family"] == "adapter"
+    assert "rank" in card["settings"]
+    assert run(["tasks", "--json"]) == 0
+    assert "routing" in json.loads(capsys.readouterr().out)
+    assert run(["tasks"]) == 0
+    assert "routing" in capsys.readouterr().out
+
+
+def test_versions_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    for typed in (["version"], ["--version"]):
+        assert run(typed) == 0
+        assert capsys.readouterr().out.strip() == luthier.__version__
+
+
+def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--techniques", "zero-shot,few-shot", "--plan", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [t["name"] for t in plan["techniques"]] == ["zero-shot", "few-shot"]
+    assert plan["techniques"][0]["estimate"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["compare", "missing.yaml"], "missing.yaml"),
+        (["compare", "toy.yaml", "--model", "nowhere"], "nowhere"),
+        (["compare", "toy.yaml", "--techniques", "lorra"], "lora"),
+        (["compare", "toy.yaml", "--techniques", "lora(rnak=3)"], "rnak"),
+        (["compare", "toy.yaml", "--budget", "soon"], "soon"),
+        (["compare", "toy.yaml", "--budget", "0s"], "too small for anything"),
+        (["compare", "toy.yaml", "--model", "fake", "--budget", "10tok"], "too small"),
+        (["compare", "toy.yaml", "--seeds", "0"], "seeds=0"),
+        (["compare", "toy.yaml", "--limit", "0"], "limit=0"),
+        (["compare", "toy.yaml", "--seeds", "many"], "many"),
+        (["compare", "toy.yaml", "--prices", "none.yaml"], "none.yaml"),
+        (["compare", "toy.yaml", "--writer", "x", "--techniques", "lora"], "prompt-search"),
+        (["compare", "toy.yaml", "--modle", "x"], "--modle"),
+        (["compare"], "task"),
+        (["comapre"], "comapre"),
+        (["techniques", "lorra"], "lora"),
+        (["evaluate", "fake", "toy.yaml", "--split", "tset"], "tset"),
+        (["evaluate", "fake", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_the_user_can_mend_is_code_2_with_the_value(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert "error: " in captured.err
+    assert "next: " in captured.err or "choices: " in captured.err
+    assert "Traceback" not in captured.err
+    assert not Path("runs").exists() or not list(Path("runs").glob("*/ledger.sqlite-wal"))
+
+
+def test_a_run_folder_without_a_ledger_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "nowhere"]) == 2
+    assert "holds no ledger" in capsys.readouterr().err
+
+
+def test_nothing_finished_is_code_1_and_still_one_json_object(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compare("--techniques", "lora,full", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["verdict"]["pick"] is None
+
+
+def test_the_unexpected_is_one_line_and_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("what nobody\nthought of")
+
+    monkeypatch.setattr("luthier.compare.run.compare", broken)
+    assert compare("--techniques", "zero-shot") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert "ZeroDivisionError: what nobody)" in captured.err
+    logs = list((tmp_path / "cache" / "logs").iterdir())
+    assert len(logs) == 1
+    assert "Traceback" in logs[0].read_text("utf-8")
+    assert logs[0].name in captured.err
+    monkeypatch.setenv("LUTHIER_DEBUG", "1")
+    assert compare("--techniques", "zero-shot") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_code_1_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr("luthier.compare.run.compare", full)
+    assert compare("--techniques", "zero-shot") == 1
+    captured = capsys.readouterr()
+    assert "runs/x is full" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_ctrl_c_is_code_130_with_the_command_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("luthier.compare.running.job.scored", pressed)
+        assert compare("--techniques", "zero-shot") == 130
+    captured = capsys.readouterr()
+    assert "0 of 1 runs are finished" in captured.err
+    assert "luthier compare toy.yaml --model fake" in captured.err
+    monkeypatch.setattr("luthier.compare.run.open_task", pressed)
+    assert compare("--techniques", "zero-shot") == 130
+    assert "luthier compare toy.yaml" in capsys.readouterr().err
+
+
+def test_errors_are_shown_in_their_three_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: object, **__: object) -> None:
+        raise LuthierError("the [value]", choices=["a", "b"], next_step="Do [this].")
+
+    monkeypatch.setattr("luthier.compare.run.compare", wrong)
+    assert compare("--techniques", "zero-shot") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the [value]",
+        "  choices: a, b",
+        "  next: Do [this].",
+    ]
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from luthier.cli.main import run\n"
+        "code = run(['--help'])\n"
+        "took = time.perf_counter() - start\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "print(took, sorted(heavy), file=sys.stderr); sys.exit(code or bool(heavy))"
+    )
+    tries = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        for _ in range(3)
+    ]
+    assert all(t.returncode == 0 for t in tries), tries[0].stderr
+    assert "compare" in tries[0].stdout
+    # The best of three: a busy machine is not the command's fault.
+    assert min(float(t.stderr.split()[0]) for t in tries) < 0.8
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_process_with_130_and_no_traceback(number: signal.Signals) -> None:
+    typed = ["compare", "toy.yaml", "--model", "fake", "--budget", "1h", "--techniques"]
+    slow = "few-shot(sets=200, orders=200)"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "luthier.cli.main", *typed, slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite run in the background inherits an ignored SIGINT and would pass it on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    said = ""
+    while "Results go to" not in said:  # the plan is out: the fit is next
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, said + rest
+    assert out == ""
+    assert "same command again" in rest
+    assert "Traceback" not in said + rest

@@ -1,0 +1,218 @@
+"""The plan, run keys, nested shares, the clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luthier.compare.costs import PriceBook
+from luthier.compare.options import LEAST_SECONDS, Options, parse_budget
+from luthier.compare.planning import hard_cap, make_plan, workload
+from luthier.compare.running.curve import nested_order, share_of
+from luthier.compare.running.keys import model_identity, run_key, slug, technique_identity
+from luthier.compare.running.loop import Clock
+from luthier.errors import BudgetError, TaskError
+from luthier.models.load import load
+from luthier.models.prompt import Prompt
+from luthier.records import Budget, Example
+from luthier.techniques.registry import parse_technique
+from tests.compare_stubs import Drawn, toy_task
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("20m", 20), ("90s", 1.5), ("1h", 60), ("1.5 h", 90), ("10 min", 10), ("2hours", 120)],
+)
+def test_times_are_read(text: str, minutes: float) -> None:
+    assert parse_budget(text) == Budget(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("5Mtok", 5_000_000), ("500ktok", 500_000), ("70 tokens", 70)]
+)
+def test_tokens_are_read(text: str, tokens: int) -> None:
+    assert parse_budget(text) == Budget(tokens=tokens)
+
+
+@pytest.mark.parametrize("text", ["", "m", "20", "-3m", "1d", "5m3s", "1e3s", "nan m", "tok"])
+def test_other_budgets_are_refused_with_the_choices(text: str) -> None:
+    with pytest.raises(BudgetError) as told:
+        parse_budget(text)
+    assert repr(text) in told.value.problem
+    assert "20m" in told.value.choices
+
+
+@pytest.mark.parametrize(
+    "budget", ["0m", "1s", "0tok", Budget(minutes=0.0), Budget(tokens=0), Budget(minutes=-1.0)]
+)
+def test_budgets_too_small_for_anything_are_refused_at_once(budget: str | Budget) -> None:
+    with pytest.raises(BudgetError, match="too small for anything"):
+        parse_budget(budget)
+    assert parse_budget(f"{LEAST_SECONDS:.0f}s").minutes
+
+
+@given(st.text(max_size=12))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    try:
+        found = parse_budget(text)
+    except BudgetError:
+        return
+    assert (found.minutes or found.tokens or 0) > 0
+
+
+def test_options_are_checked() -> None:
+    for wrong in ({"limit": 0}, {"curve": (0.5, 1.0)}, {"curve": (0.0,)}):
+        with pytest.raises(TaskError):
+            Options(**wrong)
+
+
+def test_budget_is_shared_out_equally_among_what_tunes() -> None:
+    plan = make_plan(
+        toy_task(),
+        load("fake"),
+        [parse_technique("zero-shot"), parse_technique("few-shot"), Drawn(), Drawn(steps=2)],
+        budget=Budget(tokens=7_700_000),
+        seeds=3,
+        options=Options(),
+        book=PriceBook(machine_hour=1.0),
+    )
+    assert {line.budget_tokens for line in plan.techniques} == {1_100_000}  # 1 + 3 + 3 fits
+    assert [line.seeds for line in plan.techniques] == [(0,), (0,), (0, 1, 2), (0, 1, 2)]
+    zero, few, *_ = plan.techniques
+    assert (few.estimate.tokens or 0) > 1_100_000 > (zero.estimate.tokens or 0)
+    assert plan.seconds == pytest.approx(sum(t.estimate.seconds or 0 for t in plan.techniques))
+    assert (plan.money or 0) > 0
+    assert plan.hard_cap_seconds is None
+
+
+def test_what_cannot_run_takes_no_share() -> None:
+    plan = make_plan(
+        toy_task(),
+        load("fake"),
+        [Drawn(), parse_technique("lora")],
+        budget=Budget(tokens=1_000_000),
+        seeds=1,
+        options=Options(),
+        book=PriceBook(),
+    )
+    assert plan.techniques[0].budget_tokens == 1_000_000
+    assert plan.techniques[1].skip_reason is not None
+    assert plan.techniques[1].estimate.tokens is None
+
+
+def test_the_hard_cap() -> None:
+    assert hard_cap(Budget(minutes=10), Options()) == 900
+    assert hard_cap(Budget(minutes=10), Options(hard_cap_minutes=2)) == 120
+    assert hard_cap(Budget(tokens=10), Options()) is None
+
+
+def test_the_workload_counts_what_a_request_reads() -> None:
+    task, model = toy_task(), load("fake")
+    load_ = workload(task, model, limit=None)
+    shown = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    usage = [a.usage.prompt_tokens for a in shown.answer(task.train[:64])]
+    assert load_.prompt == pytest.approx(sum(usage) / len(usage), rel=0.05)
+    assert load_.answer == 3
+    assert load_.shared == 0  # a fake model computes everything each time
+    assert workload(task, model, limit=5).test_examples == 5
+
+
+def test_every_part_of_the_question_is_in_the_key() -> None:
+    task, stub = toy_task(), Drawn()
+    usual = {"seed": 0, "budget_tokens": 1000, "limit": None, "part": ""}
+    keys = [
+        run_key(task, "m", stub, **{**usual, **changed})  # type: ignore[arg-type]
+        for changed in (
+            {}, {"seed": 1}, {"budget_tokens": 1001}, {"budget_tokens": None}, {"limit": 5},
+            {"part": "curve 0.5"},
+        )
+    ]  # fmt: skip
+    keys.append(run_key(task, "n", stub, **usual))  # type: ignore[arg-type]
+    keys.append(run_key(task, "m", Drawn(steps=9), **usual))  # type: ignore[arg-type]
+    keys.append(run_key(replace(task, instruction="?"), "m", stub, **usual))  # type: ignore[arg-type]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == run_key(toy_task(), "m", Drawn(), **usual)  # type: ignore[arg-type]
+
+
+def test_keys_are_the_same_in_another_process() -> None:
+    code = (
+        "from luthier.techniques.registry import parse_technique as p\n"
+        "from luthier.compare.running.keys import *\n"
+        "print(digest([technique_identity(p(t)) for t in ('few-shot', 'few-shot -> lora')]))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(said) == 1
+    assert len(said.pop().strip()) == 64
+
+
+def test_an_adaptation_makes_another_model() -> None:
+    bare = load("fake")
+    assert model_identity(bare) == bare.backend.fingerprint
+    one = model_identity(bare.adapt(prompt=Prompt(instruction="one")))
+    other = model_identity(bare.adapt(prompt=Prompt(instruction="other")))
+    assert len({one, other, bare.backend.fingerprint}) == 3
+
+
+def test_settings_are_plain_and_named_by_class() -> None:
+    identity = technique_identity(Drawn(shots=2))
+    assert identity["settings"]["shots"] == 2
+    assert identity["class"].endswith("compare_stubs.Drawn")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("lora", "lora"),
+        ("few-shot -> lora(rank=4)", "few-shot-lora-rank-4"),
+        ("../../etc", "etc"),
+        ("é", "technique"),
+    ],
+)
+def test_names_become_folders(name: str, folder: str) -> None:
+    assert slug(name) == folder
+    long = slug("x" * 300), slug("x" * 301)
+    assert len(set(long)) == 2
+    assert all(len(s) < 100 for s in long)
+
+
+@given(st.lists(st.sampled_from("aab"), min_size=1, max_size=60))
+def test_shares_are_nested_and_keep_every_label(labels: list[str]) -> None:
+    examples = tuple(Example(str(i), f"text {i}", label) for i, label in enumerate(labels))
+    order = nested_order(examples, True)
+    assert sorted(order) == list(range(len(examples)))
+    kinds = len(set(labels))
+    assert {labels[i] for i in order[:kinds]} == set(labels)
+
+
+def test_a_share_is_a_fair_sample_of_train_alone() -> None:
+    task = toy_task(300)
+    quarter, half = share_of(task, 0.25), share_of(task, 0.5)
+    assert {e.id for e in quarter.train} < {e.id for e in half.train} < {e.id for e in task.train}
+    assert len(half.train) == round(len(task.train) / 2)
+    assert (half.dev, half.test) == (task.dev, task.test)
+    whole, part = Counter(e.target for e in task.train), Counter(e.target for e in half.train)
+    assert all(abs(part[label] - whole[label] / 2) <= 1.5 for label in whole)
+    assert share_of(task.without_test(), 0.25).is_locked
+
+
+def test_the_clock_corrects_the_plan_by_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.compare.running.loop.time.monotonic", lambda: 100.0)
+    clock = Clock([10.0, 10.0, 20.0])
+    assert clock.left(0, 0.0) == 40.0
+    clock.spent(0, 20.0, worked=True)  # twice as slow as planned
+    assert clock.left(1, 0.0) == pytest.approx(60.0)
+    assert Clock([None, None]).left(0, 0.0) is None
+    kept = Clock([10.0, 10.0])
+    kept.spent(0, 0.001, worked=False)
+    assert kept.left(1, 0.0) == 10.0

@@ -1,0 +1,93 @@
+"""Artifacts: all or nothing, found by what they hold."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from luthier.errors import StorageError
+from luthier.ledger.artifacts import Artifacts, link, tree_bytes, tree_hash, write_text
+
+
+def write(text: str) -> object:
+    def fill(folder: Path) -> None:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a.txt").write_text(text, "utf-8")
+        (folder / "b.bin").write_bytes(b"12345")
+
+    return fill
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(tmp_path / "artifacts")
+
+
+def test_the_same_content_is_kept_once(artifacts: Artifacts) -> None:
+    first, second, third = (artifacts.put(write(t)) for t in ("x", "x", "y"))  # type: ignore[arg-type]
+    assert first == second != third
+    assert artifacts.verify(first) == artifacts.path(first)
+    assert tree_hash(artifacts.path(first)) == first
+    assert tree_bytes(artifacts.path(first)) == 6
+    assert not list(artifacts.root.glob("tmp-*"))
+
+
+def test_a_writer_that_fails_leaves_nothing(artifacts: Artifacts) -> None:
+    def broken(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match="full"):
+        artifacts.put(broken)
+    assert list(artifacts.root.iterdir()) == []
+
+
+def test_a_changed_artifact_is_found_out(artifacts: Artifacts) -> None:
+    digest = artifacts.put(write("x"))  # type: ignore[arg-type]
+    assert artifacts.has(digest)
+    (artifacts.path(digest) / "b.bin").write_bytes(b"12346")
+    with pytest.raises(StorageError, match="changed"):
+        artifacts.verify(digest)
+    assert not artifacts.has(digest)
+
+
+def test_a_missing_artifact_is_found_out(artifacts: Artifacts) -> None:
+    assert not artifacts.has(None)
+    with pytest.raises(StorageError, match="missing"):
+        artifacts.verify("0" * 64)
+
+
+def test_what_a_kill_left_is_swept(artifacts: Artifacts) -> None:
+    digest = artifacts.put(write("x"))  # type: ignore[arg-type]
+    (artifacts.root / "tmp-left").mkdir()
+    (artifacts.root / "tmp-left" / "half").write_text("x")
+    assert artifacts.sweep() == 1
+    assert artifacts.has(digest)
+
+
+def test_names_of_files_are_part_of_the_hash(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("same")
+    assert tree_hash(tmp_path / "one") != tree_hash(tmp_path / "two")
+
+
+def test_a_link_is_replaced_whole_and_moves_with_its_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("one", "two"):
+        (run / "artifacts" / name).mkdir(parents=True)
+        (run / "artifacts" / name / "text").write_text(name)
+        link(run / "artifacts" / name, run / "lora")
+        assert (run / "lora" / "text").read_text() == name
+    moved = run.rename(tmp_path / "moved")
+    assert (moved / "lora" / "text").read_text() == "two"
+    assert sorted(p.name for p in moved.iterdir()) == ["artifacts", "lora"]
+
+
+def test_write_text_replaces_and_leaves_no_scratch(tmp_path: Path) -> None:
+    for text in ("one", "zwei ü"):
+        write_text(tmp_path / "deep" / "file", text)
+        assert (tmp_path / "deep" / "file").read_text("utf-8") == text
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["file"]

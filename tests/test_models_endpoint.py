@@ -1,0 +1,150 @@
+"""The endpoint backend against a real HTTP server on this machine that speaks the OpenAI
+protocol."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from luthier.errors import BackendError, CapabilityError, ModelError
+from luthier.models.adaptation import Adaptation, Adapter, Decoding
+from luthier.models.backend import ScoreRequest
+from luthier.models.load import load
+from luthier.models.prompt import Demonstration, Prompt, Rendered
+from luthier.records import Capability, Example
+
+pytest.importorskip("openai", reason="needs luthier[endpoint]")
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers chat with the last word of the user's text; a token is a word, its log-probability
+    minus its length."""
+
+    echo = True
+    models = ("small",)
+    asked: list = []  # noqa: RUF012 - shared on purpose
+
+    def do_GET(self):
+        self._send(200, {"object": "list", "data": [{"id": m} for m in self.models]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append(body)
+        if self.path.endswith("/chat/completions"):
+            text = body["messages"][-1]["content"].split()[-1]
+            message = {"role": "assistant", "content": f" {text}\nmore"}
+            usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            self._send(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "small",
+                             "choices": [choice], "usage": usage})  # fmt: skip
+        elif not self.echo:
+            self._send(400, {"error": {"message": "echo is not supported"}})
+        else:
+            parts = [*re.finditer(r"\s*\S+", body["prompt"]), None]
+            tokens = [m.group() if m else " x" for m in parts]
+            offsets = [m.start() if m else len(body["prompt"]) for m in parts]
+            logs = [None] + [-float(len(t)) for t in tokens[1:]]
+            top = [None] + [{t: v} for t, v in zip(tokens[1:], logs[1:], strict=True)]
+            found = {"tokens": tokens, "text_offset": offsets, "token_logprobs": logs,
+                     "top_logprobs": top}  # fmt: skip
+            choice = {"index": 0, "text": body["prompt"], "logprobs": found,
+                      "finish_reason": "length"}  # fmt: skip
+            self._send(200, {"id": "1", "object": "text_completion", "created": 1,
+                             "model": "small", "choices": [choice]})  # fmt: skip
+
+    def _send(self, code, body):
+        data = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(**attributes):
+        handler = type("Handler", (Server,), {"asked": [], **attributes})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/v1", handler
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_only_model_is_found_and_log_probabilities_are_detected(serve):
+    url, _ = serve()
+    model = load(url)
+    assert model.backend.name == f"{url}#small"
+    assert Capability.LOGPROBS in model.gives
+    without = load(serve(echo=False)[0])
+    assert Capability.LOGPROBS not in without.gives
+    with pytest.raises(CapabilityError):
+        without.backend.score([ScoreRequest(Rendered(text="a"), (" b",))], Adaptation())
+
+
+def test_several_models_must_be_named(serve):
+    url, _ = serve(models=("small", "large"))
+    with pytest.raises(ModelError, match="large"):
+        load(url)
+    assert load(f"{url}#large").backend.model == "large"
+
+
+def test_scores_are_summed_over_the_continuation_only(serve):
+    model = load(serve()[0])
+    requests = [ScoreRequest(Rendered(text="route it Label:"), (" billing", " account access"))]
+    result = model.backend.score(requests, Adaptation())[0]
+    assert result.logprobs == (-8.0, -8.0 - 7.0)
+    assert result.tokens == (1, 2)
+    assert result.greedy == (True, True)
+
+
+def test_generates_parses_and_counts(serve):
+    url, handler = serve(echo=False)
+    model = load(url).adapt(
+        prompt=Prompt(instruction="Route.", demonstrations=(Demonstration("hello", "billing"),)),
+        decoding=Decoding(labels=("billing", "delivery"), stop=("\n",)),
+    )
+    inputs = [Example(str(i), f"message {i} delivery", "") for i in range(20)]
+    answers = model.answer([*inputs, Example("x", "what is nothing", "")])
+    assert [a.parsed for a in answers] == ["delivery"] * 20 + [None]
+    assert answers[0].usage.prompt_tokens == 7
+    sent = next(b for b in handler.asked if "messages" in b)["messages"]
+    assert [m["role"] for m in sent] == ["system", "user", "assistant", "user"]
+
+
+def test_adapters_are_refused_before_anything_is_sent(serve):
+    url, handler = serve()
+    model = load(url).adapt(adapter=Adapter({}, {}))
+    before = len(handler.asked)
+    with pytest.raises(CapabilityError, match="adapter"):
+        model.answer([Example("1", "x", "")])
+    assert len(handler.asked) == before
+
+
+def test_a_dead_server_is_named():
+    with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
+        load("http://127.0.0.1:9/v1#small")
+
+
+def test_cache_keeps_answers_apart_by_seed(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUTHIER_RESPONSE_CACHE", str(tmp_path / "cache.sqlite"))
+    url, handler = serve(echo=False)
+    model = load(url)
+    for seed in (0, 0, 1):
+        model.answer([Example("1", "hello there", "")], seed=seed)
+    asked = [b["seed"] for b in handler.asked if "messages" in b]
+    assert asked == [0, 1]

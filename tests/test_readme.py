@@ -1,0 +1,84 @@
+"""Every code block of the README is executed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import luthier
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+KINDS = {"bash", "yaml", "python", "text"}
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == kind]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder as the reader has it: the task file of the README and the data it names."""
+    folder = tmp_path_factory.mktemp("desk")
+    text = blocks("yaml")[0]
+    (folder / "tickets.yaml").write_text(text, "utf-8")
+    spec = yaml.safe_load(text)
+    task = luthier.Task.load("routing")
+    with (folder / spec["data"]).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([spec["input"], spec["target"], spec["group"]])
+        for example in (*task.train, *task.dev, *task.test):
+            if example.target in ("billing", "delivery", "account-access"):
+                writer.writerow([example.input, example.target, example.group])
+    return folder
+
+
+def test_there_is_a_test_for_every_kind_of_block():
+    assert {kind for kind, _ in BLOCKS} == KINDS
+
+
+def test_commands(desk):
+    for line in (line for text in blocks("bash") for line in text.splitlines()):
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":
+            done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True)
+        else:
+            command = Path(sys.executable).with_name(words[0])
+            done = subprocess.run(
+                [str(command), *words[1:]], cwd=desk, capture_output=True, timeout=300
+            )
+        assert done.returncode == 0, (line, done.stderr.decode()[-2000:])
+    assert (desk / "runs/tickets/report.html").is_file()
+
+
+def test_python(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    scope: dict[str, object] = {}
+    for text in blocks("python"):
+        exec(compile(text, "README.md", "exec"), scope)
+    assert scope["both"].adaptation.soft_prompt is not None
+    assert scope["again"].adaptation.adapter is not None
+
+
+def test_the_tree_names_what_is_there():
+    tree = blocks("text")[0]
+    for name in re.findall(r"[├└]── (\S+)", tree):
+        assert (ROOT / "src/luthier" / name).exists(), name
+    for name in re.findall(r"^(\w+/)", tree, re.M):
+        assert (ROOT / name).exists(), name
+
+
+def test_a_bare_import_is_quick_and_free_of_torch():
+    heavy = ("torch", "transformers", "scipy", "sklearn", "pandas", "numpy")
+    code = f"import luthier, sys; print([m for m in sys.modules if m.split('.')[0] in {heavy}])"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
