@@ -32,13 +32,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled item. `group` keeps related items on one side of a split."""
+    """One labelled item. `group` keeps related items on one side of a split.
+
+    `context` is a passage that is shown with the input. `evidence` is the passage of the task's
+    documents that holds the answer: no model sees it, it tells whether a search found it.
+    """
 
     id: str
     input: str
     target: str
     group: str | None = None
     context: str | None = None
+    evidence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

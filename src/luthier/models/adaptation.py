@@ -6,6 +6,7 @@ Nothing here imports torch at run time, so that prompts can be handled without i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,11 @@ from luthier.models.prompt import Prompt
 if TYPE_CHECKING:
     import torch
 
+    from luthier.retrieval import SearchSettings
+
 Placement = Literal["before", "after"]
+PassageForm = Literal["plain", "numbered", "cited"]
+Reading = Literal["joined", "sequence", "token"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +70,43 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Knowledge:
+    """Documents to look an answer up in, and how what is found is read.
+
+    `index` is the folder of an index, `fingerprint` what the index's content was at the fit; an
+    index with another one is refused. `form`: passages as they are ("plain"), after their number
+    ("numbered"), or numbered with the request to cite them and to abstain ("cited").
+
+    `reading`: all passages in one prompt ("joined"); or each passage z in a prompt of its own, the
+    answers' probabilities weighed by p(z | x), a softmax over the scores of the search divided by
+    `temperature` (None: by the search mode): over whole answers ("sequence") or at every token
+    ("token"), arXiv:2005.11401, section 2.1.
+
+    `query_map` (H, H), float32, turns the embedding of a question before it is compared with those
+    of passages. `shown_passages` is how many passages a demonstration without a passage of its own
+    is shown with.
+    """
+
+    index: str
+    fingerprint: str
+    search: SearchSettings
+    form: PassageForm = "plain"
+    reading: Reading = "joined"
+    temperature: float | None = None
+    shown_passages: int = 0
+    query_map: torch.Tensor | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that what is found, and how it is read, depends on; not where the index lies."""
+        digest = None
+        if self.query_map is not None:
+            digest = hashlib.sha256(self.query_map.numpy().tobytes()).hexdigest()
+        how = (self.form, self.reading, self.temperature, self.shown_passages)
+        return (self.fingerprint, self.search, *how, digest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Adaptation:
     """What stands between a frozen base and the answer. Every slot may be empty."""
 
@@ -73,6 +115,7 @@ class Adaptation:
     adapter: Adapter | None = None
     weights: Weights | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    knowledge: Knowledge | None = None
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -83,5 +126,6 @@ class Adaptation:
             "adapter": self.adapter is not None,
             "weights": self.weights is not None,
             "decoding": self.decoding != Decoding(),
+            "knowledge": self.knowledge is not None,
         }
         return tuple(name for name, used in slots.items() if used)

@@ -14,7 +14,7 @@ from luthier.models.adaptation import Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat, Rendered, label_text, render
-from luthier.records import Answer, Capability, Example
+from luthier.records import Answer, Capability, Example, Usage
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -32,9 +32,22 @@ def render_for(
     """The prompts these examples lead to, demonstrations chosen, targets unread.
 
     `leave_self_out` keeps an example out of its own demonstrations: for training, where it would
-    teach the model to copy.
+    teach the model to copy. Where the model has knowledge, what is found for each input is its
+    passage.
     """
     prompt = model.adaptation.prompt
+    knowledge = model.adaptation.knowledge
+    if knowledge is not None:
+        from luthier.models.knowledge import with_passages, with_request
+
+        prompt, examples = with_request(prompt, knowledge), with_passages(model, examples)
+    return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
+
+
+def render_shown(
+    model: Model, prompt: Prompt, examples: Sequence[Example], *, leave_self_out: bool = False
+) -> list[Rendered]:
+    """The same for a prompt and examples that have their passages already."""
     chat = wants_chat(model, prompt)
     chosen: Sequence[tuple[Demonstration, ...] | None] = [None] * len(examples)
     if prompt.selection == "knn" and prompt.demonstrations:
@@ -44,6 +57,14 @@ def render_for(
         )
     elif leave_self_out and prompt.demonstrations:
         chosen = [tuple(d for d in prompt.demonstrations if d.input != e.input) for e in examples]
+    knowledge = model.adaptation.knowledge
+    if knowledge is not None and knowledge.shown_passages:
+        from luthier.models.knowledge.passages import shown_with_passage
+
+        chosen = [
+            tuple(shown_with_passage(model, s) for s in (prompt.demonstrations if d is None else d))
+            for d in chosen
+        ]
     return [
         render(prompt, e.input, passage=e.context, demonstrations=d, chat=chat)
         for e, d in zip(examples, chosen, strict=True)
@@ -55,24 +76,36 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
     if not examples:
         return []
     decoding = model.adaptation.decoding
+    knowledge = model.adaptation.knowledge
+    if knowledge is not None and knowledge.reading != "joined":
+        from luthier.models.knowledge.marginal import answer_apart
+
+        return answer_apart(model, examples, seed=seed)
     prompts = render_for(model, examples)
     if decoding.labels and Capability.LOGPROBS in model.gives:
         continuations = label_continuations(model, prompts[0])
         scored = model.backend.score(
             [ScoreRequest(p, continuations) for p in prompts], model.adaptation
         )
-        return [_from_scores(s, decoding) for s in scored]
+        return [from_scores(s, decoding) for s in scored]
     requests = [GenerateRequest(p, seed=seed) for p in prompts]
     generated = model.backend.generate(requests, model.adaptation)
-    answers = []
-    for g in generated:
-        text = g.text.strip()
-        if decoding.labels:
-            parsed = parse_label(text, decoding.labels, model.adaptation.prompt.format)
-        else:
-            parsed = text or None
-        answers.append(Answer(text, parsed, parsed is not None, usage=g.usage))
-    return answers
+    return [read_text(model, g.text.strip(), g.usage) for g in generated]
+
+
+def read_text(model: Model, text: str, usage: Usage) -> Answer:
+    """The answer in a generated text: the label it names, or the text less its citations."""
+    decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
+    said = text
+    if knowledge is not None and knowledge.form != "plain":
+        from luthier.models.knowledge.citations import without_citations
+
+        said = without_citations(text)
+    if decoding.labels:
+        parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
+    else:
+        parsed = said or None
+    return Answer(text, parsed, parsed is not None, usage=usage)
 
 
 def label_continuations(model: Model, prompt: Rendered) -> tuple[str, ...]:
@@ -105,7 +138,8 @@ def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | N
     return hits.pop() if len(hits) == 1 else None
 
 
-def _from_scores(scored: ScoreResult, decoding: Decoding) -> Answer:
+def from_scores(scored: ScoreResult, decoding: Decoding) -> Answer:
+    """The most likely label, each less its bias."""
     bias = dict(decoding.label_bias)
     adjusted = {}
     for label, logprob, tokens in zip(decoding.labels, scored.logprobs, scored.tokens, strict=True):

@@ -4,6 +4,7 @@ luthier.yaml               base, prompt, decoding, lineage
 soft_prompt.safetensors    virtual tokens
 adapter/                   a PEFT folder: PeftModel.from_pretrained(base, folder) opens it
 weights/                   a fork: AutoModelForCausalLM.from_pretrained(folder) opens it
+knowledge/                 a copy of the index, where it is small
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import yaml
 
 from luthier.errors import ModelError, StorageError
 from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
+from luthier.models.knowledge.keeping import keep, reopen
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.records import FitRecord, Lineage
 
@@ -78,6 +80,7 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         base, fingerprint = record["base"], record["base_fingerprint"]
         lineage = lineage_from(record["lineage"]) if record.get("lineage") else None
         placement = record.get("soft_prompt_placement", "before")
+        knowledge = reopen(record["knowledge"], folder) if record.get("knowledge") else None
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelError(
             f"{path} is not a saved adaptation ({type(error).__name__}: {error})",
@@ -99,7 +102,8 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         from safetensors.torch import load_file
 
         weights = Weights(load_file(folder / "weights" / "model.safetensors"))
-    return Adaptation(prompt, soft, adapter, weights, decoding), lineage, base, fingerprint
+    adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge)
+    return adaptation, lineage, base, fingerprint
 
 
 def _write(model: Model, folder: Path) -> None:
@@ -112,6 +116,8 @@ def _write(model: Model, folder: Path) -> None:
         "decoding": plain(adaptation.decoding),
         "lineage": plain(model.lineage) if model.lineage else None,
     }
+    if adaptation.knowledge is not None:
+        record["knowledge"] = plain(keep(adaptation.knowledge, folder))
     if adaptation.soft_prompt is not None:
         from safetensors.torch import save_file
 

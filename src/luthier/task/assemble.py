@@ -12,6 +12,7 @@ from typing import Any
 from luthier.errors import TaskError, did_you_mean
 from luthier.records import Example, Kind
 from luthier.task.definition import DEFAULT_FRACTIONS, Definition, read_definition
+from luthier.task.documents import check_documents
 from luthier.task.formats import FORMATS
 from luthier.task.keys import MINIMAL_FILE
 from luthier.task.leaks import LeakReport, check_leaks
@@ -105,6 +106,7 @@ def read_tables(definition: Definition) -> dict[str, Table]:
 
 def build(definition: Definition, tables: Mapping[str, Table], *, seed: int) -> Task:
     """Rows to examples, examples to splits, splits checked for leaks."""
+    check_documents(definition.knowledge)
     notes: list[str] = []
     read: dict[str, Sequence[Example]] = {}
     for part, table in tables.items():
@@ -284,7 +286,7 @@ def from_memory(
     plain = {part: [_row(row) for row in some] for part, some in parts.items()}
     seen = {key for some in plain.values() for row in some for key in row}
     settings: dict[str, Any] = {"input": "input", "target": "target", **keys}
-    for column in ("passage", "group", "id"):
+    for column in ("passage", "evidence", "group", "id"):
         if column in seen:
             settings.setdefault(column, column)
     if settings["target"] == "target":
@@ -312,6 +314,7 @@ def _row(row: Any) -> Mapping[str, Any]:
             "target": row.target,
             "group": row.group,
             "passage": row.context,
+            "evidence": row.evidence,
         }
         return {key: value for key, value in filled.items() if value is not None}
     if isinstance(row, Sequence) and not isinstance(row, str) and len(row) == 2:

@@ -25,6 +25,7 @@ KEYS = (
     "context",
     "objective",
     "passage",
+    "evidence",
     "group",
     "id",
     "split",
@@ -88,6 +89,7 @@ class Definition:
     context: str = ""
     objective: str = ""
     passage: str | None = None
+    evidence: str | None = None
     group: str | None = None
     id: str | None = None
     drop_leaks: bool = True
@@ -104,7 +106,7 @@ class Definition:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column this task reads."""
-        named = (self.input, self.target, self.passage, self.group, self.id)
+        named = (self.input, self.target, self.passage, self.evidence, self.group, self.id)
         return tuple(dict.fromkeys(c for c in named if c is not None))
 
 
@@ -145,6 +147,7 @@ def read_definition(keys: Mapping[Any, Any], *, where: str, name: str = "") -> D
         context=read.text("context"),
         objective=read.text("objective"),
         passage=read.text("passage") or None,
+        evidence=read.text("evidence") or None,
         group=read.text("group") or None,
         id=read.text("id") or None,
         drop_leaks=read.choice("leaks", ("drop", "keep"), "drop") == "drop",

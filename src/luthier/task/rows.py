@@ -47,15 +47,15 @@ def examples_of(table: Table, definition: Definition) -> tuple[list[Example], li
             continue
         group = cells[definition.group] if definition.group else None
         passage = cells[definition.passage] if definition.passage else None
+        evidence = cells[definition.evidence] if definition.evidence else None
         identity = cells[definition.id] if definition.id else None
         if definition.id:
             if identity is None:
                 empty.setdefault(definition.id, []).append(place)
                 continue
             places.setdefault(identity, []).append(place)
-        made.append(
-            Example(identity or content_id(text, target, passage), text, target, group, passage)
-        )
+        key = identity or content_id(text, target, passage)
+        made.append(Example(key, text, target, group, passage, evidence))
     notes = list(table.notes) + _empty(table, empty, definition)
     _refuse_unknown(table, unknown, definition)
     _refuse_repeated_ids(table, places, definition)

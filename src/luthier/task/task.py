@@ -18,6 +18,7 @@ from luthier.errors import LockedSplitError, TaskError, did_you_mean
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
 from luthier.records import Example, Kind
+from luthier.task.documents import documents_digest
 from luthier.task.leaks import LeakReport
 
 SPLITS = ("train", "dev", "test")
@@ -31,8 +32,10 @@ class Task:
 
     `scorer` is a name (see `definition.SCORERS`), "path/module.py:function", or a callable.
     `labels` is empty unless the kind is classify. `context` is background that belongs to the task;
-    the passage that belongs to one example is `Example.context`. `notes` are sentences about the
-    data for a reader of the results. Build one with `Task.load` or `Task.from_examples`.
+    the passage that belongs to one example is `Example.context`. `knowledge` names documents to
+    look answers up in; `Example.evidence` is the passage of them that answers: it is never shown,
+    and tells whether the search found it. `notes` are sentences about the data for a reader of the
+    results. Build one with `Task.load` or `Task.from_examples`.
     """
 
     name: str
@@ -179,7 +182,7 @@ class Task:
             "objective": self.objective,
             "schema": self.schema,
             "names": (self.input_name, self.target_name),
-            "knowledge": self.knowledge,
+            "knowledge": documents_digest(self.knowledge),
             "max_new_tokens": self.max_new_tokens,
             "train": _digest(self.train),
             "dev": _digest(self.dev),
@@ -205,7 +208,8 @@ class Task:
 def _digest(examples: Sequence[Example]) -> str:
     total = hashlib.sha256()
     for e in examples:
-        row = json.dumps([e.id, e.input, e.target, e.group, e.context], ensure_ascii=True)
+        cells = [e.id, e.input, e.target, e.group, e.context]
+        row = json.dumps(cells if e.evidence is None else [*cells, e.evidence], ensure_ascii=True)
         total.update(row.encode() + b"\n")
     return total.hexdigest()
 

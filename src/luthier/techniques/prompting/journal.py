@@ -56,5 +56,8 @@ def key_of(model: Model, examples: Sequence[Example], *, seed: int) -> str:
     """A hash of all that the answers depend on and a search varies."""
     adaptation = model.adaptation
     asked = [(e.id, e.input, e.context) for e in examples]
-    text = repr((model.backend.fingerprint, adaptation.prompt, adaptation.decoding, asked, seed))
+    whole = (model.backend.fingerprint, adaptation.prompt, adaptation.decoding, asked, seed)
+    if adaptation.knowledge is not None:
+        whole += (adaptation.knowledge.identity,)
+    text = repr(whole)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

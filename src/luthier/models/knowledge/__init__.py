@@ -1,0 +1,9 @@
+"""How a model answers out of documents: look up, put into the prompt, cite.
+
+Passages are data. Nothing in them is parsed: they become one line of text each, in which no special
+token and no line of a prompt can be forged, and what they say reaches nothing but the model.
+"""
+
+from luthier.models.knowledge.passages import ABSTENTION, hits_for, with_passages, with_request
+
+__all__ = ["ABSTENTION", "hits_for", "with_passages", "with_request"]
