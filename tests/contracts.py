@@ -24,7 +24,7 @@ from luthier.records import Answer, Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Technique, settings_of
 
-FAMILIES = {"prompt", "soft prompt", "adapter", "weights", "recipe"}
+FAMILIES = {"prompt", "soft prompt", "adapter", "weights", "retrieval", "recipe"}
 
 
 def check_technique(

@@ -13,7 +13,7 @@ from luthier.errors import TechniqueError
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
-DEFAULT = "zero-shot,few-shot,prompt-search,soft-prompt,lora,full"
+DEFAULT = "zero-shot,few-shot,prompt-search,soft-prompt,lora,full; more where there are documents"
 
 
 def compare(
@@ -25,9 +25,14 @@ def compare(
         typer.Option("--model", "-m", help="nano, a folder, a hub id, or http(s)://…/v1#name."),
     ] = "nano",
     techniques: Annotated[
-        str,
-        typer.Option("--techniques", "-t", help="Names with settings, and recipes with '->'."),
-    ] = DEFAULT,
+        str | None,
+        typer.Option(
+            "--techniques",
+            "-t",
+            help=f"Names with settings, and recipes with '->'.  [default: {DEFAULT}]",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -66,14 +71,15 @@ def compare(
     from luthier.cli.console import data, only_data_on_stdout, print_json, talk
     from luthier.cli.progress import TerminalListener
     from luthier.compare.options import CURVE, Options, parse_budget
-    from luthier.compare.run import chosen_techniques
+    from luthier.compare.run import chosen_techniques, default_techniques, open_task
     from luthier.compare.run import compare as run
 
     # What can be wrong is looked at before anything heavy is loaded.
     parsed = parse_budget(budget)
-    chosen = chosen_techniques(techniques)
+    chosen = None if techniques is None else chosen_techniques(techniques)
     if writer is not None:
-        chosen = with_writer(chosen, writer)
+        names = chosen or chosen_techniques(default_techniques(open_task(task)))
+        chosen = with_writer(names, writer)
     asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     with TerminalListener(talk(), asks=asks) as listener:
         options = Options(

@@ -21,7 +21,7 @@ from luthier.compare.running.keys import settings_plain, slug
 from luthier.errors import BudgetError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example
-from luthier.techniques.base import unmet_need
+from luthier.techniques.base import unmet_by_task, unmet_need
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -59,7 +59,7 @@ def make_plan(
     price = book.of(model.backend.name)
     speed = tokens_per_second(model, task)
     load = workload(task, model, options.limit)
-    lines = [_line(t, model, seeds, options.seed) for t in techniques]
+    lines = [_line(t, model, task, seeds=seeds, first=options.seed) for t in techniques]
     _distinct(lines)
     runs = sum(
         len(line.seeds) for line in lines if line.skip_reason is None and line.name != NO_TUNING
@@ -129,7 +129,9 @@ def testing_tokens(line: PlannedTechnique, load: Workload, model: Model) -> floa
     return (load.test_examples + LATENCY_REQUESTS) * (request + shown)
 
 
-def _line(technique: Technique, model: Model, seeds: int, first: int) -> PlannedTechnique:
+def _line(
+    technique: Technique, model: Model, task: Task, *, seeds: int, first: int
+) -> PlannedTechnique:
     from luthier.techniques.registry import spell
 
     count = seeds if technique.trained else 1
@@ -142,7 +144,7 @@ def _line(technique: Technique, model: Model, seeds: int, first: int) -> Planned
         settings=settings_plain(technique),
         seeds=tuple(range(first, first + count)),
         budget_tokens=None,
-        skip_reason=unmet_need(technique, model),
+        skip_reason=unmet_need(technique, model) or unmet_by_task(technique, task),
     )
 
 

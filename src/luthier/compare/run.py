@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
 DEFAULT_TECHNIQUES = ("zero-shot", "few-shot", "prompt-search", "soft-prompt", "lora", "full")
+# Beside those where the task names documents.
+WITH_KNOWLEDGE = ("rag", "rag -> few-shot", "lora -> rag")
 
 
 def compare(
     task: str | Path | Task,
     model: str | Path | Model = "nano",
     *,
-    techniques: str | Sequence[str | Technique] = DEFAULT_TECHNIQUES,
+    techniques: str | Sequence[str | Technique] | None = None,
     budget: str | Budget | None = None,
     seeds: int = 3,
     out: str | Path | None = None,
@@ -47,7 +49,8 @@ def compare(
 ) -> Comparison:
     """Fit and score every technique on the same examples with the same budget, and judge.
 
-    `techniques` are names with settings ("lora(rank=4)"), recipes ("few-shot -> lora") or objects.
+    `techniques` are names with settings ("lora(rank=4)"), recipes ("few-shot -> lora") or objects;
+    by default one of each family, retrieval among them where the task names documents.
     `budget` ("20m", "5Mtok" or a `Budget`; 10 minutes unless given) is for everything together and
     is shared out equally. Trained techniques get `seeds` seeds, others one. `out` is the run
     folder, `runs/<task>-<model>-<hash>` unless given; the same call again goes on where the last
@@ -61,13 +64,20 @@ def compare(
     parsed = parse_budget(budget)
     if seeds < 1:
         raise TechniqueError(f"seeds={seeds} fits nothing", next_step="Give 1 or more.")
-    chosen = chosen_techniques(techniques)
+    chosen = None if techniques is None else chosen_techniques(techniques)
     opened = open_task(task)
+    if chosen is None:
+        chosen = chosen_techniques(default_techniques(opened))
     book = read_prices(options.prices or opened.price_book)
     question = Question(opened, open_model(model), chosen, parsed, seeds, options, book)
     folder = Path(out) if out is not None else Path("runs") / question.folder_name
     with alone_in(folder), Store(folder / LEDGER) as store:
         return _carry_out(question, folder, store)
+
+
+def default_techniques(task: Task) -> tuple[str, ...]:
+    """What is compared where nothing else is said."""
+    return (*DEFAULT_TECHNIQUES, *(WITH_KNOWLEDGE if task.knowledge else ()))
 
 
 def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:

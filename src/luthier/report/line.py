@@ -15,6 +15,7 @@ FAMILIES = {
     "soft prompt": ("f-soft", "diamond"),
     "adapter": ("f-adapter", "square"),
     "weights": ("f-weights", "triangle"),
+    "retrieval": ("f-retrieval", "pentagon"),
     "recipe": ("f-recipe", "wedge"),
 }
 _STEP = re.compile(r" \(step (\d+) of .*\)$")

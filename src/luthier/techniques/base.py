@@ -33,7 +33,7 @@ class Technique(Protocol):
     """Settings in the constructor, data in `fit`."""
 
     name: ClassVar[str]
-    family: ClassVar[str]  # "prompt", "soft prompt", "adapter", "weights", "recipe"
+    family: ClassVar[str]  # "prompt", "soft prompt", "adapter", "weights", "retrieval", "recipe"
     needs: ClassVar[frozenset[Capability]]
     trained: ClassVar[bool]  # trained ones get several seeds
     card: ClassVar[Card]
@@ -58,6 +58,16 @@ def check_needs(technique: Technique, model: Model) -> None:
         raise CapabilityError(
             reason, next_step="Use a local model, or choose a technique that needs less."
         )
+
+
+def unmet_by_task(technique: Technique, task: Task) -> str | None:
+    """In words, what the technique needs and the task lacks; None when it has all.
+
+    A technique says so in an optional method `lacks(task)`.
+    """
+    lacks = getattr(technique, "lacks", None)
+    reason: str | None = lacks(task) if callable(lacks) else None
+    return None if reason is None else f"{technique.name}: {reason}"
 
 
 def unmet_need(technique: Technique, model: Model) -> str | None:

@@ -10,7 +10,7 @@ from luthier.errors import TechniqueError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
-from luthier.techniques.base import Card, Technique, check_needs, settings_of
+from luthier.techniques.base import Card, Technique, check_needs, settings_of, unmet_by_task
 
 ARROW = "->"
 MOST_SCORED = 200  # dev examples on which the model after each step is scored
@@ -81,6 +81,11 @@ class Recipe:
     def trained(self) -> bool:
         """Whether any step trains."""
         return any(t.trained for t in self.techniques)
+
+    def lacks(self, task: Task) -> str | None:
+        """What any step needs and the task lacks."""
+        reasons = (unmet_by_task(t, task) for t in self.techniques)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model after the last step. Its record holds one entry a step, with the dev score

@@ -30,6 +30,8 @@ BUILT_IN: Mapping[str, str] = {
     "lora": "luthier.techniques.lora:LoRA",
     "ia3": "luthier.techniques.ia3:IA3",
     "full": "luthier.techniques.full:Full",
+    "rag": "luthier.techniques.rag:Rag",
+    "raft": "luthier.techniques.raft:Raft",
 }
 
 

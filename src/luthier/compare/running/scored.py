@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord, str]) -> SeedRun:
     """The finished run of a fitted model, its record and the hash of its artifact."""
     from luthier.scoring import evaluate
+    from luthier.scoring.retrieval_metrics import knowledge_scores
 
     model, record, digest = fitted
 
@@ -35,6 +36,12 @@ def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord,
             seed=job.seed,
             latency=job.purpose != "curve",
         )
+    shown = {j.example_id for j in result.judged}
+    looked_up = (
+        ()
+        if job.purpose == "curve"
+        else knowledge_scores(model, [e for e in bench.task.test if e.id in shown], result.judged)
+    )
     folder = bench.artifacts.path(digest)
     cost = measured_cost(
         record,
@@ -49,7 +56,7 @@ def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord,
         status="finished",
         score=result.score,
         parse_rate=result.parse_rate,
-        secondary=result.secondary,
+        secondary=(*result.secondary, *looked_up),
         judged=() if curve else result.judged,
         fit=record,
         cost=cost,

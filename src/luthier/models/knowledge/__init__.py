@@ -4,6 +4,7 @@ Passages are data. Nothing in them is parsed: they become one line of text each,
 token and no line of a prompt can be forged, and what they say reaches nothing but the model.
 """
 
-from luthier.models.knowledge.passages import ABSTENTION, hits_for, with_passages, with_request
+from luthier.models.knowledge.lookup import hits_for
+from luthier.models.knowledge.passages import ABSTENTION, with_passages, with_request
 
 __all__ = ["ABSTENTION", "hits_for", "with_passages", "with_request"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ModelError
 from luthier.models.knowledge.citations import Checked, checked
@@ -29,6 +29,28 @@ class Told:
     hits: tuple[Hit, ...]
     search_seconds: float
     read_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `luthier ask --json` prints."""
+        return {
+            "answer": self.answer,
+            "said": self.said,
+            "supported": self.checked.supported,
+            "citations": [
+                {
+                    "number": c.number,
+                    "source": c.passage.source,
+                    "page": c.passage.page,
+                    "start": c.start,
+                    "end": c.end,
+                    "supports": c.supports,
+                    "explicit": c.explicit,
+                }
+                for c in self.checked.citations
+            ],
+            "unknown_citations": list(self.checked.unknown),
+            "seconds": {"search": self.search_seconds, "read": self.read_seconds},
+        }
 
 
 def ask(model: Model, question: str, *, context: str | None = None) -> Told:

@@ -17,6 +17,7 @@ _BESIDE = {
     "soft prompt": "trained virtual tokens stand beside this text; they have no spelling",
     "adapter": "the base read this text through a trained adapter",
     "weights": "fine-tuned weights read this text",
+    "retrieval": "the passages were looked up for this input; another one gets others",
 }
 
 

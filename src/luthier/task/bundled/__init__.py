@@ -1,4 +1,5 @@
-"""The tasks that come with Luthier: routing, written for it, and docstrings, made at load time."""
+"""The tasks that come with Luthier: routing and the questions of pydoc, written for it, and
+docstrings, made at load time."""
 
 from __future__ import annotations
 
@@ -33,6 +34,10 @@ def bundled_rows(name: str) -> Iterator[Mapping[str, Any]]:
         from luthier.task.bundled.docstrings import docstring_rows
 
         return iter(docstring_rows())
+    if name == "pydoc":
+        from luthier.task.bundled.pydoc import pydoc_rows
+
+        return pydoc_rows()
     names = bundled_names()
     raise TaskError(
         f"there is no bundled data {name!r}",

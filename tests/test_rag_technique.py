@@ -1,0 +1,301 @@
+"""Rag and what follows it: found, shown, composed, compared, skipped with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import luthier
+from luthier.compare.run import default_techniques
+from luthier.errors import TaskError, TechniqueError
+from luthier.models.fake import FakeBackend
+from luthier.models.knowledge.lookup import hits_for
+from luthier.models.model import Model
+from luthier.records import Budget, Example
+from luthier.retrieval import Passage
+from luthier.scoring.retrieval_metrics import (
+    groundedness,
+    knowledge_scores,
+    ndcg,
+    recall_at,
+    reciprocal_rank,
+    relevant,
+)
+from luthier.task.bundled.pydoc import evidence, sections
+from luthier.task.documents import documents_digest
+from luthier.task.task import Task
+from luthier.techniques.base import unmet_by_task
+from luthier.techniques.raft import Raft
+from luthier.techniques.rag import Rag
+from luthier.techniques.registry import parse_technique, spell
+from tests import tiny
+from tests.contracts import check_technique
+from tests.knowledge import TOWNS, make_index, town_rows, write_documents
+
+BUDGET = Budget(tokens=400_000)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_index(tmp_path_factory.mktemp("rag"))
+
+
+def _task(**keys: Any) -> Task:
+    settings: dict[str, Any] = {
+        "name": "towns",
+        "instruction": "Answer the question.",
+        "kind": "question-answering",
+        "leaks": "keep",
+        "input_name": "Question",
+        **keys,
+    }
+    return Task.from_examples(town_rows(), **settings)
+
+
+def _reader(prompt: str) -> str:
+    """Reads the mayor of the town that is asked for out of the passages, if they are there."""
+    head, _, question = prompt.rpartition("Question: ")
+    town = next((t for t in TOWNS if t in question), "")
+    before = head.rpartition("Passage: ")[2] if "Passage: " in head else ""
+    told = before.partition(f"The mayor of {town} is ")[2]
+    return told.split(".")[0] if town and told else "nobody"
+
+
+def _rag(index: Path, **settings: Any) -> Rag:
+    return Rag(index=str(index), mode="lexical", reading="joined", **settings)
+
+
+def test_rag_keeps_the_contract(index: Path) -> None:
+    fitted = check_technique(_rag(index), Model(FakeBackend(_reader)), _task(), reopen=False)
+    assert fitted.adaptation.knowledge is not None
+
+
+def test_with_documents_the_questions_can_be_answered(index: Path) -> None:
+    task, model = _task(), Model(FakeBackend(_reader))
+    bare = luthier.evaluate(luthier.ZeroShot().fit(model, task.without_test(), budget=BUDGET), task)
+    fitted = _rag(index).fit(model, task.without_test(), budget=BUDGET)
+    assert bare.score.value == 0.0
+    assert luthier.evaluate(fitted, task).score.value == 1.0
+    chosen = fitted.lineage.fit.chosen if fitted.lineage else {}
+    assert chosen["k"] == 1, "one passage answers as well as three and costs less"
+    assert chosen["dev_score"] == 1.0
+
+
+def test_searches_are_judged_without_asking_the_model(index: Path) -> None:
+    model = Model(FakeBackend(_reader))
+    fitted = _rag(index).fit(model, _task().without_test(), budget=Budget(tokens=0))
+    assert fitted.lineage is not None
+    entry = fitted.lineage.fit.history[0]
+    assert entry["mrr@10"] == 1.0
+    assert fitted.lineage.fit.spent_tokens == 0
+
+
+def test_passages_that_do_not_fit_the_context_are_not_tried(index: Path) -> None:
+    backend = FakeBackend(_reader)
+    facts = replace(backend.facts, context_length=50)
+    model = Model(replace(backend, facts=facts))
+    fitted = _rag(index, form="plain").fit(model, _task().without_test(), budget=BUDGET)
+    assert fitted.lineage is not None
+    tried = {e["candidate"] for e in fitted.lineage.fit.history if "part" in e}
+    assert tried == {"1 passage, lexical, plain"}
+
+
+@pytest.mark.parametrize("text", ["rag -> few-shot", "rag -> zero-shot", "few-shot -> rag"])
+def test_recipes_keep_both_slots(index: Path, text: str) -> None:
+    text = text.replace("rag", f"rag(index={str(index)!r}, mode=lexical, reading=joined)")
+    recipe = parse_technique(text)
+    assert spell(recipe) == recipe.name
+    task = _task()
+    fitted = recipe.fit(Model(FakeBackend(_reader)), task.without_test(), budget=BUDGET)
+    assert {"prompt", "knowledge"} <= set(fitted.adaptation.filled)
+    assert luthier.evaluate(fitted, task).score.value == 1.0
+
+
+@pytest.mark.parametrize("text", ["rag -> lora(rank=2)", "rag -> soft-prompt(tokens=2)", "raft"])
+def test_training_reads_the_passages(index: Path, text: str) -> None:
+    where = f"index={str(index)!r}"
+    text = text.replace("rag ", f"rag({where}, k=1, mode=lexical, form=plain, reading=joined) ")
+    technique = parse_technique(text.replace("raft", f"raft({where}, k=2, rank=2)"))
+    model = tiny.model("llama")
+    task = _task(max_new_tokens=4)
+    fitted = technique.fit(model, task.without_test(), budget=BUDGET, seed=0)
+    assert "knowledge" in fitted.adaptation.filled
+    assert {"adapter", "soft_prompt"} & set(fitted.adaptation.filled)
+    assert len(fitted.answer(task.test[:2])) == 2
+
+
+def test_raft_hides_the_answer_from_its_share_of_questions(index: Path) -> None:
+    model = Model(FakeBackend(_reader))
+    task = _task()
+    started = _rag(index, k=2).fit(model, task.without_test(), budget=Budget(tokens=0))
+    for share, expected in ((1.0, len(task.train)), (0.0, 0)):
+        lessons = Raft(k=2, oracle_share=share)._lessons(started, task.train, seed=0)
+        told = [f"is {e.target}." in (e.context or "") for e in lessons]
+        assert sum(told) == expected
+        assert all(len((e.context or "").splitlines()) == 2 for e in lessons)
+    some = [
+        f"is {e.target}." in (e.context or "")
+        for e in Raft(k=2, oracle_share=0.5)._lessons(started, task.train, seed=1)
+    ]
+    assert 0 < sum(some) < len(some)
+
+
+def test_bad_settings_are_told_before_anything_opens() -> None:
+    for wrong in (
+        lambda: Rag(mode="fuzzy"),  # type: ignore[arg-type]
+        lambda: Rag(k=0),
+        lambda: Rag(form="rhymed"),  # type: ignore[arg-type]
+        lambda: Raft(oracle_share=2.0),
+        lambda: Raft(k=0),
+    ):
+        with pytest.raises(TechniqueError):
+            wrong()
+
+
+def test_a_task_without_documents_is_told_so() -> None:
+    task = _task()
+    reason = unmet_by_task(Rag(), task)
+    assert reason is not None
+    assert "names no documents" in reason
+    assert unmet_by_task(parse_technique("lora -> rag"), task) is not None
+    assert unmet_by_task(Rag(index="somewhere"), task) is None
+    with pytest.raises(TechniqueError, match="names no documents"):
+        Rag().fit(Model(FakeBackend()), task.without_test(), budget=BUDGET)
+
+
+def test_compare_skips_rag_with_the_reason_and_adds_it_where_there_are_documents(
+    tmp_path: Path,
+) -> None:
+    task = _task()
+    found = luthier.compare(
+        task,
+        Model(FakeBackend(_reader)),
+        techniques="zero-shot,rag",
+        budget="100ktok",
+        seeds=1,
+        out=tmp_path / "run",
+    )
+    assert found.row("rag").status == "skipped"
+    assert "names no documents" in (found.row("rag").reason or "")
+    assert "rag" not in default_techniques(task)
+    docs = write_documents(tmp_path / "docs")
+    assert "rag" in default_techniques(_task(knowledge=[str(docs)]))
+
+
+def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
+    named = f"rag(index={str(index)!r}, mode=lexical, reading=joined)"
+    found = luthier.compare(
+        _task(),
+        Model(FakeBackend(_reader)),
+        techniques=["zero-shot", named],
+        budget="400ktok",
+        seeds=1,
+        out=tmp_path / "run",
+    )
+    row = found.rows[1]
+    assert row.status == "finished", row.reason
+    assert row.family == "retrieval"
+    measured = {s.metric: s.value for s in row.seeds[0].secondary}
+    assert measured["recall@5"] == 1.0
+    assert measured["groundedness"] == 1.0
+    assert found.verdict.best == row.technique
+    again = luthier.load(row.path or "")
+    assert again.adaptation.knowledge is not None
+    assert "knowledge" in str(again.adaptation.knowledge.index)
+
+
+def test_documents_are_named_by_content(tmp_path: Path) -> None:
+    docs = write_documents(tmp_path / "a")
+    other = write_documents(tmp_path / "b")
+    task, same = _task(knowledge=[str(docs)]), _task(knowledge=[str(other)])
+    assert task.fingerprint == same.fingerprint, "wherever they lie"
+    (other / "Avel.txt").write_text("Nobody rules Avel.", "utf-8")
+    assert documents_digest([str(docs)]) != documents_digest([str(other)])
+    assert _task().fingerprint != task.fingerprint
+    with pytest.raises(TaskError, match="names no file"):
+        _task(knowledge=[str(tmp_path / "none" / "*.md")])
+
+
+def test_evidence_is_never_shown(index: Path) -> None:
+    from luthier.models.answering import render_for
+
+    task = _task()
+    assert task.train[0].evidence
+    fitted = luthier.ZeroShot().fit(Model(FakeBackend(_reader)), task.without_test(), budget=BUDGET)
+    assert all(
+        e.evidence not in r.text
+        for e, r in zip(task.test, render_for(fitted, task.test), strict=True)
+    )
+
+
+def test_metrics_of_a_ranking() -> None:
+    assert recall_at([False, True], 1) == 0.0
+    assert recall_at([False, True], 2) == 1.0
+    assert reciprocal_rank([False, False, True]) == pytest.approx(1 / 3)
+    assert reciprocal_rank([]) == 0.0
+    assert ndcg([True, False]) == 1.0
+    assert ndcg([False, True]) == pytest.approx(0.6309, abs=1e-4)
+    assert ndcg([False]) == 0.0
+
+
+def test_a_passage_is_relevant_as_part_of_the_evidence_that_still_answers() -> None:
+    whole = "The bridge was opened in 1894 by the queen. It has since been painted green twice."
+    asked = Example("q", "When?", "1894", evidence=whole)
+
+    def made(text: str) -> Passage:
+        return Passage("p", text, "d", 0, len(text))
+
+    assert relevant(made("Before. " + whole), asked)
+    assert relevant(made("The bridge was opened in 1894 by the queen."), asked)
+    assert not relevant(made("It has since been painted green twice."), asked), "no answer"
+    assert not relevant(made("In 1894 another thing happened."), asked), "another text"
+    assert relevant(made("In 1894 another thing happened."), replace(asked, evidence=None))
+
+
+def test_groundedness_counts_words_told_by_the_passages(index: Path) -> None:
+    task = _task()
+    fitted = _rag(index, k=1, form="plain").fit(
+        Model(FakeBackend(lambda _: "mayor unheardof")), task.without_test(), budget=BUDGET
+    )
+    judged = luthier.evaluate(fitted, task).judged
+    assert groundedness(fitted, judged).value == 0.5
+    names = [s.metric for s in knowledge_scores(fitted, task.test, judged)]
+    assert names == ["recall@1", "recall@5", "recall@10", "mrr@10", "ndcg@10", "groundedness"]
+
+
+def test_the_bundled_questions_have_their_answers_in_the_documents() -> None:
+    task = Task.load("pydoc")
+    asked = (*task.train, *task.dev, *task.test)
+    assert len(asked) >= 150
+    assert task.knowledge == ("bundled:pydoc",)
+    for e in asked:
+        assert e.evidence
+        assert e.target.casefold() in " ".join(e.evidence.split()).casefold(), e.input
+        assert e.target.casefold() not in e.input.casefold(), e.input
+
+
+def test_evidence_is_the_section_that_fits_the_question() -> None:
+    text = (
+        "# M\n\nIntro with beta.\n\n## M.beta\n\nReturns the second letter beta.\n\n## M.x\n\nNo."
+    )
+    assert list(sections(text))[1].startswith("## M.beta")
+    assert (evidence(text, "Which returns the second letter?", "beta") or "").startswith(
+        "## M.beta"
+    )
+    assert evidence(text, "?", "gamma") is None
+
+
+def test_hits_are_remembered_not_looked_up_again(index: Path, monkeypatch: Any) -> None:
+    fitted = _rag(index, k=1).fit(
+        Model(FakeBackend(_reader)), _task().without_test(), budget=Budget(tokens=0)
+    )
+    slot = fitted.adaptation.knowledge
+    assert slot is not None
+    first = hits_for(slot, ["Who is the mayor of Garth?"])
+    from luthier.retrieval import Index
+
+    monkeypatch.setattr(Index, "search", lambda *_: pytest.fail("searched again"))
+    assert hits_for(slot, ["Who is the mayor of Garth?"]) == first
