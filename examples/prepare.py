@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from luthier.errors import TaskError
 from luthier.task.bundled import bundled_rows
@@ -40,6 +42,31 @@ def headlines() -> Iterator[dict[str, str]]:
                 continue  # 13 rows name a company with an apostrophe, and all of them name several
             if len(decisions) == 1:
                 yield {"headline": row["Title"], "sentiment": next(iter(decisions.values()))}
+
+
+def questions() -> Iterator[dict[str, str]]:
+    """XQuAD in English: questions with a short answer that stands in a paragraph of Wikipedia."""
+    for paragraph, name in _paragraphs():
+        for asked in paragraph["qas"]:
+            yield {
+                "question": asked["question"],
+                "answer": asked["answers"][0]["text"],
+                "passage": paragraph["context"],
+                "paragraph": name,
+            }
+
+
+def passages() -> Iterator[dict[str, str]]:
+    """The paragraphs of XQuAD, as documents: name and text."""
+    for paragraph, name in _paragraphs():
+        yield {"name": name, "text": paragraph["context"]}
+
+
+def _paragraphs() -> Iterator[tuple[dict[str, Any], str]]:
+    path = _data_file("xquad-en", "xquad.en.json", source="github.com/google-deepmind/xquad")
+    for number, article in enumerate(json.loads(path.read_text("utf-8"))["data"], start=1):
+        for place, paragraph in enumerate(article["paragraphs"], start=1):
+            yield paragraph, f"article-{number}-paragraph-{place}"
 
 
 SPEECHES_A_SCENE = 30

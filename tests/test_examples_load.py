@@ -26,6 +26,8 @@ EXPECTED = {
     "intents": ("banking77", "classify", 77, 12000),
     "routing": ("", "classify", 8, 600),
     "sentiment": ("sst2", "classify", 2, 9000),
+    "xquad": ("xquad-en", "question-answering", 0, 1100),
+    "xquad-given": ("xquad-en", "question-answering", 0, 1100),
 }
 
 

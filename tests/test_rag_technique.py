@@ -17,6 +17,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Example
 from luthier.retrieval import Passage
 from luthier.scoring.retrieval_metrics import (
+    abstention,
     groundedness,
     knowledge_scores,
     ndcg,
@@ -28,6 +29,7 @@ from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.documents import documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
+from luthier.techniques.query_map import QueryMap, _trained
 from luthier.techniques.raft import Raft
 from luthier.techniques.rag import Rag
 from luthier.techniques.registry import parse_technique, spell
@@ -263,7 +265,15 @@ def test_groundedness_counts_words_told_by_the_passages(index: Path) -> None:
     judged = luthier.evaluate(fitted, task).judged
     assert groundedness(fitted, judged).value == 0.5
     names = [s.metric for s in knowledge_scores(fitted, task.test, judged)]
-    assert names == ["recall@1", "recall@5", "recall@10", "mrr@10", "ndcg@10", "groundedness"]
+    assert names == [
+        "recall@1",
+        "recall@5",
+        "recall@10",
+        "mrr@10",
+        "ndcg@10",
+        "groundedness",
+        "abstention",
+    ]
 
 
 def test_the_bundled_questions_have_their_answers_in_the_documents() -> None:
@@ -286,6 +296,75 @@ def test_evidence_is_the_section_that_fits_the_question() -> None:
         "## M.beta"
     )
     assert evidence(text, "?", "gamma") is None
+
+
+def test_abstention_is_measured_with_the_answers_taken_away(index: Path) -> None:
+    task = _task()
+
+    def fitted(reply: Any) -> Model:
+        plain = _rag(index, k=1, form="plain")
+        return plain.fit(Model(FakeBackend(reply)), task.without_test(), budget=Budget(tokens=0))
+
+    assert abstention(fitted(_reader), task.test).value == 1.0, "nobody knows without a passage"
+    assert abstention(fitted(lambda _: "not in the documents"), task.test).value == 1.0
+    assert abstention(fitted(lambda _: "river"), task.test).value == 0.0, "made up of what is there"
+
+
+@pytest.mark.parametrize("text", ["rag -> query-map", "rag -> raft", "query-map"])
+def test_a_recipe_lacks_what_its_first_look_up_lacks(text: str) -> None:
+    assert unmet_by_task(parse_technique(text), _task()) is not None
+    with_index = parse_technique(text.replace("rag ", "rag(index='there') "))
+    assert (unmet_by_task(with_index, _task()) is None) == text.startswith("rag ")
+
+
+def test_a_query_map_learns_which_passage_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Questions and answers in other words: the plain embedding ranks the wrong passage first."""
+    import numpy as np
+
+    from luthier.models.knowledge import mapping
+
+    def embed(texts: Any) -> Any:
+        """Questions point along one axis of a town, its passage along the next town's."""
+        out = np.zeros((len(texts), 2 * len(TOWNS)), np.float32)
+        for row, text in enumerate(texts):
+            for place, town in enumerate(TOWNS):
+                if town in text:
+                    asked = "?" in text or text.startswith("Name")
+                    out[row, place if asked else (place + 1) % len(TOWNS)] = 1.0
+        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
+
+    monkeypatch.setattr(mapping.Embedder, "of", classmethod(lambda cls, _: cls(embed)))
+    index = make_index(tmp_path)
+    rows = [{**r, "input": r["input"].replace("mayor", "head")} for r in town_rows()]
+    task = Task.from_examples(
+        {"train": rows, "dev": [{**r, "input": f"So: {r['input']}"} for r in rows], "test": rows},
+        name="towns", instruction="Answer.", kind="question-answering", leaks="keep",
+    )  # fmt: skip
+    started = _rag(index, k=1).fit(
+        Model(FakeBackend(_reader)), task.without_test(), budget=Budget(tokens=0)
+    )
+    fitted = QueryMap(negatives=2).fit(started, task.without_test(), budget=BUDGET)
+    assert fitted.lineage is not None
+    chosen = fitted.lineage.fit.chosen
+    assert chosen["mrr@10"] >= chosen["mrr@10 before"]
+    slot = started.adaptation.knowledge
+    assert slot is not None
+    pairs = QueryMap(negatives=2)._pairs(slot, task.train)
+    made = dict(_trained(slot, pairs, rate=1e-2, seed=0))
+    questions, positives = embed([q for q, _ in pairs]), embed([p[0].text for _, p in pairs])
+    negatives = embed([p[1].text for _, p in pairs])
+
+    def margin(change: Any) -> float:
+        return float(((questions @ change) * (positives - negatives)).sum(1).mean())
+
+    assert margin(made[200].numpy()) > margin(np.eye(questions.shape[1])) + 0.5
+    saved = fitted.adapt(knowledge=replace(slot, query_map=made[200])).save(tmp_path / "saved")
+    again = luthier.load(saved).adaptation.knowledge
+    assert again is not None
+    assert again.query_map is not None
+    assert again.identity == replace(slot, query_map=made[200]).identity
 
 
 def test_hits_are_remembered_not_looked_up_again(index: Path, monkeypatch: Any) -> None:

@@ -8,6 +8,7 @@ stretches that are slower.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import floor, log10
@@ -33,6 +34,7 @@ LOOKED_AT = 64
 LATENCY_REQUESTS = 20
 BATCH = 16
 NO_TUNING = "zero-shot"  # the one technique that spends nothing: its share goes to the others
+PASSAGE_TOKENS = 3 * 230  # three passages of 1,000 characters
 LEAST_BATCHES = 4  # below so many training batches a budget is too small for anything
 
 
@@ -126,6 +128,8 @@ def testing_tokens(line: PlannedTechnique, load: Workload, model: Model) -> floa
     if "few-shot" in line.name or line.name.startswith("prompt"):
         room = (model.backend.facts.context_length or 4096) / 2
         shown = min(room, 8 * load.example)
+    if line.family == "retrieval" or re.search(r"\brag\b", line.name):
+        shown += PASSAGE_TOKENS
     return (load.test_examples + LATENCY_REQUESTS) * (request + shown)
 
 

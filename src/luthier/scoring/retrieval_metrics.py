@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
-from luthier.models.knowledge.citations import is_abstention, without_citations
-from luthier.models.knowledge.lookup import hits_for
+from luthier.models.knowledge.citations import checked, is_abstention, without_citations
+from luthier.models.knowledge.lookup import forget, hits_for, opened
+from luthier.models.knowledge.passages import joined, with_request
 from luthier.records import Example, Judged, Score
 from luthier.scoring.aggregate import score_judged
 from luthier.scoring.points import normalised
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 CUTS = (1, 5, 10)
 DEPTH = 10
+MOST_TAKEN = 50  # questions whose answer is taken out of the documents
 GRAM = 3  # words; shared ones tell a part of a passage from another text on the same matter
 PART = 0.5
 
@@ -34,7 +38,7 @@ PART = 0.5
 def relevant(passage: Passage, example: Example) -> bool:
     """Whether a passage is the evidence, or a part of it that still answers."""
     text, answer = normalised(passage.text), normalised(example.target)
-    holds = bool(answer) and f" {answer} " in f" {text} "
+    holds = _holds(passage, example)
     if example.evidence is None:
         return holds
     evidence = normalised(example.evidence)
@@ -102,6 +106,52 @@ def groundedness(model: Model, judged: Sequence[Judged]) -> Score:
     return _score("groundedness", values, examples)
 
 
+def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> Score:
+    """The share of questions that are left unanswered when the passages that hold their answer are
+    taken away: the model abstains, or says what no remaining passage bears out.
+
+    At most `MOST_TAKEN` examples, the first ones.
+    """
+    knowledge = model.adaptation.knowledge
+    assert knowledge is not None
+    asked = list(examples[:MOST_TAKEN])
+    k = knowledge.search.k
+    wide = replace(knowledge, search=replace(knowledge.search, k=k + DEPTH))
+    left = [
+        [h for h in hits if not _holds(h.passage, e) and not relevant(h.passage, e)][:k]
+        for e, hits in zip(asked, hits_for(wide, [e.input for e in asked]), strict=True)
+    ]
+    shown = [
+        replace(e, context=joined(model, hits, own=e.context))
+        for e, hits in zip(asked, left, strict=True)
+    ]
+    prompt = with_request(model.adaptation.prompt, knowledge)
+    answers = model.adapt(prompt=prompt, knowledge=None).answer(shown, seed=seed)
+    silent = [
+        float(not checked(a.raw, hits).supported) for a, hits in zip(answers, left, strict=True)
+    ]
+    return _score("abstention", silent, asked)
+
+
+def look_up_seconds(model: Model, questions: Sequence[str]) -> tuple[float, float | None]:
+    """Median seconds of a look-up of one question, and of the embedding within it (None where the
+    search embeds nothing). Not remembered ones: each question is looked up anew."""
+    knowledge = model.adaptation.knowledge
+    assert knowledge is not None
+    held, whole, embedding = opened(knowledge), [], []
+    embeds = knowledge.search.mode != "lexical"
+    for question in questions:
+        forget(knowledge)
+        before = held.search_seconds
+        hits_for(knowledge, [question])
+        whole.append(held.search_seconds - before)
+        if embeds:
+            began = time.perf_counter()
+            held.embedder.embed([question])
+            embedding.append(time.perf_counter() - began)
+    return median(whole), median(embedding) if embedding else None
+
+
 def knowledge_scores(
     model: Model, examples: Sequence[Example], judged: Sequence[Judged]
 ) -> tuple[Score, ...]:
@@ -115,7 +165,9 @@ def knowledge_scores(
     usable = judgeable(examples, labels=labels)
     if usable:
         scores += search_scores(knowledge, usable)
-    return scores if labels else (*scores, groundedness(model, judged))
+    if labels:
+        return scores
+    return (*scores, groundedness(model, judged), abstention(model, examples))
 
 
 def _score(metric: str, values: Sequence[float], examples: Sequence[Example]) -> Score:
@@ -126,6 +178,11 @@ def _score(metric: str, values: Sequence[float], examples: Sequence[Example]) ->
         for e, value in zip(examples, values, strict=True)
     ]
     return score_judged(judged, replace(SCORERS["token-f1"], metric=metric))
+
+
+def _holds(passage: Passage, example: Example) -> bool:
+    answer = normalised(example.target)
+    return bool(answer) and f" {answer} " in f" {normalised(passage.text)} "
 
 
 def _is_part(text: str, evidence: str) -> bool:

@@ -1,16 +1,24 @@
 """The documents behind a task's `knowledge`: which files they are, and a digest of what they say.
 
-A source is a file, a folder, a glob, the folder of an index, an address, or "bundled:pydoc".
+A source is a file, a folder, a glob, the folder of an index, an address, "bundled:pydoc", or
+"path/file.py:function": a function without arguments that yields {name, text}.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from luthier.errors import StorageError, TaskError
+from luthier.ledger.cache import default_cache_path
+from luthier.task.loaders import python_function
 
 BUNDLED = "bundled:"
 BLOCK = 1 << 20
@@ -24,6 +32,8 @@ def check_documents(knowledge: Sequence[str]) -> None:
         if "://" in source or source.startswith(BUNDLED):
             _bundled_name(source)
             continue
+        if _is_function(source):
+            continue  # run when the documents are wanted
         if not any(True for _ in _files(source)):
             raise TaskError(
                 f"`knowledge: {source}` names no file",
@@ -34,7 +44,7 @@ def check_documents(knowledge: Sequence[str]) -> None:
 
 def document_sources(knowledge: Sequence[str]) -> tuple[str, ...]:
     """The sources as indexing takes them; bundled documents are written out first."""
-    return tuple(_written(s) if s.startswith(BUNDLED) else s for s in knowledge)
+    return tuple(_there(s) for s in knowledge)
 
 
 def index_among(knowledge: Sequence[str]) -> str | None:
@@ -62,9 +72,7 @@ def documents_digest(knowledge: Sequence[str]) -> str:
         if "://" in source:
             total.update(source.encode())
             continue
-        if source.startswith(BUNDLED):
-            source = _written(source)
-        for path in sorted(_files(source)):
+        for path in sorted(_files(_there(source))):
             total.update(path.name.encode("utf-8", "surrogatepass") + b"\0")
             with path.open("rb") as file:
                 while block := file.read(BLOCK):
@@ -91,8 +99,63 @@ def _bundled_name(source: str) -> str:
     return name
 
 
-def _written(source: str) -> str:
-    from luthier.task.bundled.pydoc_documents import written
+def _there(source: str) -> str:
+    """A source that is on disk: what is made at load time is written out."""
+    if source.startswith(BUNDLED):
+        from luthier.task.bundled.pydoc_documents import documents
 
-    _bundled_name(source)
-    return str(written())
+        _bundled_name(source)
+        return str(written(documents()))
+    return str(written(_of_function(source))) if _is_function(source) else source
+
+
+def _is_function(source: str) -> bool:
+    file, colon, name = source.rpartition(":")
+    return bool(colon) and file.endswith(".py") and name.isidentifier()
+
+
+def _of_function(source: str) -> dict[str, str]:
+    file, _, name = source.rpartition(":")
+    function = python_function(Path(file), name)
+    texts: dict[str, str] = {}
+    for row in function():
+        if not isinstance(row, Mapping) or not {"name", "text"} <= set(row):
+            raise TaskError(
+                f"{Path(file).name}:{name} yielded something else than {{name, text}}",
+                next_step="Yield one dict a document, with its name and its text.",
+            )
+        plain = re.sub(r"[^\w.-]+", "-", str(row["name"])).strip(".-") or "document"
+        texts[plain if "." in plain else f"{plain}.txt"] = str(row["text"])
+    return texts
+
+
+def written(texts: Mapping[str, str]) -> Path:
+    """A folder that holds these texts under their names, written once; StorageError where it cannot
+    be."""
+    return _written(tuple(sorted(texts.items())))
+
+
+@lru_cache(maxsize=4)
+def _written(texts: tuple[tuple[str, str], ...]) -> Path:
+    digest = hashlib.sha256(repr(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    folder = default_cache_path().parent / "documents" / digest
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+        try:
+            for name, text in texts:
+                (scratch / name).write_text(text, "utf-8")
+            os.replace(scratch, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first
+                raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f"could not write {folder}: {error.strerror or error}",
+            next_step="Set LUTHIER_CACHE to a folder with room.",
+        ) from error
+    return folder

@@ -131,7 +131,7 @@ class Rag:
                 "chunk_characters": used.documents.chunk_characters,
                 "dev_score": choice.dev_score,
             },
-            history=(*(s.entry for s in searches), *bench.history),
+            history=(*searches[0].entries, *bench.history),
             notes=(*used.documents.notes, *used.notes, *notes, *choice.notes),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)

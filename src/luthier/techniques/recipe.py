@@ -83,9 +83,10 @@ class Recipe:
         return any(t.trained for t in self.techniques)
 
     def lacks(self, task: Task) -> str | None:
-        """What any step needs and the task lacks."""
-        reasons = (unmet_by_task(t, task) for t in self.techniques)
-        return next((reason for reason in reasons if reason is not None), None)
+        """What the first step that looks things up lacks in the task; the later ones go on from
+        it."""
+        first = next((t for t in self.techniques if hasattr(t, "lacks")), None)
+        return None if first is None else unmet_by_task(first, task)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model after the last step. Its record holds one entry a step, with the dev score

@@ -32,6 +32,7 @@ BUILT_IN: Mapping[str, str] = {
     "full": "luthier.techniques.full:Full",
     "rag": "luthier.techniques.rag:Rag",
     "raft": "luthier.techniques.raft:Raft",
+    "query-map": "luthier.techniques.query_map:QueryMap",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import OffTask, SeedRun
@@ -15,6 +16,8 @@ from luthier.records import FitRecord
 
 if TYPE_CHECKING:
     from luthier.records import Example
+
+TIMED = 10  # look-ups
 
 
 def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord, str]) -> SeedRun:
@@ -58,7 +61,7 @@ def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord,
         parse_rate=result.parse_rate,
         secondary=(*result.secondary, *looked_up),
         judged=() if curve else result.judged,
-        fit=record,
+        fit=replace(record, notes=(*record.notes, *_look_up_notes(bench, job, model))),
         cost=cost,
         settings=dict(model.lineage.settings) if model.lineage else {},
         train_examples=len(job.task.train),
@@ -66,6 +69,20 @@ def scored(bench: Bench, job: Job, heard: Heard, fitted: tuple[Model, FitRecord,
         off_task=None if curve else _off_task(bench, model),
         prompt_text="" if curve else prompt_text(model, bench.task.test[0]),
         path=folder.relative_to(bench.folder).as_posix(),
+    )
+
+
+def _look_up_notes(bench: Bench, job: Job, model: Model) -> tuple[str, ...]:
+    """Of the latency, what looking things up takes; the rest is reading."""
+    if model.adaptation.knowledge is None or job.purpose == "curve":
+        return ()
+    from luthier.scoring.retrieval_metrics import look_up_seconds
+
+    whole, embedding = look_up_seconds(model, [e.input for e in bench.task.test[:TIMED]])
+    within = "" if embedding is None else f", of which embedding the question {1e3 * embedding:.1f}"
+    return (
+        f"A look-up took {1e3 * whole:.1f} ms (median of {min(TIMED, len(bench.task.test))})"
+        f"{within}; the rest of the latency is reading.",
     )
 
 

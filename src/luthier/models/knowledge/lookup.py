@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +14,11 @@ from luthier.errors import ModelError
 from luthier.models.adaptation import Knowledge
 
 if TYPE_CHECKING:
+    from luthier.models.knowledge.mapping import Embedder
     from luthier.retrieval import Hit, Index
 
 MOST_REMEMBERED = 50_000  # look-ups
+MAPPED_CANDIDATES = 50  # hits that a query map orders anew
 # Sharpness of p(z | x): about one unit of log-odds between neighbours of a usual result list.
 TEMPERATURES = {"dense": 0.05, "lexical": 2.0, "hybrid": 0.002}
 
@@ -28,6 +30,13 @@ class Opened:
     index: Index
     found: dict[tuple[object, ...], tuple[Hit, ...]] = field(default_factory=dict)
     search_seconds: float = 0.0
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What embeds questions and passages as the index does."""
+        from luthier.models.knowledge.mapping import Embedder
+
+        return Embedder.of(self.index)
 
 
 def opened(knowledge: Knowledge) -> Opened:
@@ -61,7 +70,7 @@ def hits_for(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, 
             held.found.clear()
             new = list(dict.fromkeys(questions))
         started = time.perf_counter()
-        results = _search(held.index, knowledge, new)
+        results = _search(held, knowledge, new)
         held.search_seconds += time.perf_counter() - started
         for question, hits in zip(new, results, strict=True):
             held.found[(*mark, question)] = tuple(hits)
@@ -83,5 +92,16 @@ def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[fl
     return tuple(float(p) for p in odds / odds.sum())
 
 
-def _search(index: Index, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
-    return index.search(questions, knowledge.search)
+def _search(held: Opened, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
+    settings = knowledge.search
+    if knowledge.query_map is None:
+        return held.index.search(questions, settings)
+    from luthier.models.knowledge.mapping import reordered
+
+    wide = replace(settings, k=max(settings.k, MAPPED_CANDIDATES))
+    candidates = held.index.search(questions, wide)
+    embedder = held.embedder
+    return [
+        hits[: settings.k]
+        for hits in reordered(embedder, knowledge.query_map.numpy(), questions, candidates)
+    ]

@@ -7,19 +7,12 @@ They are on every machine. The modules are parsed, not imported: nothing of them
 from __future__ import annotations
 
 import ast
-import hashlib
-import os
 import re
-import shutil
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-
-from luthier.errors import StorageError
-from luthier.ledger.cache import default_cache_path
 
 # Written in Python and documented in every Python since 3.11.
 MODULES = (
@@ -34,40 +27,12 @@ MODULES = (
     "zipfile/__init__",
 )  # fmt: skip
 FEWEST_CHARACTERS = 40
-FORMAT = 1  # raise when the same Python would give other documents
-
-
-def documents() -> dict[str, str]:
-    """File names and their Markdown."""
-    return {**_topics(), **_modules()}
 
 
 @lru_cache(maxsize=1)
-def written() -> Path:
-    """The folder of the documents, written once for each Python; StorageError where it cannot."""
-    texts = documents()
-    digest = hashlib.sha256(f"{FORMAT}{sorted(texts.items())}".encode()).hexdigest()[:16]
-    folder = default_cache_path().parent / "documents" / f"pydoc-{digest}"
-    if folder.is_dir():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
-        try:
-            for name, text in texts.items():
-                (scratch / name).write_text(text, "utf-8")
-            os.replace(scratch, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(
-            f"could not write {folder}: {error.strerror or error}",
-            next_step="Set LUTHIER_CACHE to a folder with room.",
-        ) from error
-    return folder
+def documents() -> dict[str, str]:
+    """File names and their Markdown."""
+    return {**_topics(), **_modules()}
 
 
 def _topics() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from luthier.models.adaptation import Knowledge
@@ -33,11 +33,11 @@ UNJUDGED = (
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Documents, how to search them, and how that did on dev, for the record."""
+    """Documents, how to search them, and how all ways that were tried did on dev."""
 
     documents: Documents
     settings: SearchSettings
-    entry: Mapping[str, object] = field(default_factory=dict)
+    entries: tuple[Mapping[str, object], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -68,8 +68,8 @@ def best_searches(
     asked = judgeable(task.dev, labels=bool(task.labels))[:MOST_ASKED]
     if not asked:
         first = [w for w in ways if w.documents is sources[0]]
-        return [Search(w.documents, w.settings, _entry(w), (UNJUDGED,)) for w in first]
-    judged: list[tuple[float, Search]] = []
+        return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]
+    judged: list[tuple[float, Mapping[str, object]]] = []
     for way in ways:
         slot = Knowledge(way.documents.index, way.documents.fingerprint, way.settings)
         ranks = relevance(slot, asked)
@@ -81,9 +81,10 @@ def best_searches(
             "mrr@10": round(mrr, 4),
             "recall@5": round(recall, 4),
         }
-        judged.append((mrr, Search(way.documents, way.settings, entry)))
+        judged.append((mrr, entry))
     best = max(range(len(judged)), key=lambda i: judged[i][0])
-    return [judged[best][1]]
+    entries = tuple(entry for _, entry in judged)
+    return [replace(ways[best], entries=entries)]
 
 
 def _entry(way: Search) -> dict[str, object]:

@@ -1,0 +1,81 @@
+"""A linear map of question embeddings: the retriever adapted, the documents left as they are.
+
+q M takes the place of q in the cosine with a passage's vector d. The best candidates of the search
+are ordered by it, fused with their rank in the search by reciprocal rank (Cormack et al. 2009): so
+it works over every store and every search mode, and no vector of the index is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.errors import TechniqueError
+
+if TYPE_CHECKING:
+    from luthier.retrieval import Hit, Index, Passage
+
+Vectors = npt.NDArray[np.float32]
+FUSION = 60  # of reciprocal ranks
+
+
+@dataclass(eq=False)
+class Embedder:
+    """Embeds as an index does: unit vectors (N, H). Vectors of passages are remembered by id."""
+
+    embed: Callable[[Sequence[str]], Vectors]
+    known: dict[str, Vectors] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, index: Index) -> Embedder:
+        """TechniqueError for an index that has no embeddings, or others than MiniLM's."""
+        from luthier.retrieval.embed.minilm import MiniLM
+
+        own = getattr(index, "embed", None)
+        if callable(own):
+            return cls(own)
+        if index.facts.embedder != MiniLM.id:
+            raise TechniqueError(
+                f"a query map needs an index embedded by {MiniLM.id}, and this one is by "
+                f"{index.facts.embedder}",
+                next_step="Index the documents with the embedder that ships.",
+            )
+        return cls(MiniLM().embed)
+
+    def passages(self, passages: Sequence[Passage]) -> Vectors:
+        """(N, H), headings included as when they were indexed."""
+        new = list({p.id: p for p in passages if p.id not in self.known}.values())
+        if new:
+            texts = [f"{p.header}\n{p.text}" if p.header else p.text for p in new]
+            for passage, vector in zip(new, self.embed(texts), strict=True):
+                self.known[passage.id] = vector
+        return np.stack([self.known[p.id] for p in passages])
+
+
+def reordered(
+    embedder: Embedder, query_map: Vectors, questions: Sequence[str], found: Sequence[Sequence[Hit]]
+) -> list[list[Hit]]:
+    """The hits of each question by the fused rank, `score` being that fusion."""
+    from luthier.retrieval import Hit
+
+    if not any(found):
+        return [list(hits) for hits in found]
+    mapped = embedder.embed(questions) @ query_map
+    out: list[list[Hit]] = []
+    for query, hits in zip(mapped, found, strict=True):
+        if not hits:
+            out.append([])
+            continue
+        near = embedder.passages([h.passage for h in hits]) @ query
+        place = np.argsort(np.argsort(-near, kind="stable"), kind="stable")
+        scores = [
+            1 / (FUSION + h.rank) + 1 / (FUSION + 1 + int(p))
+            for h, p in zip(hits, place, strict=True)
+        ]
+        order = sorted(range(len(hits)), key=lambda i: -scores[i])
+        out.append([Hit(hits[i].passage, scores[i], n) for n, i in enumerate(order, start=1)])
+    return out
