@@ -122,7 +122,7 @@ def test_missing_files(tmp_path: Path) -> None:
     assert "Did you mean 'rows.csv'?" in said
     said = refused(tmp_path / "tsk.yaml")
     assert "task.yaml'?" in said
-    assert "docstrings, routing" in said
+    assert "docstrings, pydoc, routing" in said
     assert "Did you mean 'routing'?" in refused("routin")
     assert "folder does not exist" in refused(write_task(tmp_path, data="no/rows.csv"))
 
