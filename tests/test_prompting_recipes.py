@@ -100,7 +100,8 @@ def test_bad_recipes_are_refused(text: str) -> None:
 
 def test_every_technique_has_its_name_and_card() -> None:
     found = all_techniques()
-    assert list(found)[:8] == list(registry.BUILT_IN) == list(technique_names())[:8]
+    ours = len(registry.BUILT_IN)
+    assert list(found)[:ours] == list(registry.BUILT_IN) == list(technique_names())[:ours]
     for name, kind in found.items():
         assert kind.name == name
         assert kind.card.pays_when

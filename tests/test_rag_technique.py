@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from luthier.scoring.retrieval_metrics import (
     relevant,
 )
 from luthier.task.bundled.pydoc import evidence, sections
-from luthier.task.documents import documents_digest
+from luthier.task.documents import document_sources, documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
 from luthier.techniques.query_map import QueryMap, _trained
@@ -219,6 +220,55 @@ def test_documents_are_named_by_content(tmp_path: Path) -> None:
     assert _task().fingerprint != task.fingerprint
     with pytest.raises(TaskError, match="names no file"):
         _task(knowledge=[str(tmp_path / "none" / "*.md")])
+
+
+def test_globs_take_a_whole_folder_or_some_files(tmp_path: Path) -> None:
+    docs = write_documents(tmp_path / "docs")
+    assert document_sources([f"{docs}/**"]) == (str(docs),)
+    assert document_sources([str(docs)]) == (str(docs),)
+    some = document_sources([f"{docs}/**/[AB]*.txt"])
+    assert [Path(p).name for p in some] == ["Avel.txt", "Borun.txt"]
+    with pytest.raises(TaskError, match="bundled"):
+        _task(knowledge=["bundled:cookery"])
+
+
+def test_documents_come_from_a_function_too(tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(
+        "def passages():\n    yield {'name': '../x y', 'text': 'The mayor of Zed is Ona.'}\n"
+        "def wrong():\n    yield 'text'\n",
+        "utf-8",
+    )
+    (folder,) = document_sources([f"{tmp_path}/made.py:passages"])
+    (found,) = Path(folder).iterdir()
+    assert found.name == "x-y.txt", "a name is no path"
+    assert found.read_text("utf-8") == "The mayor of Zed is Ona."
+    with pytest.raises(TaskError, match="name, text"):
+        document_sources([f"{tmp_path}/made.py:wrong"])
+
+
+def test_a_task_file_names_its_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From `knowledge: docs/**` to an answer, the index made on the way and kept for the next."""
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    write_documents(tmp_path / "docs")
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in town_rows()), "utf-8")
+    (tmp_path / "towns.yaml").write_text(
+        "name: towns\ninstruction: Answer.\ndata: rows.jsonl\ninput: input\ntarget: target\n"
+        "input_name: Question\nkind: question-answering\nleaks: keep\nevidence: evidence\n"
+        "knowledge: docs/**\n",
+        "utf-8",
+    )
+    task = Task.load(tmp_path / "towns.yaml")
+    rag = Rag(mode="lexical", k=1, chunk_characters=500)
+    model = Model(FakeBackend(_reader))
+    fitted = rag.fit(model, task.without_test(), budget=BUDGET)
+    assert luthier.evaluate(fitted, task).score.value == 1.0
+    made = sorted((tmp_path / "cache" / "indexes").iterdir())
+    again = rag.fit(model, task.without_test(), budget=BUDGET)
+    assert sorted((tmp_path / "cache" / "indexes").iterdir()) == made
+    slots = fitted.adaptation.knowledge, again.adaptation.knowledge
+    assert slots[0] is not None
+    assert slots[1] is not None
+    assert slots[0].fingerprint == slots[1].fingerprint
 
 
 def test_evidence_is_never_shown(index: Path) -> None:

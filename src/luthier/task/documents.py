@@ -43,8 +43,9 @@ def check_documents(knowledge: Sequence[str]) -> None:
 
 
 def document_sources(knowledge: Sequence[str]) -> tuple[str, ...]:
-    """The sources as indexing takes them; bundled documents are written out first."""
-    return tuple(_there(s) for s in knowledge)
+    """The sources as indexing takes them: what is made at load time is written out, and a glob that
+    takes a whole folder is that folder, so that its documents are named from there."""
+    return tuple(path for s in knowledge for path in _expanded(_there(s)))
 
 
 def index_among(knowledge: Sequence[str]) -> str | None:
@@ -78,6 +79,21 @@ def documents_digest(knowledge: Sequence[str]) -> str:
                 while block := file.read(BLOCK):
                     total.update(block)
     return total.hexdigest()
+
+
+def _expanded(source: str) -> tuple[str, ...]:
+    if "://" in source or Path(source).exists():
+        return (source,)
+    fixed = []
+    for part in Path(source).parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    base = Path(*fixed)
+    chosen = set(_files(source))
+    if base.is_dir() and chosen == set(_files(str(base))):
+        return (str(base),)
+    return tuple(sorted(str(p) for p in chosen))
 
 
 def _files(source: str) -> Iterator[Path]:
