@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -41,6 +42,10 @@ def _train(a: argparse.Namespace) -> None:
     settings = train.Settings(
         minutes=a.minutes, planned_tokens=a.tokens, seed=a.seed, device=a.device
     )
+    if a.start:  # the sentence phase is behind it
+        settings = dataclasses.replace(
+            settings, start=a.start, distil_tokens=0.0, first_progress=0.35, cool=0.5
+        )
     train.train(a.out, settings, a.steps)
 
 
@@ -83,6 +88,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
     parser.add_argument("--tokens", type=float, default=4.05e6, help="length of the whole run")
+    parser.add_argument("--start", type=Path, help="model folder to go on training from")
     parser.add_argument("--steps", type=int, help="stop at this optimiser step")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")

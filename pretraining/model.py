@@ -78,6 +78,13 @@ def create(tokenizer: PreTrainedTokenizerFast, vectors: np.ndarray | None, seed:
 
 
 @torch.no_grad()
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Copy the weights of a model folder of the same shape and tokenizer."""
+    found = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.load_state_dict(found.state_dict())
+
+
+@torch.no_grad()
 def window(attention: nn.Module, config: LlamaConfig, common: Tensor) -> None:
     """Begin with heads that average a dozen tokens: q·k = Σ_i A² cos(θ_i Δ), θ_i = 0.03–0.1."""
     d = config.head_dim

@@ -51,6 +51,8 @@ class Settings:
     device: str = "auto"
     checkpoint_seconds: float = 180.0
     cool: float = 0.35  # last share of the run over which the rate falls to a twentieth
+    start: Path | None = None  # a model folder to go on from, instead of fresh weights
+    first_progress: float = 0.0  # where the curriculum begins
 
 
 def batches(
@@ -176,7 +178,10 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
     tokenizer = tokens.load(out)
     pools = Pools(out)
     mixture = Mixture(pools)
-    model = network.create(tokenizer, np.load(out / "token_vectors.npy"), s.seed).to(device)
+    model = network.create(tokenizer, np.load(out / "token_vectors.npy"), s.seed)
+    if s.start is not None:
+        network.load_weights(model, s.start)
+    model = model.to(device)
     head = nn.Linear(len(model.sentence_slice), pools.vectors.shape[1]).to(device)  # type: ignore
     vectors = torch.from_numpy(pools.vectors)
     vectors = F.normalize(vectors - vectors.mean(0), dim=-1).to(device)
@@ -190,6 +195,8 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         at |= restore(checkpoint, named, optimiser)
+    elif s.start is not None:
+        fit_head(model, head, vectors, mixture, tokenizer, s)
     started, saved = time.time(), time.time()
     before = at["seconds"]
     record: list[dict[str, float]] = []
@@ -199,9 +206,8 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
         started_at = at["pool_tokens"]  # a pool broken off goes on with the progress it began with
         first = started_at < s.distil_tokens
         done = max(0.0, started_at - s.distil_tokens) / (s.planned_tokens - s.distil_tokens)
-        for i, group in batches(
-            mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), -1.0 if first else done
-        ):
+        progress = -1.0 if first else s.first_progress + (1 - s.first_progress) * done
+        for i, group in batches(mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress):
             batch = collate(group, tokenizer.pad_token_id, 8 if device.type == "cpu" else 128)
             batch = tuple(b.to(device) for b in batch)  # type: ignore[assignment]
             with torch.autocast(device.type, torch.bfloat16):
@@ -245,6 +251,37 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
             if over:
                 return
         at |= {"pool": at["pool"] + 1, "batch": 0}
+
+
+@torch.no_grad()
+def fit_head(
+    model: nn.Module,
+    head: nn.Linear,
+    vectors: Tensor,
+    mixture: Mixture,
+    tokenizer: object,
+    s: Settings,
+    pools: int = 4,
+) -> None:
+    """Ridge regression of the sentence vectors on the slice R: the head that a started run lacks,
+    so that a random one does not push the layers about."""
+    states, truths = [], []
+    for pool in range(pools):
+        for _, group in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0):
+            x, _, cues, _, _ = collate(group, tokenizer.pad_token_id, 8)  # type: ignore[attr-defined]
+            middle = network.forward(model, x.to(vectors.device), part=True)[1]
+            state = F.rms_norm(middle[cues[:, 0], cues[:, 1]].float(), middle.shape[-1:])
+            states.append(state @ model.sentence_slice.T)  # type: ignore[operator]
+            truths.append(vectors[cues[:, 2]])
+    x, y = torch.cat(states), torch.cat(truths)
+    shift, mean = x.mean(0), y.mean(0)
+    gram = (x - shift).T @ (x - shift)
+    gram += 1e-2 * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
+    weight = torch.linalg.solve(gram, (x - shift).T @ (y - mean)).T
+    head.weight.copy_(weight)
+    head.bias.copy_(mean - weight @ shift)
+    guess = F.normalize(head(x), dim=-1)
+    print("sentence head fitted, cosine", round(float((guess * y).sum(-1).mean()), 3), flush=True)
 
 
 def restore(path: Path, named: dict[str, nn.Parameter], optimiser: MuonAdam) -> dict[str, float]:

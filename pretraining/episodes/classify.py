@@ -17,6 +17,8 @@ FEELING_INSTRUCTIONS = [
     "What is the sentiment?",
     "Decide how the writer feels.",
     "Say whether the feeling is good or bad.",
+    "Classify the sentiment of the headline.",
+    "Is this good or bad news?",
     None,
     None,
 ]
@@ -33,7 +35,7 @@ def draw_classes(pools: Pools, draw: random.Random, progress: float) -> tuple[st
         "names": 0.12,
         "clusters": 0.1,
         "intents": 0.2,
-        "feelings": 0.17,
+        "feelings": 0.24,
         "domains": 0.02,
     }
     kind = draw.choices(list(kinds), list(kinds.values()))[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from . import passages, synthetic
+from . import calls, passages, reading, synthetic
 from .classify import as_chat, classification
 from .piece import Episode
 from .pools import Pools
@@ -20,16 +20,18 @@ class Mixture:
         """Share of each family, in episodes."""
         early = max(0.0, 1 - progress / 0.15)
         return {
-            "classification": 0.62,
-            "induction": 0.04 + 0.16 * early,
-            "look-up": 0.04,
-            "rule": 0.03,
+            "classification": 0.47,
+            "induction": 0.03 + 0.16 * early,
+            "look-up": 0.03,
+            "rule": 0.02,
             "arithmetic": 0.01,
-            "tool": 0.02 * (1 - early),
-            "facts": 0.04,
-            "extract": 0.03,
-            "prompted": 0.06 * (1 - early),
-            "running": 0.03 + 0.05 * min(1.0, progress / 0.5),
+            "tool": 0.12 * (1 - early),
+            "facts": 0.03,
+            "extract": 0.02,
+            "reading": 0.15 * (1 - early),
+            "asked": 0.07 * (1 - early),
+            "prompted": 0.03 * (1 - early),
+            "running": 0.03 + 0.03 * min(1.0, progress / 0.5),
         }
 
     def characters(self, draw: random.Random, progress: float) -> int:
@@ -52,6 +54,8 @@ class Mixture:
             return as_chat(episode) if draw.random() < 0.07 else episode
         if kind == "prompted":
             return passages.prompted(pools, draw, 1200 if progress < 0.5 else 2500)
+        if kind == "reading":
+            return reading.cloze(pools, draw, draw.choice([250, 500, 800, 1100]))
         if kind == "running":
             return passages.running(pools, draw, 1000 if progress < 0.5 else 2000)
         makers = {
@@ -59,7 +63,8 @@ class Mixture:
             "look-up": synthetic.look_up,
             "rule": synthetic.rule,
             "arithmetic": synthetic.arithmetic,
-            "tool": synthetic.tool_call,
+            "tool": calls.tool_call,
+            "asked": reading.asked,
             "facts": passages.facts,
             "extract": passages.extract,
         }

@@ -1,4 +1,4 @@
-"""Generated tasks: copy, look up, follow a shown rule, add and subtract, call a tool."""
+"""Generated tasks: copy, look up, follow a shown rule, add and subtract."""
 
 from __future__ import annotations
 
@@ -128,72 +128,3 @@ def arithmetic(pools: Pools, draw: random.Random) -> Episode:
             ask = f"{draw.choice(NAMES)} had {a} apples and ate {b}. How many are left?\nAnswer:"
         pieces += [Piece(ask), Piece(f" {c}", 0.6), Piece("\n", 0.3)]
     return Episode("arithmetic", pieces)
-
-
-def _tools(pools: Pools, draw: random.Random) -> list[tuple[str, str, dict[str, str], str]]:
-    """(name, description, argument → value, request) of a few made-up tools."""
-    who, place = draw.choice(NAMES), draw.choice(PLACES)
-    number, w = draw.randint(1, 90), draw.sample(pools.words, 3)
-    return [
-        ("get_weather", "Weather of a city", {"city": place}, f"What's the weather in {place}?"),
-        (
-            "send_message",
-            "Send a message",
-            {"to": who, "text": " ".join(w)},
-            f"Send {who} a message saying {' '.join(w)}",
-        ),
-        (
-            "set_timer",
-            "Start a timer",
-            {"minutes": str(number)},
-            f"Set a timer for {number} minutes",
-        ),
-        (
-            "find_hotel",
-            "Find a hotel",
-            {"city": place, "nights": str(number)},
-            f"Find me a hotel in {place} for {number} nights",
-        ),
-        ("search", "Search the web", {"query": " ".join(w[:2])}, f"Search for {' '.join(w[:2])}"),
-        (
-            "add_item",
-            "Add to a list",
-            {"item": w[0], "list": w[1]},
-            f"Put {w[0]} on my {w[1]} list",
-        ),
-        ("call", "Call a person", {"name": who}, f"Please call {who}"),
-        (
-            "multiply",
-            "Multiply numbers",
-            {"a": str(number), "b": str(number + 3)},
-            f"What is {number} times {number + 3}?",
-        ),
-        (
-            f"{w[0]}_{w[1]}",
-            f"{w[0]} the {w[1]}",
-            {w[2]: who, "amount": str(number)},
-            f"{w[0]} the {w[1]} with {w[2]} {who} and amount {number}",
-        ),
-    ]
-
-
-def tool_call(pools: Pools, draw: random.Random) -> Episode:
-    """Tool descriptions, a request, and the call as JSON with the arguments copied."""
-    tools = draw.sample(_tools(pools, draw), draw.randint(1, 3))
-    listing = "\n".join(
-        json.dumps({"name": t, "description": d, "parameters": list(a)}) for t, d, a, _ in tools
-    )
-    name, _, arguments, request = draw.choice(tools)
-    typed = {k: int(v) if v.isdigit() else v for k, v in arguments.items()}
-    call = json.dumps({"name": name, "arguments": typed})
-    if draw.random() < 0.6:
-        pieces = [
-            Piece(
-                f"<|system|>\nTools:\n{listing}<|end|>\n<|user|>\n{request}<|end|>\n<|assistant|>\n"
-            ),
-            Piece(call, 0.6),
-            Piece("<|end|>", 0.3),
-        ]
-    else:
-        pieces = [Piece(f"Tools:\n{listing}\n\nRequest: {request}\nCall:"), Piece(f" {call}", 0.6)]
-    return Episode("tool", pieces)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from luthier import interrupts
 from luthier.cli.ask import ask
 from luthier.cli.compare import compare
 from luthier.cli.console import as_storage_error, show_error, show_unexpected, talk
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not os.environ.get("LUTHIER_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers, not our users
     # What ends a job on a cluster is treated as Ctrl-C: what is finished is kept, and says so.
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.listen()
     code = run(typed)
     if code == INTERRUPTED:
         # Where the interrupt passed through an `exec` (an import that was under way), CPython
@@ -96,9 +96,11 @@ def run(typed: Sequence[str]) -> int:
     except LuthierError as error:
         show_error(error)
         return error.exit_code
-    except typer.Abort:
-        talk().print("Called off; nothing was run.")
-        return 1
+    except typer.Abort as error:
+        if not interrupts.asked_for(error):
+            talk().print("Called off; nothing was run.")
+            return 1
+        code = INTERRUPTED
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
@@ -112,8 +114,10 @@ def run(typed: Sequence[str]) -> int:
             show_error(full)
         return 1
     except Exception as error:
-        show_unexpected(error)
-        return 1
+        if not interrupts.asked_for(error):
+            show_unexpected(error)
+            return 1
+        code = INTERRUPTED
     if code == INTERRUPTED:
         talk().print("Stopped. Run the same command again:")
         talk().print(f"  {shlex.join(['luthier', *typed])}", markup=False, soft_wrap=True)
@@ -128,10 +132,6 @@ def _usage(error: TyperException, typed: Sequence[str]) -> UserError:
         str(describe() if callable(describe) else error),
         next_step=f"See {command} --help. You typed: {shlex.join(['luthier', *typed])}",
     )
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _quiet_stdout() -> None:

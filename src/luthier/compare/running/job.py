@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from luthier import interrupts
 from luthier.compare.comparison import SeedRun
 from luthier.compare.costs import Sampled
 from luthier.compare.plan import Status
@@ -70,6 +71,8 @@ def perform(bench: Bench, job: Job, heard: Heard) -> SeedRun:
     except CapabilityError as lack:
         run, digest = _unscored(job, "skipped", lack.problem, started), None
     except Exception as error:
+        if interrupts.asked_for(error):
+            raise KeyboardInterrupt from error
         run, digest = _failed(bench, job, error, started), None
     _end(bench, job, run, digest)
     if run.status == "finished":
