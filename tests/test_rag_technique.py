@@ -124,7 +124,7 @@ def test_training_reads_the_passages(index: Path, text: str) -> None:
     technique = parse_technique(text.replace("raft", f"raft({where}, k=2, rank=2)"))
     model = tiny.model("llama")
     task = _task(max_new_tokens=4)
-    fitted = technique.fit(model, task.without_test(), budget=BUDGET, seed=0)
+    fitted = technique.fit(model, task.without_test(), budget=Budget(tokens=40_000), seed=0)
     assert "knowledge" in fitted.adaptation.filled
     assert {"adapter", "soft_prompt"} & set(fitted.adaptation.filled)
     assert len(fitted.answer(task.test[:2])) == 2
@@ -208,6 +208,24 @@ def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
     again = luthier.load(row.path or "")
     assert again.adaptation.knowledge is not None
     assert "knowledge" in str(again.adaptation.knowledge.index)
+
+
+def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
+    from luthier.compare.running.keys import technique_identity
+    from luthier.errors import StorageError
+    from luthier.retrieval import IndexSettings, build_index
+
+    index = make_index(tmp_path)
+    named = [_rag(index), parse_technique(f"rag(index={str(index)!r}) -> few-shot")]
+    before = [technique_identity(t) for t in named]
+    assert [technique_identity(t) for t in named] == before
+    (tmp_path / "docs" / "Dorma.txt").write_text("The mayor of Dorma is Anselm.", "utf-8")
+    build_index([tmp_path / "docs"], index, settings=IndexSettings(embedder="none"))
+    for technique, known in zip(named, before, strict=True):
+        assert technique_identity(technique) != known
+    with pytest.raises(StorageError):
+        technique_identity(Rag(index=str(tmp_path / "none")))
+    assert "content" not in technique_identity(Rag())
 
 
 def test_documents_are_named_by_content(tmp_path: Path) -> None:

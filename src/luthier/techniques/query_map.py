@@ -25,7 +25,7 @@ from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
-from luthier.techniques.retrieval.indexes import lacking
+from luthier.techniques.retrieval.indexes import index_content, lacking
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +67,10 @@ class QueryMap:
     def lacks(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None where it has documents."""
         return lacking(task, self.index)
+
+    def content(self) -> str | None:
+        """What the index that is named holds: a run with another content is another run."""
+        return index_content(self.index)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with a query map in its knowledge. The model itself is not asked.

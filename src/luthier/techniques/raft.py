@@ -16,7 +16,8 @@ from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import relevant
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
-from luthier.techniques.retrieval.indexes import lacking
+from luthier.techniques.prompting.halving import NOT_SEARCHED
+from luthier.techniques.retrieval.indexes import index_content, lacking
 
 LOOKED_THROUGH = 3  # times as many passages as are shown, to draw distractors from
 
@@ -60,6 +61,10 @@ class Raft:
         """In words, what the task lacks for this technique; None where it has documents."""
         return lacking(task, self.index)
 
+    def content(self) -> str | None:
+        """What the index that is named holds: a run with another content is another run."""
+        return index_content(self.index)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with knowledge and an adapter trained on what it looks up.
 
@@ -90,7 +95,7 @@ class Raft:
             fit_seconds=(fit.fit_seconds or 0.0) + (searching.fit_seconds or 0.0),
             spent_tokens=(fit.spent_tokens or 0) + spent,
             chosen={**fit.chosen, "k": self.k, "mode": knowledge.search.mode},
-            notes=(*searching.notes, *fit.notes),
+            notes=(*(n for n in searching.notes if n != NOT_SEARCHED), *fit.notes),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return trained.adapt(knowledge=knowledge, lineage=lineage)

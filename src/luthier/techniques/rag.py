@@ -24,7 +24,7 @@ from luthier.techniques.prompting.halving import choose, halve
 from luthier.techniques.prompting.meter import Meter
 from luthier.techniques.prompting.room import fits, shrunk
 from luthier.techniques.prompting.start import starting_decoding, starting_prompt
-from luthier.techniques.retrieval.indexes import lacking
+from luthier.techniques.retrieval.indexes import index_content, lacking
 from luthier.techniques.retrieval.searches import Search, best_searches
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class Rag:
     def lacks(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None where it has documents."""
         return lacking(task, self.index)
+
+    def content(self) -> str | None:
+        """What the index that is named holds: a run with another content is another run."""
+        return index_content(self.index)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with knowledge, searched and shown as did best on dev.

@@ -40,11 +40,15 @@ def model_identity(model: Model) -> str:
 def technique_identity(technique: Technique) -> dict[str, Any]:
     """Name, class and settings, as plain values that are the same in every process."""
     kind = type(technique)
-    return {
+    identity = {
         "name": technique.name,
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "settings": settings_plain(technique),
     }
+    # A setting may name something on disk, an index for one: what it holds counts, not its name.
+    steps = getattr(technique, "techniques", None) or (technique,)
+    contents = [content() for step in steps if (content := getattr(step, "content", None))]
+    return {**identity, "content": contents} if any(contents) else identity
 
 
 def settings_plain(technique: Technique) -> dict[str, Any]:

@@ -48,6 +48,18 @@ def lacking(task: Task, index: str | None) -> str | None:
     )
 
 
+def index_content(index: str | None) -> str | None:
+    """The fingerprint of an index that a setting names; None where none is named.
+
+    StorageError where there is no such index.
+    """
+    if index is None:
+        return None
+    from luthier.retrieval import open_index
+
+    return open_index(index).fingerprint
+
+
 def named_index(task: Task, index: str | None) -> str | None:
     """The index to use as it is, None where one is to be made of documents.
 
