@@ -41,9 +41,10 @@ class Full:
         from dataclasses import replace
 
         from luthier.models.adaptation import Weights
-        from luthier.training.fit import TRAINED_WEIGHTS, Settings, fit
+        from luthier.training.fit import Settings, fit
+        from luthier.training.plain import PlainTrials
         from luthier.training.start import budget_tokens, local_backend, starting, style_of
-        from luthier.training.trainable import AllParameters
+        from luthier.training.trainable import TRAINED_WEIGHTS, AllParameters
 
         backend = local_backend(model, self.name)
         if model.adaptation.adapter is not None:
@@ -56,18 +57,16 @@ class Full:
         with backend.session(ready.adaptation) as opened:
             fork = copy.deepcopy(opened.module)
             session = replace(opened, module=fork)
-            trainable = AllParameters(fork)
-            record = fit(
+            holder = AllParameters(fork)
+            fitted = fit(
                 ready,
                 task,
-                session_of=lambda: session,
-                trainable=trainable,
-                settings=Settings(
-                    tuple(self.learning_rates), self.batch_size, TRAINED_WEIGHTS, self.weight_decay
-                ),
+                session=session,
+                trainable=PlainTrials(session, [holder], factor=TRAINED_WEIGHTS),
+                settings=Settings(tuple(self.learning_rates), self.batch_size, self.weight_decay),
                 tokens=tokens,
                 seed=seed,
             )
-            weights = Weights(trainable.state())
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+            weights = Weights(holder.state())
+        lineage = Lineage(self.name, settings_of(self), seed, fitted.record, model.lineage)
         return ready.adapt(weights=weights, lineage=lineage)

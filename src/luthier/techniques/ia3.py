@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, Lineage
+from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
@@ -41,9 +41,7 @@ class IA3:
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the scales; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import fit_adapter
-        from luthier.training.fit import FROZEN_BASE, Settings
-        from luthier.training.start import style_of
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
 
         def config(module: Any) -> Any:
             import peft
@@ -62,18 +60,8 @@ class IA3:
                 **named,
             )
 
-        fitted, record = fit_adapter(
-            model,
-            task,
-            name=self.name,
-            config=config,
-            settings=Settings(tuple(self.learning_rates), self.batch_size, FROZEN_BASE),
-            budget=budget,
-            seed=seed,
-            prompt=style_of(self.prompt),
-        )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return fitted.adapt(lineage=lineage)
+        plan = AdapterPlan(self.name, settings_of(self), config)
+        return fit_adapter(model, task, plan, budget=budget, seed=seed)
 
 
 def _KNOWN() -> Any:  # noqa: N802 - a constant that costs an import

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, Lineage
+from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
@@ -47,9 +47,7 @@ class LoRA:
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import fit_adapter
-        from luthier.training.fit import FROZEN_BASE, Settings
-        from luthier.training.start import style_of
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
 
         def config(module: Any) -> Any:
             import peft
@@ -66,15 +64,5 @@ class LoRA:
                 fan_in_fan_out=has_transposed_weights(module),
             )
 
-        fitted, record = fit_adapter(
-            model,
-            task,
-            name=self.name,
-            config=config,
-            settings=Settings(tuple(self.learning_rates), self.batch_size, FROZEN_BASE),
-            budget=budget,
-            seed=seed,
-            prompt=style_of(self.prompt),
-        )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return fitted.adapt(lineage=lineage)
+        plan = AdapterPlan(self.name, settings_of(self), config)
+        return fit_adapter(model, task, plan, budget=budget, seed=seed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, Lineage
+from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
@@ -49,9 +49,7 @@ class PrefixTuning:
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the prefix; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import fit_adapter
-        from luthier.training.fit import FROZEN_BASE, Settings
-        from luthier.training.start import style_of
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
 
         def config(module: Any) -> Any:
             import peft
@@ -64,19 +62,13 @@ class PrefixTuning:
                 )
             return peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens)
 
-        fitted, record = fit_adapter(
-            model,
-            task,
-            name=self.name,
-            config=config,
-            settings=Settings(tuple(self.learning_rates), self.batch_size, FROZEN_BASE),
-            budget=budget,
-            seed=seed,
-            prompt=style_of(self.prompt),
+        plan = AdapterPlan(
+            self.name,
+            settings_of(self),
+            config,
             prepare=lambda session: start_from_text(session, task, self.tokens),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return fitted.adapt(lineage=lineage)
+        return fit_adapter(model, task, plan, budget=budget, seed=seed)
 
 
 def start_from_text(session: Session, task: Task, tokens: int) -> None:

@@ -6,12 +6,14 @@ tokens (P, H) alone. B batch, T tokens, H width, P prompt length, V votes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from luthier.models.local.session import Session
+    from luthier.training.trainable import SoftPromptParameters, Trainable
 
 Init = Literal["labels", "text", "vocabulary"]
 
@@ -74,60 +77,59 @@ class SoftPrompt:
         import torch
 
         from luthier.models.adaptation import VirtualTokens
+        from luthier.training.fit import Settings, fit
         from luthier.training.start import budget_tokens, local_backend, starting, style_of
+        from luthier.training.trainable import SoftPromptParameters
 
         backend = local_backend(model, self.name)
         ready = starting(model, task, style_of(self.prompt)).adapt(soft_prompt=None)
-        tokens = budget_tokens(budget, backend) // self.votes
-        tensors, records = [], []
-        with backend.session(ready.adaptation) as session:
-            for vote in range(self.votes):
-                tensor, record = self._train(ready, task, session, tokens, seed + 1000 * vote)
-                tensors.append(tensor)
-                records.append(record)
-            stacked = torch.cat(tensors, 0)
+        tokens = budget_tokens(budget, backend)
+        with backend.session(ready.adaptation) as session, torch.random.fork_rng():
+            scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
+            holders = []
+            for _ in self.learning_rates:
+                for vote in range(self.votes):
+                    torch.manual_seed(seed + 1000 * vote)
+                    start = initial_tokens(session, task, self.tokens, self.init, seed + vote)
+                    holders.append(SoftPromptParameters(start, bottleneck=self.bottleneck))
+            fitted = fit(
+                ready,
+                task,
+                session=session,
+                trainable=trials_of(session, holders, self.placement),
+                settings=Settings(
+                    tuple(rate * scale for rate in self.learning_rates),
+                    self.batch_size,
+                    members=self.votes,
+                ),
+                tokens=tokens,
+                seed=seed,
+                room=self.tokens,
+            )
+            stacked = torch.cat([holders[k].soft().detach().cpu() for k in fitted.winners])
             nearest = nearest_words(session, stacked[0])
-        first = records[0]
-        record = FitRecord(
-            fit_seconds=sum(r.fit_seconds or 0.0 for r in records),
-            spent_tokens=sum(r.spent_tokens or 0 for r in records),
+        record = replace(
+            fitted.record,
             trainable_parameters=stacked.numel(),
-            train_examples=first.train_examples,
-            chosen={**first.chosen, "init": self.init, "nearest_vocabulary": nearest},
-            history=tuple(h for r in records for h in r.history),
-            notes=first.notes,
+            chosen={**fitted.record.chosen, "init": self.init, "nearest_vocabulary": nearest},
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return ready.adapt(soft_prompt=VirtualTokens(stacked, self.placement), lineage=lineage)
 
-    def _train(
-        self, ready: Model, task: Task, session: Session, tokens: int, seed: int
-    ) -> tuple[torch.Tensor, FitRecord]:
-        from dataclasses import replace
 
-        import torch
+def trials_of(
+    session: Session, holders: Sequence[SoftPromptParameters], placement: str
+) -> Trainable:
+    """Over a decoder all trials in one pass; over an encoder–decoder, under a prefix adapter and
+    with LUTHIER_ENGINE=plain each trial and row in full."""
+    from luthier.training.plain import PlainTrials
+    from luthier.training.soft.trials import SoftTrials
+    from luthier.training.trainable import FROZEN_BASE
 
-        from luthier.training.fit import FROZEN_BASE, Settings, fit
-        from luthier.training.trainable import SoftPromptParameters
-
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            start = initial_tokens(session, task, self.tokens, self.init, seed)
-            trainable = SoftPromptParameters(start, bottleneck=self.bottleneck)
-            scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
-            rates = tuple(rate * scale for rate in self.learning_rates)
-            record = fit(
-                ready,
-                task,
-                session_of=lambda: replace(
-                    session, soft=trainable.soft().detach(), placement=self.placement
-                ),
-                trainable=trainable,
-                settings=Settings(rates, self.batch_size, FROZEN_BASE),
-                tokens=tokens,
-                seed=seed,
-            )
-        return trainable.soft().detach().cpu(), record
+    plain = os.environ.get("LUTHIER_ENGINE") == "plain"
+    if plain or session.encoder_decoder or session.prefix_cache(1) is not None:
+        return PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
+    return SoftTrials(session, holders, placement=placement)
 
 
 def initial_tokens(

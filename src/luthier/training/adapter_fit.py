@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,50 +12,58 @@ from luthier.errors import TechniqueError
 from luthier.models.adaptation import Adapter
 from luthier.models.local.session import Session
 from luthier.models.model import Model
-from luthier.records import Budget, FitRecord
+from luthier.records import Budget, Lineage
 from luthier.task.task import Task
 from luthier.training.fit import Settings, fit
-from luthier.training.start import PromptStyle, budget_tokens, local_backend, starting
-from luthier.training.trainable import AdapterParameters
+from luthier.training.plain import PlainTrials
+from luthier.training.start import budget_tokens, local_backend, starting, style_of
+from luthier.training.trainable import FROZEN_BASE, AdapterParameters
 
 
-def fit_adapter(
-    model: Model, task: Task, *, name: str, config: Callable[[Any], Any], settings: Settings,
-    budget: Budget, seed: int, prompt: PromptStyle, prepare: Callable[[Session], None] | None =
-    None,
-) -> tuple[Model, FitRecord]:  # fmt: skip
-    """Inject a fresh adapter, train it, and return the model that carries it.
+@dataclass(frozen=True, slots=True)
+class AdapterPlan:
+    """What an adapter technique says of itself: its name and settings (of which `learning_rates`,
+    `batch_size` and `prompt` are read here), how the PEFT configuration is made from the base
+    module, and what sets the initial weights if the library does not."""
 
-    `config` makes the PEFT configuration from the base module. `prepare` may set initial weights.
-    """
-    backend = local_backend(model, name)
+    name: str
+    settings: Mapping[str, Any]
+    config: Callable[[Any], Any]
+    prepare: Callable[[Session], None] | None = None
+
+
+def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, seed: int) -> Model:
+    """Inject a fresh adapter, train it, and return the model that carries it, with its lineage."""
+    backend = local_backend(model, plan.name)
     if model.adaptation.adapter is not None:
         raise TechniqueError(
-            f"{name} needs the adapter slot, and this model has an adapter already",
+            f"{plan.name} needs the adapter slot, and this model has an adapter already",
             next_step="Fit it on the model before that adapter was made.",
         )
-    ready = starting(model, task, prompt)
+    ready = starting(model, task, style_of(plan.settings["prompt"]))
     tokens = budget_tokens(budget, backend)
-    made = config(backend.module)
-    plain = adapter_config(made)
+    config = adapter_config(plan.config(backend.module))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        adaptation = replace(ready.adaptation, adapter=Adapter(plain, {}))
+        adaptation = replace(ready.adaptation, adapter=Adapter(config, {}))
         with backend.session(adaptation) as session:
-            if prepare is not None:
-                prepare(session)
-            trainable = AdapterParameters(session.peft)
-            record = fit(
+            if plan.prepare is not None:
+                plan.prepare(session)
+            holder = AdapterParameters(session.peft)
+            fitted = fit(
                 ready,
                 task,
-                session_of=lambda: session,
-                trainable=trainable,
-                settings=settings,
+                session=session,
+                trainable=PlainTrials(session, [holder], factor=FROZEN_BASE),
+                settings=Settings(
+                    tuple(plan.settings["learning_rates"]), plan.settings["batch_size"]
+                ),
                 tokens=tokens,
                 seed=seed,
             )
-            tensors = trainable.state()
-    return ready.adapt(adapter=Adapter(plain, tensors)), record
+            tensors = holder.state()
+    lineage = Lineage(plan.name, plan.settings, seed, fitted.record, model.lineage)
+    return ready.adapt(adapter=Adapter(config, tensors), lineage=lineage)
 
 
 def adapter_config(config: Any) -> Mapping[str, Any]:

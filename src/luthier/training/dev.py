@@ -21,31 +21,22 @@ from luthier.training.rows import batch_of, loss_of, rows_for
 
 
 def dev_look(
-    model: Model,
-    session_of: Callable[[], Session],
-    examples: Sequence[Example],
+    model: Model, session_of: Callable[[], Session], examples: Sequence[Example]
 ) -> Callable[[], tuple[float, int]]:
     """A function that scores the current state of a fit on `examples`; it also says its tokens.
 
     `session_of` gives the session with the current virtual tokens in it.
     """
-    decoding = model.adaptation.decoding
-    if decoding.labels:
-        prompts = render_for(model, examples)
-        continuations = label_continuations(model, prompts[0])
-        requests = [ScoreRequest(p, continuations) for p in prompts]
-        right = torch.tensor([decoding.labels.index(e.target) for e in examples])
+    if model.adaptation.decoding.labels:
+        requests, right = label_requests(model, examples)
 
         def by_labels() -> tuple[float, int]:
             session = session_of()
             scorer = encoder_decoder if session.encoder_decoder else decoder_scoring
             with torch.inference_mode():
                 results = scorer.score(session, requests)
-            logs = torch.log_softmax(torch.tensor([r.logprobs for r in results]), -1)
-            spent = sum(r.usage.computed_tokens for r in results)
-            accuracy = float((logs.argmax(-1) == right).float().mean())
-            probability = float(logs.gather(1, right.unsqueeze(1)).mean().exp())
-            return (accuracy + probability) / 2, spent
+            logprobs = torch.tensor([r.logprobs for r in results])
+            return label_score(logprobs, right), sum(r.usage.computed_tokens for r in results)
 
         return by_labels
 
@@ -63,3 +54,22 @@ def dev_look(
         return -total / max(answers, 1), spent
 
     return by_loss
+
+
+def label_requests(
+    model: Model, examples: Sequence[Example]
+) -> tuple[list[ScoreRequest], torch.Tensor]:
+    """Each example with all labels as continuations, and which label is right."""
+    prompts = render_for(model, examples)
+    continuations = label_continuations(model, prompts[0])
+    labels = model.adaptation.decoding.labels
+    right = torch.tensor([labels.index(e.target) for e in examples])
+    return [ScoreRequest(p, continuations) for p in prompts], right
+
+
+def label_score(logprobs: torch.Tensor, right: torch.Tensor) -> float:
+    """The dev score of (N, labels) log-probabilities."""
+    logs = torch.log_softmax(logprobs, -1)
+    accuracy = float((logs.argmax(-1) == right).float().mean())
+    probability = float(logs.gather(1, right.unsqueeze(1)).mean().exp())
+    return (accuracy + probability) / 2

@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,77 +13,106 @@ from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import FitRecord
 from luthier.task.task import Task
-from luthier.training.dev import dev_look
 from luthier.training.loop import Fit, Schedule
-from luthier.training.rows import rows_for
+from luthier.training.rows import TrainRow, rows_for
 from luthier.training.start import dev_examples
 from luthier.training.trainable import Trainable
 
-FROZEN_BASE = 2  # forward, and backward through activations
-TRAINED_WEIGHTS = 3  # and backward to the weights
 STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the trained techniques share."""
+    """What the trained techniques share. `members`: trials of each learning rate that train side
+    by side to the end, each on its share of the tokens."""
 
     learning_rates: tuple[float, ...]
     batch_size: int
-    factor: int
     weight_decay: float = 0.0
+    members: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The record, and which trials won."""
+
+    record: FitRecord
+    winners: list[int]
 
 
 def fit(
-    model: Model, task: Task, *, session_of: Callable[[], Session], trainable: Trainable,
-    settings: Settings, tokens: int, seed: int,
-) -> FitRecord:  # fmt: skip
+    model: Model, task: Task, *, session: Session, trainable: Trainable, settings: Settings,
+    tokens: int, seed: int, room: int = 0,
+) -> Fitted:  # fmt: skip
     """Train `trainable` inside an open session and leave it in its best state.
 
-    `session_of` gives the session as the trainable now stands. A tenth of the tokens at most goes
-    to each look at dev. BudgetError when the tokens do not reach for one batch per learning rate.
+    It has a trial for each learning rate and member, members of one rate together. About an eighth
+    of the tokens goes to looks at dev. `room`: virtual tokens that rows must leave space for.
+    BudgetError when the tokens do not reach for four steps.
     """
     begin = time.perf_counter()
-    rows = rows_for(model, session_of(), task.train)
-    mean = sum(len(r.ids) for r in rows) / len(rows)
+    rows = rows_for(model, session, task.train, room=room)
+    trainable.ready(rows)
     size = max(1, min(settings.batch_size, len(rows)))
-    step_cost = mean * size * settings.factor
     rates = settings.learning_rates
-    affordable = tokens / step_cost
+    live = range(settings.members)
+    affordable = affordable_steps(trainable, rows, size, live, tokens)
     if affordable < 4:
         raise BudgetError(
-            f"{tokens} tokens are less than four steps of {size} examples ({step_cost:.0f} each)",
+            f"{tokens} tokens are less than four steps of {size} examples",
             next_step="Give a larger budget.",
         )
     if affordable < STEPS_WORTH_SEARCHING * len(rates):
         # Too little for a search, which would cost more steps than a better rate wins.
         rates = (rates[len(rates) // 2],)
-    dev_tokens = tokens // 40  # a look; three to eight looks are a tenth to a fifth of the fit
-    most = max(16, min(len(task.dev), int(dev_tokens / (mean + 8))))
-    look = dev_look(model, session_of, dev_examples(task, most))
+    most = dev_size(trainable, rows, tokens, members=settings.members)
+    look = trainable.look_at(model, dev_examples(task, most))
     schedule = Schedule(
         tokens=tokens,
-        factor=settings.factor,
-        learning_rates=rates,
+        candidates=tuple((rate,) * settings.members for rate in rates),
         batch_size=size,
         weight_decay=settings.weight_decay,
     )
-    running = Fit(session_of(), trainable, rows=rows, look=look, schedule=schedule, seed=seed)
+    running = Fit(trainable, rows=rows, look=look, schedule=schedule, seed=seed)
     done = running.run()
+    winners = running.winner
     chosen: Mapping[str, Any] = {
-        "learning_rate": running.learning_rate,
+        "learning_rate": schedule.rates[winners[0]],
         "learning_rates_tried": list(rates),
         "steps": done.total_steps,
         "batch_size": size,
         "epochs": round(done.total_steps * size / len(rows), 2),
         "dev_examples": min(most, len(task.dev)),
-        "stopped_early": done.stopped_early,
+        "stopped_early": not done.live,
     }
-    return FitRecord(
+    record = FitRecord(
         fit_seconds=time.perf_counter() - begin,
         spent_tokens=done.total_spent,
-        trainable_parameters=sum(p.numel() for p in trainable.parameters()),
+        trainable_parameters=sum(p.numel() for k in winners for p in trainable.parameters(k)),
         train_examples=len(rows),
         chosen=chosen,
         history=tuple(done.history),
     )
+    return Fitted(record, winners)
+
+
+def affordable_steps(
+    trainable: Trainable, rows: list[TrainRow], size: int, live: range, tokens: int
+) -> float:
+    """How many steps of `size` rows the tokens reach for. What is paid once for a row (its cached
+    keys and values) is paid in the first epoch."""
+    once = trainable.standing(rows) / len(rows) * size
+    step = trainable.cost(rows, live) / len(rows) * size - once
+    epoch = len(rows) / size
+    if tokens < epoch * (step + once):
+        return tokens / (step + once)
+    return (tokens - epoch * once) / step
+
+
+def dev_size(trainable: Trainable, rows: list[TrainRow], tokens: int, *, members: int) -> int:
+    """Dev examples for which five looks take an eighth of the tokens; 16 at least."""
+    once = trainable.standing(rows) / len(rows)
+    answer = sum(len(r.answer) for r in rows) / len(rows)
+    trained = trainable.cost(rows, range(members)) / len(rows) - once
+    each = trained / trainable.factor - members * answer + members * 8
+    return max(16, int(tokens / 8 / (once + 5 * each)))

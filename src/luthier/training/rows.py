@@ -17,10 +17,20 @@ from luthier.records import Example
 
 @dataclass(frozen=True, slots=True)
 class TrainRow:
-    """Prompt and answer as ids, virtual tokens included; the answer starts at `start`."""
+    """Prompt and answer as ids, without virtual tokens; the answer starts at `start`."""
 
     ids: list[int]
     start: int
+
+    @property
+    def prompt(self) -> list[int]:
+        """What stands before the answer."""
+        return self.ids[: self.start]
+
+    @property
+    def answer(self) -> list[int]:
+        """What the loss sees."""
+        return self.ids[self.start :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +49,11 @@ class Batch:
     tokens: int
 
 
-def rows_for(model: Model, session: Session, examples: Sequence[Example]) -> list[TrainRow]:
-    """Tokenise under the model's prompt; the loss will see the answers only.
+def rows_for(
+    model: Model, session: Session, examples: Sequence[Example], *, room: int = 0
+) -> list[TrainRow]:
+    """Tokenise under the model's prompt, leaving `room` for that many virtual tokens; the loss will
+    see the answers only.
 
     A generated answer ends in the first stop string (plain text) or EOS (chat), so that the model
     learns to stop. A label does not: it is chosen among labels, and its end is known.
@@ -49,6 +62,8 @@ def rows_for(model: Model, session: Session, examples: Sequence[Example]) -> lis
     decoding, form = model.adaptation.decoding, model.adaptation.prompt.format
     prompts = render_for(model, examples, leave_self_out=True)
     limit = session.context_length
+    if session.soft is not None:
+        room = max(room, int(session.soft.shape[1]))
     rows = []
     for example, prompt in zip(examples, prompts, strict=True):
         answer = prompt.answer_prefix + label_text(example.target, form)
@@ -57,7 +72,6 @@ def rows_for(model: Model, session: Session, examples: Sequence[Example]) -> lis
         ids, start = session.encode_pair(prompt, answer)
         if not decoding.labels and prompt.messages and session.tokenizer.eos_token_id is not None:
             ids = [*ids, session.tokenizer.eos_token_id]
-        room = 0 if session.soft is None else int(session.soft.shape[1])
         if limit is not None and len(ids) + room > limit and not session.encoder_decoder:
             # The same rule as for scoring: the first token and the end stay. A long answer loses
             # its end.
@@ -65,28 +79,28 @@ def rows_for(model: Model, session: Session, examples: Sequence[Example]) -> lis
             keep = limit - room - len(answer_ids)
             ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
             start = len(ids) - len(answer_ids)
-        with_virtual = session.insert_virtual(ids[:start], start)
-        rows.append(TrainRow(with_virtual + ids[start:], len(with_virtual)))
+        rows.append(TrainRow(ids, start))
     return rows
 
 
 def batch_of(session: Session, rows: Sequence[TrainRow]) -> Batch:
-    """Pad rows into one batch."""
+    """Put the session's virtual tokens into rows and pad these into one batch."""
     pad = session.tokenizer.pad_token_id or 0
-    answers = [r.ids[r.start :] for r in rows]
+    prompts = [session.insert_virtual(r.prompt, r.start) for r in rows]
+    answers = [r.answer for r in rows]
     longest = max(len(a) for a in answers)
-    tokens = sum(len(r.ids) for r in rows)
+    whole = [p + a for p, a in zip(prompts, answers, strict=True)]
+    tokens = sum(len(w) for w in whole)
     device = session.device
     if session.encoder_decoder:
-        prompts = [r.ids[: r.start] for r in rows]
         width = max(len(p) for p in prompts)
         ids = torch.tensor([p + [pad] * (width - len(p)) for p in prompts], device=device)
         mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in prompts])
         targets = torch.tensor([a + [-100] * (longest - len(a)) for a in answers])
         return Batch(ids, mask.to(device), None, targets.to(device), tokens)
-    width = max(len(r.ids) for r in rows)
-    ids = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in rows])
-    mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
+    width = max(len(w) for w in whole)
+    ids = torch.tensor([[pad] * (width - len(w)) + w for w in whole])
+    mask = torch.tensor([[0] * (width - len(w)) + [1] * len(w) for w in whole])
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     targets = torch.tensor([[-100] * (longest - len(a)) + a for a in answers])
     return Batch(ids.to(device), mask.to(device), positions.to(device), targets.to(device), tokens)

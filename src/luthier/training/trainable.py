@@ -1,15 +1,70 @@
-"""What a technique marks trainable, behind one small contract."""
+"""What a technique marks trainable, behind two small contracts: what the loop steps, and where the
+parameters of one trial live."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 
+from luthier.models.model import Model
+from luthier.records import Example
+from luthier.training.rows import TrainRow
+
+State = dict[str, torch.Tensor]
+FROZEN_BASE = 2  # forward, and backward through activations
+TRAINED_WEIGHTS = 3  # and backward to the weights
+
 
 class Trainable(Protocol):
-    """Parameters to step, the soft prompt they make (if they make one), and their state."""
+    """Trials that the loop steps, by number. `together` says that several can be live at once,
+    `factor` how many forward-token equivalents a trained token costs."""
+
+    together: bool
+    factor: int
+
+    def ready(self, rows: Sequence[TrainRow]) -> None:
+        """Hear of all rows before the first step."""
+        ...
+
+    def parameters(self, trial: int) -> list[torch.nn.Parameter]:
+        """What the optimiser steps."""
+        ...
+
+    def state(self, trial: int) -> State:
+        """A copy of a trial's parameters."""
+        ...
+
+    def load(self, trial: int, state: Mapping[str, torch.Tensor]) -> None:
+        """Put a state back."""
+        ...
+
+    def losses(self, rows: Sequence[TrainRow], live: Sequence[int]) -> list[torch.Tensor]:
+        """For each live trial the mean negative log-likelihood, nats per answer token."""
+        ...
+
+    def cost(self, rows: Sequence[TrainRow], live: Sequence[int]) -> int:
+        """What this step would spend, in forward-token equivalents."""
+        ...
+
+    def standing(self, rows: Sequence[TrainRow]) -> int:
+        """The part of the cost that is paid once for these rows and not at every step."""
+        ...
+
+    def replay(self, rows: Sequence[TrainRow]) -> None:
+        """A step of a resumed fit that was done before: bring back what it left for later ones."""
+        ...
+
+    def look_at(
+        self, model: Model, examples: Sequence[Example]
+    ) -> Callable[[Sequence[int]], tuple[list[float], int]]:
+        """A function that scores trials on dev examples and says what that spent."""
+        ...
+
+
+class Holder(Protocol):
+    """Parameters of one trial, the soft prompt they make (if they make one), and their state."""
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What the optimiser steps."""
@@ -19,7 +74,7 @@ class Trainable(Protocol):
         """The (1, P, H) virtual tokens as a function of the parameters; None for other methods."""
         ...
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> State:
         """A copy of all parameters."""
         ...
 
@@ -61,7 +116,7 @@ class SoftPromptParameters:
         shift = self.net(self.tokens) if self.net is not None else 0.0
         return (self.tokens + shift).unsqueeze(0)
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> State:
         """Tokens and bottleneck."""
         return {str(i): p.detach().cpu().clone() for i, p in enumerate(self.parameters())}
 
@@ -85,7 +140,7 @@ class AdapterParameters:
         """An adapter makes no virtual tokens."""
         return
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> State:
         """As in adapter_model.safetensors."""
         import peft
 
@@ -113,7 +168,7 @@ class AllParameters:
         """A fork makes no virtual tokens."""
         return
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> State:
         """Named parameters; tied ones once, so that safetensors takes them."""
         return {k: p.detach().cpu().clone() for k, p in self.module.named_parameters()}
 

@@ -1,0 +1,157 @@
+"""One forward pass for many soft prompts: trunks and tails over keys and values that stand already.
+
+A row has `past` (keys and values that were computed before) and then columns of its own,
+
+    [pad …] trunk 1  tail 1.1  tail 1.2  …  [pad …] trunk 2  tail 2.1  …
+
+where a trunk sees the past and itself, and a tail sees the past, its trunk and itself. A trunk's
+last token predicts the first token of each of its tails, so a tail of n tokens takes n − 1 columns.
+R rows, C trunks a row, J tails a trunk, S past tokens, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier.models.local.decoder_scoring import masks
+from luthier.models.local.session import Session
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """`layers` of keys and values (R, heads, S, width); row r holds `lengths[r]` tokens at
+    positions 0 … lengths[r] − 1, what follows them is padding. Empty `layers`: no past."""
+
+    layers: Layers
+    lengths: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What stands after the past: `trunks[r][c]` and `tails[r][j]` are ids (virtual ones
+    included)."""
+
+    trunks: Sequence[Sequence[list[int]]]
+    tails: Sequence[Sequence[list[int]]]
+
+
+def log_likelihoods(
+    session: Session, past: Past, columns: Columns, soft: torch.Tensor | None
+) -> torch.Tensor:
+    """(R, C, J) summed natural log-probabilities of tail j after trunk c; gradients flow to `soft`
+    (1, P, H), whose rows the ids from `session.vocabulary` on name, and to the past."""
+    trunks, tails, device = columns.trunks, columns.tails, session.device
+    rows, heads, each = len(trunks), len(trunks[0]), len(tails[0])
+    widths = [max(len(r[c]) for r in trunks) for c in range(heads)]
+    spans = [max(len(r[j]) for r in tails) - 1 for j in range(each)]
+    width = sum(widths) + heads * sum(spans)
+    pad = session.tokenizer.pad_token_id or 0
+    ids = torch.full((rows, width), pad, dtype=torch.long)
+    real = torch.ones((rows, width), dtype=torch.bool)
+    offset = torch.zeros((rows, width), dtype=torch.long)  # from the end of the past
+    sees = torch.zeros((width, width), dtype=torch.bool)
+    keep: list[int] = []
+    places: list[list[list[int]]] = []  # of the predictions of tail j of trunk c, within `keep`
+    at = 0
+    for c in range(heads):
+        first, last = at, at + widths[c]
+        for r, row in enumerate(trunks):
+            n = len(row[c])
+            ids[r, last - n : last] = torch.tensor(row[c], dtype=torch.long)
+            real[r, first : last - n] = False
+            offset[r, last - n : last] = torch.arange(n)
+        sees[first:last, first:last] = _causal(widths[c])
+        lengths = torch.tensor([len(row[c]) for row in trunks])
+        keep.append(last - 1)
+        root, mine, at = len(keep) - 1, [], last
+        for j in range(each):
+            stop = at + spans[j]
+            for r, tail in enumerate(tails):
+                inner = tail[j][:-1]
+                ids[r, at : at + len(inner)] = torch.tensor(inner, dtype=torch.long)
+            offset[:, at:stop] = lengths.unsqueeze(1) + torch.arange(spans[j])
+            sees[at:stop, first:last] = True
+            sees[at:stop, at:stop] = _causal(spans[j])
+            mine.append([root, *range(len(keep), len(keep) + spans[j])])
+            keep += range(at, stop)
+            at = stop
+        places.append(mine)
+    logits = _forward(session, past, ids, offset, sees & real.unsqueeze(1), keep, soft)
+    norm = torch.logsumexp(logits, -1)
+    out = []
+    for j in range(each):
+        padded = [r[j] + [-1] * (spans[j] + 1 - len(r[j])) for r in tails]
+        targets = torch.tensor(padded, device=device)
+        for c in range(heads):
+            where = torch.tensor(places[c][j], device=device)
+            found = logits[:, where].gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            out.append(((found - norm[:, where]) * (targets >= 0)).sum(-1))
+    return torch.stack(out, -1).reshape(rows, each, heads).transpose(1, 2)
+
+
+def _forward(
+    session: Session, past: Past, ids: torch.Tensor, offset: torch.Tensor, sees: torch.Tensor,
+    keep: list[int], soft: torch.Tensor | None,
+) -> torch.Tensor:  # fmt: skip
+    """Logits (R, len(keep), V) in float32; the head runs at these columns only."""
+    from transformers import DynamicCache
+
+    device, rows = session.device, len(ids)
+    cache, before = DynamicCache(), 0
+    for i, (keys, values) in enumerate(past.layers):
+        cache.update(keys, values, i)
+        before = int(keys.shape[2])
+    positions = offset.to(device) + past.lengths.to(device).unsqueeze(1)
+    there = torch.arange(before, device=device) < past.lengths.to(device).unsqueeze(1)
+    seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
+    out = session.module(
+        inputs_embeds=session.embed(ids.to(device), soft),
+        attention_mask=masks(session, torch.cat([seen, sees.to(device)], -1), positions, before),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=torch.tensor(keep, device=device),
+    )
+    logits: torch.Tensor = out.logits.float()
+    return logits
+
+
+def prefill(
+    session: Session, rows: Sequence[list[int]], soft: torch.Tensor | None = None,
+    past: Past | None = None,
+) -> Past:  # fmt: skip
+    """The keys and values of rows of ids, after those of `past` (one row, shared by all).
+
+    Rows are padded on the right: causal attention keeps what is real from seeing the padding.
+    """
+    from transformers import DynamicCache
+
+    lengths = torch.tensor([len(r) for r in rows])
+    pad = session.tokenizer.pad_token_id or 0
+    most, before = int(lengths.max()), 0
+    ids = torch.tensor([r + [pad] * (most - len(r)) for r in rows], device=session.device)
+    cache: Any = DynamicCache()
+    if past is not None:
+        before = int(past.lengths[0])
+        for i, (keys, values) in enumerate(past.layers):
+            shape = (len(rows), -1, -1, -1)
+            cache.update(keys.expand(shape), values.expand(shape), i)
+    positions = torch.arange(before, before + most, device=session.device)
+    cache = session.module(
+        inputs_embeds=session.embed(ids, soft),
+        position_ids=positions.expand(len(rows), most),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    return Past([(layer.keys, layer.values) for layer in cache.layers], lengths + before)
+
+
+def _causal(width: int) -> torch.Tensor:
+    return torch.ones(width, width, dtype=torch.bool).tril()

@@ -1,0 +1,228 @@
+"""Soft prompts the fast ways: equal to the plain path, alone or many at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import luthier.training.precision as precision
+from luthier.ledger.work import Work, working
+from luthier.records import Budget
+from luthier.techniques.soft_prompt import SoftPrompt
+from luthier.training.loop import Fit, Schedule
+from luthier.training.plain import PlainTrials
+from luthier.training.rows import TrainRow
+from luthier.training.soft.cached_inputs import CachedInputs
+from luthier.training.soft.trials import SoftTrials
+from luthier.training.start import starting
+from luthier.training.trainable import FROZEN_BASE, SoftPromptParameters
+from tests import tiny
+from tests.test_training import Killed, make_task
+
+FAMILIES = ["llama", "qwen3", "gpt2", "gemma2", "gemma3", "mistral"]
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Mixed precision rounds differently for every shape of batch."""
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return make_task()
+
+
+def some_rows(*, bos: bool) -> list[TrainRow]:
+    """Ragged prompts longer than tiny Gemma's window of 9, and ragged answers."""
+    generator = torch.Generator().manual_seed(0)
+    out = []
+    for prompt, answer in ((14, 1), (23, 4), (5, 2), (14, 3)):
+        ids = torch.randint(3, 300, (prompt + answer,), generator=generator).tolist()
+        out.append(TrainRow([1, *ids[1:]] if bos else ids, prompt))
+    return out
+
+
+def some_holders(width: int, bottleneck: int | None = None) -> list[SoftPromptParameters]:
+    generator = torch.Generator().manual_seed(1)
+    starts = [torch.randn(p, width, generator=generator) for p in (3, 6, 1)]
+    return [SoftPromptParameters(s, bottleneck=bottleneck) for s in starts]
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_and_gradients_equal_the_plain_path(family, placement):
+    backend = tiny.backend(family)
+    rows = some_rows(bos=family != "gpt2")
+    with backend.session(tiny.model(family).adaptation) as session:
+        holders = some_holders(32)
+        fast = SoftTrials(session, holders, placement=placement)
+        plain = PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
+        fast.ready(rows)
+        found = []
+        for trials in (plain, fast, fast):  # the second time the inputs are held already
+            losses = trials.losses(rows, [0, 1, 2])
+            grads = torch.autograd.grad(torch.stack(losses).sum(), [h.tokens for h in holders])
+            found.append((torch.stack(losses).detach(), grads))
+    for losses, grads in found[1:]:
+        assert torch.allclose(losses, found[0][0], atol=2e-5)
+        for mine, theirs in zip(grads, found[0][1], strict=True):
+            assert torch.allclose(mine, theirs, atol=2e-5)
+            assert theirs.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_shared_beginnings_change_nothing(placement):
+    backend = tiny.backend("llama")
+    head = list(range(20, 45))
+    rows = [TrainRow([1, *head, *r.ids[1:]], r.start + len(head)) for r in some_rows(bos=True)]
+    with backend.session(tiny.model("llama").adaptation) as session:
+        fast = SoftTrials(session, some_holders(32), placement=placement)
+        plain = PlainTrials(session, fast.holders, factor=FROZEN_BASE, placement=placement)
+        fast.ready(rows)
+        whole = plain.cost(rows, [0])
+        losses = [torch.stack(t.losses(rows, [0, 1])).detach() for t in (plain, fast)]
+        assert torch.allclose(losses[0], losses[1], atol=2e-5)
+        assert fast.cost(rows, [0]) < whole / 2
+
+
+def test_dev_looks_equal_those_of_the_scorer(task):
+    model = tiny.model("gemma3")
+    for placement in ("before", "after"):
+        ready = starting(model, task, "bare")
+        with model.backend.session(ready.adaptation) as session:
+            holders = some_holders(32)
+            fast = SoftTrials(session, holders, placement=placement)
+            plain = PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
+            a = fast.look_at(ready, task.dev)
+            b = plain.look_at(ready, task.dev)
+            assert a([0, 2])[0] == pytest.approx(b([0, 2])[0], abs=1e-4)
+            assert a([0])[0] == pytest.approx(b([0])[0], abs=1e-4)
+
+
+def test_an_input_is_charged_once(task):
+    model = tiny.model("llama")
+    rows = some_rows(bos=True)
+    with model.backend.session(model.adaptation) as session:
+        after = SoftTrials(session, some_holders(32), placement="after")
+        after.ready(rows)
+        prompts = sum(r.start for r in rows)
+        answers = sum(len(r.answer) - 1 for r in rows)
+        moving = FROZEN_BASE * (6 * len(rows) + answers)
+        assert after.cost(rows, [1]) == prompts + moving
+        after.losses(rows, [1])
+        assert after.cost(rows, [1]) == moving
+        assert after.cost(rows, [0, 1]) == moving + FROZEN_BASE * (3 * len(rows) + answers)
+
+
+def test_a_full_cache_keeps_half_precision_and_then_computes_anew():
+    backend = tiny.backend("llama")
+    prompts = [r.prompt for r in some_rows(bos=True)]
+    total = sum(len(p) for p in prompts)
+    token = 3 * 2 * 2 * 8 * 4  # layers, keys and values, heads, width, bytes
+    with backend.session(tiny.model("llama").adaptation) as session:
+        roomy = CachedInputs(session, prompts)
+        exact = roomy.take(prompts)
+        assert roomy.held_bytes == total * token
+        half = CachedInputs(session, prompts, most_bytes=total * token // 2)
+        half.take(prompts)
+        assert half.missing(prompts) == 0
+        assert half.held_bytes == total * token // 2
+        tight = CachedInputs(session, prompts, most_bytes=30 * token // 2)
+        tight.take(prompts)
+        assert 0 < tight.missing(prompts) < total
+        for cache, close in ((roomy, 0.0), (half, 0.02), (tight, 0.02)):
+            again = cache.take(prompts)
+            for (k, v), (k0, v0) in zip(again.layers, exact.layers, strict=True):
+                for r, n in enumerate(exact.lengths):
+                    assert torch.allclose(k[r, :, :n], k0[r, :, :n], atol=close, rtol=close)
+                    assert torch.allclose(v[r, :, :n], v0[r, :, :n], atol=close, rtol=close)
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_a_trial_among_many_ends_as_it_would_alone(placement, task):
+    model = tiny.model("llama")
+    rows = some_rows(bos=True) * 3
+    rates = (0.1, 0.3, 0.03)
+
+    def run(which):
+        with model.backend.session(model.adaptation) as session:
+            holders = [some_holders(32, bottleneck=4)[k] for k in which]
+            for holder in holders:  # the bottleneck starts from the global generator
+                generator = torch.Generator().manual_seed(len(holder.tokens))
+                for p in holder.parameters()[1:]:
+                    p.data.normal_(0, 0.1, generator=generator)
+            trials = SoftTrials(session, holders, placement=placement)
+            trials.ready(rows)
+            steps = 12 * sum(trials.cost(rows[:4], [k]) for k in range(len(which)))
+            schedule = Schedule(steps, (tuple(rates[k] for k in which),), batch_size=4)
+            fit = Fit(
+                trials, rows=rows, look=lambda live: ([0.0 for _ in live], 0),
+                schedule=replace(schedule, looks=1), seed=0,
+            )  # fmt: skip
+            fit.at.allotted = steps
+            for k in range(len(which)):
+                fit.optimisers[k] = fit._optimiser(k)
+            fit.at.live = list(range(len(which)))
+            for _ in range(8):
+                fit._step(rows[:4], 1.0)
+            return [holder.soft().detach() for holder in holders]
+
+    together = run([0, 1, 2])
+    for k in range(3):
+        assert torch.allclose(together[k], run([k])[0], atol=1e-4)
+
+
+def test_halving_keeps_the_better_rates(task):
+    model = tiny.model("llama")
+    technique = SoftPrompt(tokens=3, learning_rates=(0.001, 1.3, 0.3, 0.0001), placement="after")
+    fitted = technique.fit(model, task.without_test(), budget=Budget(tokens=60_000), seed=0)
+    history = fitted.lineage.fit.history
+    rungs = {}
+    for h in history:
+        if h["stage"] == "search":
+            rungs.setdefault(h["step"], {})[h["trial"]] = h["dev_score"]
+    first, second = (rungs[s] for s in sorted(rungs))
+    assert set(second) == set(sorted(first, key=lambda k: -first[k])[:2])
+    assert {h["trial"] for h in history if h["stage"] == "train"} == {max(second, key=second.get)}
+    assert fitted.lineage.fit.spent_tokens <= 60_000
+
+
+@pytest.mark.parametrize("at", [0.1, 0.2, 0.5])
+def test_a_killed_search_of_many_ends_like_an_unbroken_one(at, task, tmp_path, monkeypatch):
+    import luthier.training.checkpoint as checkpoint
+    import luthier.training.soft.cached_inputs as cached_inputs
+
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(cached_inputs, "MOST_BYTES", 200_000)  # some inputs are not held
+    model = tiny.model("llama")
+    technique = SoftPrompt(
+        tokens=3, learning_rates=(0.1, 0.3, 1.3), placement="after", bottleneck=4, votes=2
+    )
+    locked, budget = task.without_test(), Budget(tokens=50_000)
+    whole = technique.fit(model, locked, budget=budget, seed=3)
+    assert whole.adaptation.soft_prompt.tensor.shape == (2, 3, 32)
+
+    def die(done, total, message):
+        if done > at * total:
+            raise Killed
+
+    with working(Work(progress=die, folder=tmp_path)), pytest.raises(Killed):
+        technique.fit(model, locked, budget=budget, seed=3)
+    with working(Work(folder=tmp_path)):
+        resumed = technique.fit(model, locked, budget=budget, seed=3)
+    assert torch.equal(resumed.adaptation.soft_prompt.tensor, whole.adaptation.soft_prompt.tensor)
+    assert resumed.lineage.fit.history == whole.lineage.fit.history
+
+
+def test_the_plain_engine_gives_the_same_soft_prompt(task, monkeypatch):
+    model = tiny.model("llama")
+    technique = SoftPrompt(tokens=3, learning_rates=(0.3,), placement="after")
+    locked = task.without_test()
+    fast = technique.fit(model, locked, budget=Budget(tokens=6_000), seed=0)
+    monkeypatch.setenv("LUTHIER_ENGINE", "plain")
+    plain = technique.fit(model, locked, budget=Budget(tokens=6_000), seed=0)
+    # The plain path pays for the inputs at every step: fewer steps for the same tokens.
+    assert plain.lineage.fit.chosen["steps"] < fast.lineage.fit.chosen["steps"] / 2
