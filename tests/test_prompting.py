@@ -235,6 +235,40 @@ def test_never_spends_more_than_the_budget(technique: Technique, tokens: int, ta
             assert any("want of budget" in note for note in fitted.lineage.fit.notes)
 
 
+@pytest.mark.parametrize("technique", [FewShot(), PromptSearch()], ids=str)
+def test_where_requests_are_long_a_few_examples_choose_demonstrations(
+    technique: Technique,
+) -> None:
+    """With many labels one request takes hundreds of tokens: the budget pays for some dozens."""
+    labels = tuple(f"intent_{number:02}" for number in range(40))
+
+    def asked(split: str, each: int) -> tuple[Example, ...]:
+        return tuple(
+            Example(f"{split}-{number}-{n}", f"word{number} thing{number} {split}{n}", label)
+            for n in range(each)
+            for number, label in enumerate(labels)
+        )
+
+    task = make_task(
+        train=asked("a", 4),
+        dev=asked("b", 4),
+        _test=asked("c", 1),
+        labels=labels,
+        label_descriptions=(),
+    )
+    fitted = technique.fit(Model(Biased()), task.without_test(), budget=Budget(tokens=10_000))
+    assert fitted.adaptation.prompt.demonstrations
+    assert fitted.lineage is not None
+    assert max(row["examples"] for row in fitted.lineage.fit.history) >= 16
+    assert accuracy(fitted, task) > 0.8
+
+
+def test_an_adapted_model_keeps_its_prompt_where_nothing_can_be_asked(task: Task) -> None:
+    started = ZeroShot().fit(Model(FakeBackend()), task.without_test(), budget=Budget())
+    fitted = PromptSearch().fit(started, task.without_test(), budget=Budget(tokens=0))
+    assert fitted.adaptation.prompt == started.adaptation.prompt
+
+
 def test_without_a_budget_the_search_is_bounded(task: Task) -> None:
     fitted = PromptSearch().fit(Model(FakeBackend()), task.without_test(), budget=Budget())
     assert fitted.lineage is not None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.models.prompt import Prompt
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
@@ -18,17 +16,15 @@ from luthier.techniques.prompting.demonstrations import (
     SELECTIONS,
     Selection,
     Supply,
-    demonstration_sets,
+    first_sets,
     orders,
     prepared,
-    supply,
+    unlisted,
 )
 from luthier.techniques.prompting.halving import choose, halve, ranked
 from luthier.techniques.prompting.meter import Meter
 from luthier.techniques.prompting.start import scores_labels
 from luthier.techniques.zero_shot import demand_scores
-
-MANY_LABELS = 20  # above this, prompts without the list of labels are tried from the beginning
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,12 @@ class FewShot:
         shots, more = self._shots(offer)
         notes += more
         # Where little fits, two draws may be the same set: each is tried once.
-        trials = list(dict.fromkeys(self._enter(bench, offer, shots, task=task, seed=seed)))
+        ways = first_sets(
+            started, offer, task, selection=self.selection, shots=shots, sets=self.sets, seed=seed
+        )
+        trials = list(
+            dict.fromkeys(bench.enter(name, prompt, selection=way) for way, name, prompt in ways)
+        )
         finalists = halve(bench, trials, keep=bench.meter.left / 4)
         finalists = halve(bench, self._refined(bench, finalists, seed=seed))
         choice = choose(finalists or trials[:1])
@@ -126,28 +127,10 @@ class FewShot:
             return self.shots, ()
         return offer.most, (f"{self.shots} shots do not fit: {offer.most} were used.",)
 
-    def _enter(
-        self, bench: Bench, offer: Supply, shots: int | None, *, task: Task, seed: int
-    ) -> Iterator[Trial]:
-        """The candidates, one of each way of selecting in turn."""
-        prompt = bench.model.adaptation.prompt
-        ways = demonstration_sets(
-            prompt, offer, selection=self.selection, shots=shots, sets=self.sets, seed=seed
-        )
-        for selection, name, candidate in ways:
-            yield bench.enter(name, candidate, selection=selection)
-        unlisted = _unlisted(prompt)
-        if len(task.labels) > MANY_LABELS and prompt.format.list_labels:
-            wider = supply(bench.model, unlisted, task.train, (*task.train, *task.dev))
-            for selection, name, candidate in demonstration_sets(
-                unlisted, wider, selection=self.selection, shots=shots, sets=1, seed=seed
-            ):
-                yield bench.enter(f"{name}, labels unlisted", candidate, selection=selection)
-
     def _refined(self, bench: Bench, finalists: list[Trial], *, seed: int) -> list[Trial]:
         """The two best, beside them the same without the list of labels, which the demonstrations
         show anyway, and the best fixed set of the two in other orders."""
-        changed = [(t, "labels unlisted", _unlisted(t.prompt)) for t in finalists[:2]]
+        changed = [(t, "labels unlisted", unlisted(t.prompt)) for t in finalists[:2]]
         fixed = next((t for t in finalists[:2] if t.prompt.selection == "all"), None)
         if fixed is not None:
             shown = fixed.prompt.demonstrations
@@ -160,7 +143,3 @@ class FewShot:
             if prompt != trial.prompt
         ]
         return ranked([*finalists, *halve(bench, others)])
-
-
-def _unlisted(prompt: Prompt) -> Prompt:
-    return replace(prompt, format=replace(prompt.format, list_labels=False))

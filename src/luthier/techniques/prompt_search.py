@@ -19,7 +19,13 @@ from luthier.techniques.prompting.candidates import (
     format_variants,
     instruction_variants,
 )
-from luthier.techniques.prompting.demonstrations import demonstration_sets, in_turn_of, supply
+from luthier.techniques.prompting.demonstrations import (
+    demonstration_sets,
+    first_sets,
+    in_turn_of,
+    supply,
+    with_room,
+)
 from luthier.techniques.prompting.halving import Choice, choose, close_to_best, halve, ranked
 from luthier.techniques.prompting.meter import Meter
 from luthier.techniques.prompting.room import fits, shrunk
@@ -35,10 +41,11 @@ class PromptSearch:
     """Instruction, format, demonstrations and calibration, chosen together on dev.
 
     Each round takes one of `parts` in turn: it changes that part of the best prompts so far in up
-    to `candidates` ways and halves them under its share of the budget. `calibrate` is as in
-    `FewShot`. With `writer` (anything `luthier.load` opens), a language model then rewrites the
-    instruction up to `rewrites` times, by reflective evolution (the `gepa` package), on what is
-    left of the budget: half.
+    to `candidates` ways, the most promising first, and halves them under its share of the budget.
+    The first has half of it, and where that does not pay for a comparison, as much as one takes.
+    `calibrate` is as in `FewShot`. With `writer` (anything `luthier.load` opens), a language model
+    then rewrites the instruction up to `rewrites` times, by reflective evolution (the `gepa`
+    package), on what is left of the budget: half.
     """
 
     candidates: int = 12
@@ -152,8 +159,15 @@ class PromptSearch:
                 entered.append(trial)
             if len(entered) >= self.candidates + len(parents):
                 break
-        share = (bench.meter.left - keep) / (self.rounds - number)
-        left = halve(bench, entered, keep=max(keep, bench.meter.left - share))
+        # A base that nothing is known of starts where few-shot does; an adapted model is known to
+        # be good with the prompt it brings.
+        unknown = not number and part == "demonstrations" and bench.model.lineage is None
+        if unknown:
+            entered.insert(2, entered.pop(0))
+        later = bench.meter.left - (bench.meter.left - keep) / min(2, self.rounds - number)
+        left = halve(bench, entered, keep=later, least_kept=keep)
+        if unknown and not left:
+            return entered[:1]
         return ranked([*left, *(t for t in best if t not in left)])
 
     def _variants(
@@ -166,6 +180,8 @@ class PromptSearch:
         if part == "format":
             chat = bench.model.backend.facts.prefers_chat
             return format_variants(prompt, task, seed=draw, chat=chat)
+        if not number:
+            return _shown_first(bench, prompt, seed=draw)
         return _demonstrations(bench, prompt, seed=draw)
 
     def _rewritten(
@@ -200,6 +216,18 @@ def _parents(best: list[Trial]) -> list[Trial]:
     first, *others = close_to_best(best, errors=2.0)
     others.sort(key=lambda t: kind(t) == kind(first))
     return [first, *others[:1]]
+
+
+def _shown_first(bench: Bench, prompt: Prompt, *, seed: int) -> Iterator[Variant]:
+    """What few-shot tries first, and after it none."""
+    bare = replace(prompt, demonstrations=(), selection="all", shots=0)
+    roomy, offer, _ = with_room(bench.model.adapt(prompt=bare), bench.task)
+    if offer.most > 0:
+        for _, name, shown in first_sets(
+            roomy, offer, bench.task, selection="auto", shots=None, sets=2, seed=seed
+        ):
+            yield Variant("demonstrations", name, shown)
+    yield Variant("demonstrations", "no demonstrations", bare)
 
 
 def _demonstrations(bench: Bench, prompt: Prompt, *, seed: int) -> Iterator[Variant]:

@@ -33,6 +33,7 @@ SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
 KNN_COUNTS = (2, 4, 8, 16, 32)
 FREE_TEXT_COUNTS = (1, 2, 4, 8, 16)
+MANY_LABELS = 20  # above this, prompts without the list of labels are tried from the beginning
 FEWEST_SHOTS = 4  # where fewer fit, label descriptions and the list of labels give way
 LEFT_OUT = 0.1  # share of the training examples that may be too long to be shown
 FEATURES = 1000  # most frequent character n-grams that k-means looks at
@@ -72,9 +73,22 @@ def supply(
 
 
 def prepared(model: Model, task: Task) -> tuple[Model, Supply, tuple[str, ...]]:
+    """As `with_room`. TechniqueError where not a single demonstration fits."""
+    started, offer, notes = with_room(model, task)
+    if offer.most < 1:
+        raise TechniqueError(
+            f"No demonstration fits: the context of {context_length(started)} tokens leaves "
+            f"{offer.room} for them, the shortest takes {min(offer.tokens, default=0)}",
+            next_step="Use a model with a longer context, or shorter inputs.",
+        )
+    return started, offer, notes
+
+
+def with_room(model: Model, task: Task) -> tuple[Model, Supply, tuple[str, ...]]:
     """The model with its starting prompt, what demonstrations it has room for, and notes.
 
-    Label descriptions and the list of labels give way where no demonstration would fit beside them.
+    Label descriptions and the list of labels give way where hardly any demonstration would fit
+    beside them.
     """
     decoding = replace(starting_decoding(model, task), label_bias=())
     prompt = starting_prompt(model, task)
@@ -83,8 +97,10 @@ def prepared(model: Model, task: Task) -> tuple[Model, Supply, tuple[str, ...]]:
     started, notes = shrunk(model.adapt(prompt=bare, decoding=decoding), asked)
     current = started.adaptation.prompt
     undescribed = replace(current, label_descriptions=())
-    unlisted = replace(undescribed, format=replace(current.format, list_labels=False))
-    lighter = (("label descriptions", undescribed), ("the list of labels", unlisted))
+    lighter = (
+        ("label descriptions", undescribed),
+        ("the list of labels", unlisted(undescribed)),
+    )
     offer = supply(started, current, task.train, asked)
     for what, light in lighter:
         if offer.most >= min(FEWEST_SHOTS, len(task.train)) or light == current:
@@ -93,13 +109,32 @@ def prepared(model: Model, task: Task) -> tuple[Model, Supply, tuple[str, ...]]:
         if wider.most > offer.most:
             notes += (f"Left out {what}, to make room for demonstrations.",)
             offer, started = wider, started.adapt(prompt=light)
-    if offer.most < 1:
-        raise TechniqueError(
-            f"No demonstration fits: the context of {context_length(started)} tokens leaves "
-            f"{offer.room} for them, the shortest takes {min(offer.tokens, default=0)}",
-            next_step="Use a model with a longer context, or shorter inputs.",
-        )
     return started, offer, notes
+
+
+def first_sets(
+    model: Model, offer: Supply, task: Task, *, selection: Selection, shots: int | None, sets: int,
+    seed: int,
+) -> Iterator[tuple[str, str, Prompt]]:  # fmt: skip
+    """As `demonstration_sets` for the prompt of `model`; where there are many labels, each kind of
+    set in turn without the list of them and with it."""
+    prompt = model.adaptation.prompt
+    listed = demonstration_sets(
+        prompt, offer, selection=selection, shots=shots, sets=sets, seed=seed
+    )
+    if len(task.labels) <= MANY_LABELS or not prompt.format.list_labels:
+        yield from listed
+        return
+    light = unlisted(prompt)
+    wider = supply(model, light, task.train, (*task.train, *task.dev))
+    bare = demonstration_sets(light, wider, selection=selection, shots=shots, sets=1, seed=seed)
+    for kind, (way, name, candidate) in in_turn_of({", labels unlisted": bare, "": listed}):
+        yield way, name + kind, candidate
+
+
+def unlisted(prompt: Prompt) -> Prompt:
+    """The same prompt without the list of labels, which demonstrations show anyway."""
+    return replace(prompt, format=replace(prompt.format, list_labels=False))
 
 
 def demonstration_sets(

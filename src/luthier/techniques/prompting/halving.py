@@ -19,7 +19,8 @@ from luthier.techniques.prompting.meter import estimate
 
 PROBED = 4  # examples that tell what sharing a backend does
 FEWEST = 16  # examples a candidate is first judged on
-ENOUGH = 8  # candidates that are worth looking at fewer examples for
+ENOUGH = 8  # candidates that are worth looking at a quarter of the examples for
+A_FEW = 3  # candidates that are worth looking at as few as `FEWEST` for
 SIMILAR_COST = 1.1
 NOT_SEARCHED = (
     "Nothing was evaluated on dev, for want of budget or of dev examples: "
@@ -64,15 +65,24 @@ class Schedule:
 
 
 def halve(
-    bench: Bench, trials: Sequence[Trial], *, survivors: int = 2, keep: float = 0.0
+    bench: Bench,
+    trials: Sequence[Trial],
+    *,
+    survivors: int = 2,
+    keep: float = 0.0,
+    least_kept: float | None = None,
 ) -> list[Trial]:
     """Run the candidates, which come in order of promise, and return those left, best first.
 
     `survivors` candidates see every example. Where the budget, less `keep`, does not pay for that,
-    fewer do, or fewer examples are looked at, or the last candidates are left out.
+    fewer do, or fewer examples are looked at, or the last candidates are left out. Where it does
+    not even pay for comparing two, only `least_kept` is kept.
     """
     _probe(bench, trials)
     schedule = affordable(bench, trials, survivors=survivors, keep=keep)
+    if schedule.counts[0] < min(2, len(trials)) and least_kept is not None:
+        keep = least_kept
+        schedule = affordable(bench, trials, survivors=survivors, keep=keep)
     alive = list(trials[: schedule.counts[0]])
     bench.planned = len(bench.history) + sum(schedule.counts)
     for count, size in zip(schedule.counts, schedule.sizes, strict=True):
@@ -95,7 +105,11 @@ def _probe(bench: Bench, trials: Sequence[Trial]) -> None:
 
 
 def affordable(bench: Bench, trials: Sequence[Trial], *, survivors: int, keep: float) -> Schedule:
-    """The most thorough schedule that the budget pays for, with `ENOUGH` candidates if it can."""
+    """The most thorough schedule that the budget pays for, with `ENOUGH` candidates if it can.
+
+    A choice among a few on few examples beats no choice: where requests are long, examples give way
+    down to `FEWEST`.
+    """
     examples = len(bench.examples)
     asked = [estimate(t.model, bench.examples[len(t.answers) :]) for t in trials]
     each = np.cumsum([bench.meter.price(c) for c in asked]) / np.arange(1, len(trials) + 1)
@@ -107,16 +121,17 @@ def affordable(bench: Bench, trials: Sequence[Trial], *, survivors: int, keep: f
         share = schedule.answers / max(examples, 1)
         return float(each[schedule.counts[0] - 1]) * share <= bench.meter.left - keep
 
-    best = Schedule((1,), (examples,))
-    for finalists, divisor in ((survivors, 1), (1, 1), (1, 2), (1, 4)):
-        seen = max(min(FEWEST, examples), examples // divisor)
-        for count in range(len(trials), best.counts[0], -1):
+    least = min(FEWEST, examples)
+    best, found = Schedule((1,), (least,)), 0
+    for finalists, divisor in ((survivors, 1), (1, 1), (1, 2), (1, 4), (1, 8), (1, 16)):
+        if found >= min(ENOUGH if divisor <= 4 else A_FEW, len(trials)):
+            break
+        seen = max(least, examples // divisor)
+        for count in range(len(trials), found, -1):
             schedule = Schedule.of(count, seen, survivors=finalists)
             if pays(schedule):
-                best = schedule
+                best, found = schedule, count
                 break
-        if best.counts[0] >= min(ENOUGH, len(trials)):
-            break
     return best
 
 
