@@ -59,6 +59,16 @@ class Decoding:
     `labels` constrains the answer to a list. `label_bias` is subtracted from each label's
     log-probability (contextual calibration, arXiv:2102.09690, section 5: the log-probability of the
     label on a content-free input). `length_normalised` divides by the label's tokens.
+
+    `regex` and `json_schema` (a JSON text or a mapping; kept as text) constrain free text: a whole
+    match, white space at the ends aside, or a JSON value that holds to the schema. What
+    `max_new_tokens` cuts short is reported as not parsed.
+
+    `guidance_scale` γ leads away from the prompt's `negative` part: log P̂ = log P(w|c̄) +
+    γ (log P(w|c) − log P(w|c̄)) (arXiv:2306.17806); 1 is off. `votes` answers are sampled and the
+    commonest one counts (self-consistency, arXiv:2203.11171, section 2).
+
+    Raises TechniqueError for settings that cannot be followed.
     """
 
     labels: tuple[str, ...] = ()
@@ -67,6 +77,17 @@ class Decoding:
     max_new_tokens: int = 64
     temperature: float = 0.0
     stop: tuple[str, ...] = ("\n",)
+    regex: str | None = None
+    json_schema: str | Mapping[str, Any] | None = None
+    guidance_scale: float = 1.0
+    votes: int = 1
+
+    def __post_init__(self) -> None:
+        from luthier.models.grammar import check_decoding, schema_text
+
+        if self.json_schema is not None:
+            object.__setattr__(self, "json_schema", schema_text(self.json_schema))
+        check_decoding(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +103,9 @@ class Knowledge:
     `temperature` (None: by the search mode): over whole answers ("sequence") or at every token
     ("token"), arXiv:2005.11401, section 2.1.
 
-    `query_map` (H, H), float32, turns the embedding of a question before it is compared with those
-    of passages. `shown_passages` is how many passages a demonstration without a passage of its own
-    is shown with.
+    `query_map` (H, H), float32: the embedding q of a question becomes q M, by which the best
+    candidates of the search are ordered anew. `shown_passages` is how many passages a demonstration
+    without a passage of its own is shown with.
     """
 
     index: str

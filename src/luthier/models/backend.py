@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from luthier.models.adaptation import Adaptation
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.prompt import Rendered
 from luthier.records import Capability, Usage
 
@@ -51,18 +51,31 @@ class ScoreResult:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """Ask for text. `seed` matters only where the decoding samples."""
+    """Ask for text: `samples` of it, of which the k-th is the same for one prompt and seed.
+
+    `seed` matters only where the decoding samples. `negative` is the prompt to be led away from,
+    where the decoding has a guidance scale. `decoding` stands in for the adaptation's.
+    """
 
     prompt: Rendered
     seed: int = 0
+    samples: int = 1
+    negative: Rendered | None = None
+    decoding: Decoding | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Generated text, without the stop string."""
+    """Generated text, without the stop string.
+
+    `cut`: it did not end by itself, or is no whole answer under its constraint. `others` are the
+    further samples; the usage of all is in the first.
+    """
 
     text: str
     usage: Usage
+    cut: bool = False
+    others: tuple[Generated, ...] = ()
 
 
 class Backend(Protocol):

@@ -132,11 +132,11 @@ class LocalBackend:
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
-        """Text by transformers' own generation, in batches of like lengths."""
+        """Text, written by all requests together: see `luthier.models.local.writing`."""
         from luthier.models.local import generation
 
         with self.session(adaptation) as session, torch.inference_mode():
-            return generation.generate(session, requests, adaptation.decoding)
+            return generation.generate(session, requests, adaptation)
 
     def tokens_per_second(self) -> float:
         """Measured once: forward tokens a second, 16 rows of 64 tokens, best of three."""

@@ -1,5 +1,9 @@
-"""Text from a local model, by transformers' own `generate`, in batches of prompts of like
-length."""
+"""Text from a local model: requests to rows of tokens, written together, and back to text.
+
+`LUTHIER_ENGINE=plain` asks transformers' own `generate`, one request at a time: the reference for
+anyone who doubts a text, and the only way for models whose layers keep a state instead of keys and
+values. It knows greedy decoding and stop strings, no more.
+"""
 
 from __future__ import annotations
 
@@ -9,96 +13,161 @@ from typing import Any
 import torch
 
 from luthier.errors import CapabilityError
-from luthier.models.adaptation import Decoding
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
-from luthier.models.local.encoder_decoder import encode_prompts
+from luthier.models.grammar import grammar_of, says_its_end
+from luthier.models.local.plain_scoring import engine, knows_trees
 from luthier.models.local.session import Session
+from luthier.models.local.writing.choice import generator_of
+from luthier.models.local.writing.constraint import Constraint
+from luthier.models.local.writing.loop import MOST_ROWS, Writing, ends_of, write
+from luthier.models.prompt import label_text
 from luthier.records import Usage
-
-PROMPTS_A_BATCH = 16
 
 
 def generate(
-    session: Session, requests: Sequence[GenerateRequest], decoding: Decoding
+    session: Session, requests: Sequence[GenerateRequest], adaptation: Adaptation
 ) -> list[Generated]:
-    """One text for each request; greedy at temperature 0, else sampled with the request's seed."""
-    if session.soft is not None and session.prefix_cache(1) is not None:
+    """One result for each request; greedy at temperature 0, else sampled with the request's seed.
+
+    A prompt that leaves no room for its answer loses its beginning after the first token; an answer
+    may claim at most half the context.
+    """
+    form = adaptation.prompt.format
+    asked = []
+    for request in requests:
+        decoding = request.decoding or adaptation.decoding
+        labels = [label_text(label, form) for label in decoding.labels]
+        asked.append(_writings(session, request, decoding, grammar_of(decoding, labels)))
+    writings = [w for _, group in asked for w in group]
+    if engine() == "plain" or not (session.encoder_decoder or knows_trees(session)):
+        computed = sum(_plain(session, w) for w in writings)
+    else:
+        apart = [w for w in writings if not w.negative], [w for w in writings if w.negative]
+        computed = sum(_written(session, side) for side in apart)
+    return _results(session, asked, computed)
+
+
+def _writings(
+    session: Session, request: GenerateRequest, decoding: Decoding, grammar: str | None
+) -> tuple[bool, list[Writing]]:
+    """Whether the prompt was cut, and one writing for each sample."""
+    prompt, room, truncated = _fitted(session, session.encode(request.prompt), decoding)
+    negative: list[int] = []
+    if decoding.guidance_scale != 1.0:
+        # Without a negative prompt, what is likely after the prompt's last token alone
+        # (arXiv:2306.17806, section 2.2).
+        negative = prompt[-1:] if request.negative is None else session.encode(request.negative)
+        negative, other_room, _ = _fitted(session, negative, decoding)
+        room = min(room, other_room)
+    stop = () if says_its_end(decoding) else decoding.stop
+    ends = ends_of(session, stop)
+    if not ends and grammar is not None:
         raise CapabilityError(
-            "A soft prompt and a prefix adapter cannot generate together",
-            next_step="Use one of the two, or score labels instead.",
+            "This model has no end token, without which a constrained answer cannot end",
+            next_step="Set eos_token in its tokenizer_config.json.",
         )
-    prompts = [session.encode(r.prompt) for r in requests]
-    limit = session.context_length
-    truncated = [False] * len(prompts)
-    if limit is not None and not session.encoder_decoder:
-        room = decoding.max_new_tokens + (0 if session.soft is None else session.soft.shape[1])
-        for i, ids in enumerate(prompts):
-            if len(ids) + room > limit:
-                keep = max(2, limit - room)
-                prompts[i], truncated[i] = [ids[0], *ids[-(keep - 1) :]], True
-    order = sorted(range(len(requests)), key=lambda i: (requests[i].seed, -len(prompts[i])))
-    out: dict[int, Generated] = {}
-    at = 0
-    while at < len(order):
-        seed = requests[order[at]].seed
-        members = [i for i in order[at : at + PROMPTS_A_BATCH] if requests[i].seed == seed]
-        texts = _batch(session, [prompts[i] for i in members], decoding, seed)
-        for i, text in zip(members, texts, strict=True):
-            new = len(session.tokenizer(text, add_special_tokens=False).input_ids) + 1
-            n = len(prompts[i])
-            out[i] = Generated(text, Usage(n, new, n + new, 1, int(truncated[i])))
-        at += len(members)
-    return [out[i] for i in range(len(requests))]
+    made = []
+    for k in range(request.samples):
+        generator = None
+        if decoding.temperature > 0:
+            generator = generator_of(prompt, seed=request.seed, sample=k)
+        made.append(
+            Writing(
+                rows=_with_virtual(session, prompt),
+                negative=_with_virtual(session, negative) if negative else [],
+                room=room,
+                ends=ends,
+                stop=stop,
+                temperature=decoding.temperature,
+                guidance_scale=decoding.guidance_scale,
+                constraint=None if grammar is None else Constraint.of(session, grammar, ends),
+                generator=generator,
+            )
+        )
+    return truncated, made
 
 
-def _batch(
-    session: Session, prompts: Sequence[Sequence[int]], decoding: Decoding, seed: int
-) -> list[str]:
-    tokenizer = session.tokenizer
-    sampling: dict[str, Any] = {"do_sample": False}
-    if decoding.temperature > 0:
-        sampling = {"do_sample": True, "temperature": decoding.temperature, "top_k": 0}
-    settings = {
-        "max_new_tokens": decoding.max_new_tokens,
-        "pad_token_id": tokenizer.pad_token_id,
-        **sampling,
+def _with_virtual(session: Session, prompt: Sequence[int]) -> list[list[int]]:
+    return [session.insert_virtual(prompt, len(prompt), vote=v) for v in range(session.votes)]
+
+
+def _fitted(session: Session, prompt: list[int], decoding: Decoding) -> tuple[list[int], int, bool]:
+    """The prompt as it fits, tokens left for the answer, and whether the prompt was cut."""
+    limit, room = session.context_length, decoding.max_new_tokens
+    if limit is None or session.encoder_decoder:
+        return prompt, room, False
+    limit -= session.prefix_length + (0 if session.soft is None else session.soft.shape[1])
+    most = max(2, limit - min(room, limit // 2))
+    truncated = len(prompt) > most
+    if truncated:
+        prompt = [prompt[0], *prompt[-(most - 1) :]]
+    return prompt, max(1, min(room, limit - len(prompt))), truncated
+
+
+def _written(session: Session, writings: Sequence[Writing]) -> int:
+    """Write them; where memory does not suffice, those that are left in smaller company."""
+    most = MOST_ROWS
+    while True:
+        try:
+            return write(session, [w for w in writings if not w.over], most=most)
+        except torch.OutOfMemoryError:
+            if most == 1:
+                raise
+            most //= 2
+            for writing in writings:
+                if not writing.over:
+                    writing.begin_again()
+
+
+def _results(
+    session: Session, asked: Sequence[tuple[bool, list[Writing]]], computed: int
+) -> list[Generated]:
+    """What was computed beyond the written tokens is charged to requests by their prompts."""
+    prompts = [len(group[0].rows[0]) for _, group in asked]
+    news = [sum(len(w.tokens) for w in group) for _, group in asked]
+    rest, total, before = computed - sum(news), sum(prompts), 0
+    results = []
+    for (truncated, group), prompt, new in zip(asked, prompts, news, strict=True):
+        share = rest * (before + prompt) // total - rest * before // total
+        before += prompt
+        usage = Usage(prompt, new, share + new, 1, int(truncated))
+        others = tuple(Generated(w.text, Usage(), not w.whole) for w in group[1:])
+        results.append(Generated(group[0].text, usage, not group[0].whole, others))
+    return results
+
+
+def _plain(session: Session, writing: Writing) -> int:
+    """The reference: transformers' own generation of one answer."""
+    if writing.negative or writing.constraint or writing.generator or len(writing.rows) > 1:
+        raise CapabilityError(
+            "The plain engine writes greedily: no constraint, guidance, sampling or votes",
+            next_step="Unset LUTHIER_ENGINE; recurrent models have no other engine.",
+        )
+    settings: dict[str, Any] = {
+        "max_new_tokens": writing.room,
+        "do_sample": False,
+        "pad_token_id": session.tokenizer.pad_token_id,
+        "eos_token_id": list(writing.ends) or None,
     }
-    if decoding.stop:
-        settings |= {"stop_strings": list(decoding.stop), "tokenizer": tokenizer}
-    devices = [session.device] if session.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        ids, start = _generate(session, prompts, settings)
-    texts = tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
-    return [_cut(text, decoding.stop) for text in texts]
-
-
-def _generate(
-    session: Session, prompts: Sequence[Sequence[int]], settings: dict[str, Any]
-) -> tuple[torch.Tensor, int]:
-    """Ids, and where the new ones start in them."""
+    ids = torch.tensor(writing.rows, device=session.device)
+    start = 0  # with embeddings in, only the new tokens come out
+    settings["attention_mask"] = torch.ones_like(ids)
     if session.encoder_decoder:
-        embeds, mask = encode_prompts(session, prompts)
-        out = session.module.generate(inputs_embeds=embeds, attention_mask=mask, **settings)
-        return out, 1
-    rows = [session.insert_virtual(p, len(p)) for p in prompts]
-    longest = max(len(r) for r in rows)
-    pad = session.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (longest - len(r)) + r for r in rows], device=session.device)
-    mask = torch.tensor(
-        [[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=session.device
-    )
-    if session.soft is None:
+        start = 1
+        out = session.module.generate(inputs_embeds=session.embed(ids), **settings)
+    elif session.soft is not None:
+        if session.prefix_length:
+            raise CapabilityError(
+                "The plain engine knows no soft prompt beside a prefix adapter",
+                next_step="Unset LUTHIER_ENGINE; recurrent models have no other engine.",
+            )
+        out = session.module.generate(inputs_embeds=session.embed(ids), **settings)
+    else:
+        start = ids.shape[1]
         runner = session.module if session.peft is None else session.peft
-        return runner.generate(input_ids=ids, attention_mask=mask, **settings), longest
-    embeds = session.embed(ids)
-    # With embeddings in, only the new tokens come out.
-    return session.module.generate(inputs_embeds=embeds, attention_mask=mask, **settings), 0
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """Up to the first stop string, leading white space and line ends dropped first."""
-    text = text.lstrip()
-    for mark in stop:
-        text = text.split(mark)[0]
-    return text.strip()
+        out = runner.generate(input_ids=ids, **settings)
+    for token in out[0, start:].tolist():
+        if not writing.over:
+            writing.take(session.tokenizer, token)
+    return ids.shape[1] + len(writing.tokens)
