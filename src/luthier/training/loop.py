@@ -267,11 +267,11 @@ class Fit:
         numbers, groups = found
         self.at = at = Progress(**numbers)
         for name, state in groups.items():
-            kind, k = name.rsplit(" ", 1)
+            kind, trial = name.rsplit(" ", 1)
             if kind == "kept":
-                self.kept[int(k)] = state
+                self.kept[int(trial)] = state
             elif kind == "kept optimiser":
-                self.kept_optimiser[int(k)] = state
+                self.kept_optimiser[int(trial)] = state
         for k in at.live:
             self.trainable.load(k, groups[f"now {k}"])
             self.optimisers[k] = self._optimiser(k)
