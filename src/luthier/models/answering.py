@@ -7,9 +7,12 @@ argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
 from luthier.models.nearest import NearestDemonstrations
@@ -76,25 +79,73 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
     if not examples:
         return []
     decoding = model.adaptation.decoding
+    negatives: list[Rendered] = []
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.reading != "joined":
         from luthier.models.knowledge.marginal import answer_apart
 
         return answer_apart(model, examples, seed=seed)
+    if decoding.guidance_scale != 1.0:
+        if decoding.labels:
+            raise CapabilityError(
+                f"guidance_scale is {decoding.guidance_scale:g} where labels are scored",
+                next_step="Guidance is for free text: set it to 1, or leave the labels out.",
+            )
+        # What is to be avoided is said by the guidance, not in the prompt.
+        own = model.adaptation.prompt
+        negatives = render_for(model.adapt(prompt=negative_of(own)), examples)
+        model = model.adapt(prompt=replace(own, negative=""))
     prompts = render_for(model, examples)
-    if decoding.labels and Capability.LOGPROBS in model.gives:
+    if decoding.labels and decoding.votes == 1 and Capability.LOGPROBS in model.gives:
         continuations = label_continuations(model, prompts[0])
         scored = model.backend.score(
             [ScoreRequest(p, continuations) for p in prompts], model.adaptation
         )
         return [from_scores(s, decoding) for s in scored]
-    requests = [GenerateRequest(p, seed=seed) for p in prompts]
+    requests = [
+        GenerateRequest(p, seed, decoding.votes, negative)
+        for p, negative in zip(prompts, negatives or [None] * len(prompts), strict=True)
+    ]
     generated = model.backend.generate(requests, model.adaptation)
-    return [read_text(model, g.text.strip(), g.usage) for g in generated]
+    return [
+        voted([read_text(model, s.text.strip(), s.usage, cut=s.cut) for s in (g, *g.others)])
+        for g in generated
+    ]
 
 
-def read_text(model: Model, text: str, usage: Usage) -> Answer:
-    """The answer in a generated text: the label it names, or the text less its citations."""
+def negative_of(prompt: Prompt) -> Prompt:
+    """The prompt that guidance leads away from: its `negative` part for an instruction, the same
+    input and format, and nothing else that speaks for the answer."""
+    return replace(
+        prompt,
+        instruction=prompt.negative,
+        context="",
+        objective="",
+        negative="",
+        labels=(),
+        label_descriptions=(),
+        demonstrations=(),
+    )
+
+
+def voted(answers: Sequence[Answer]) -> Answer:
+    """The answer that most agree on, the earliest of equals (self-consistency, arXiv:2203.11171,
+    section 2). Case, punctuation and spaces do not divide votes; what was not read has none."""
+    if len(answers) == 1:
+        return answers[0]
+    keys = [None if a.parsed is None else _plain(a.parsed) or a.parsed for a in answers]
+    counts = Counter(k for k in keys if k is not None)
+    best = keys.index(counts.most_common(1)[0][0]) if counts else 0
+    usage = sum((a.usage for a in answers), Usage())
+    return replace(answers[best], usage=usage)
+
+
+def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Answer:
+    """The answer in a generated text: the label it names, or the text less its citations.
+
+    Under a JSON schema only JSON is an answer, and a legal one holds to the schema; under a regex
+    only a text that was not `cut` is.
+    """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     said = text
     if knowledge is not None and knowledge.form != "plain":
@@ -103,9 +154,22 @@ def read_text(model: Model, text: str, usage: Usage) -> Answer:
         said = without_citations(text)
     if decoding.labels:
         parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
+    elif decoding.json_schema is not None:
+        from luthier.models.grammar import reads_as
+
+        is_json, holds = reads_as(str(decoding.json_schema), said)
+        return Answer(text, said if is_json else None, holds, usage=usage)
+    elif decoding.regex is not None and cut:
+        parsed = None
     else:
         parsed = said or None
     return Answer(text, parsed, parsed is not None, usage=usage)
+
+
+def _plain(text: str) -> str:
+    """Case, signs at word ends and spaces evened out; the sign of a number and JSON stay."""
+    words = (re.sub(r"^[^\w+\-{\[]+|[^\w}\]]+$", "", word) for word in text.casefold().split())
+    return " ".join(word for word in words if word)
 
 
 def label_continuations(model: Model, prompt: Rendered) -> tuple[str, ...]:

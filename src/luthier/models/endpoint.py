@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from luthier.errors import BackendError, CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
-from luthier.models.adaptation import Adaptation
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
     Generated,
     GenerateRequest,
@@ -113,7 +113,8 @@ class EndpointBackend:
         return _parallel(self._score, requests)
 
     def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
-        decoding = adaptation.decoding
+        decoding = request.decoding or adaptation.decoding
+        self._check_decoding(decoding)
         messages = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
         messages = messages or [{"role": "user", "content": request.prompt.text}]
         asked: dict[str, Any] = {
@@ -124,25 +125,36 @@ class EndpointBackend:
             "seed": request.seed,
         }
         # Chat answers may begin with a line end; a stop at it would leave nothing.
-        stops = [s for s in decoding.stop if s.strip()]
+        stops = [s for s in decoding.stop if s.strip() and decoding.json_schema is None]
         if stops:
             asked["stop"] = stops
+        if decoding.json_schema is not None:
+            schema = {"name": "answer", "schema": json.loads(str(decoding.json_schema))}
+            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.samples > 1:
+            asked["n"] = request.samples
 
         def answer() -> dict[str, Any]:
             reply = self.client.chat.completions.create(**asked)
             usage = reply.usage
             return {
-                "text": reply.choices[0].message.content or "",
+                "texts": [choice.message.content or "" for choice in reply.choices],
+                "cut": [choice.finish_reason == "length" for choice in reply.choices],
                 "prompt_tokens": usage.prompt_tokens if usage else 0,
                 "generated_tokens": usage.completion_tokens if usage else 0,
             }
 
         found = self._cached("chat", asked, request.seed, answer)
         n, m = int(found["prompt_tokens"]), int(found["generated_tokens"])
-        text = str(found["text"]).strip()
-        for stop in decoding.stop:
-            text = text.split(stop)[0]
-        return Generated(text.strip(), Usage(n, m, n + m, 1))
+        said = []
+        for text in found.get("texts") or [found["text"]]:  # one text: an older cache
+            text = str(text).strip()
+            for stop in () if decoding.json_schema is not None else decoding.stop:
+                text = text.split(stop)[0]
+            said.append(text.strip())
+        cut = found.get("cut") or [False] * len(said)
+        others = [Generated(t, Usage(), c) for t, c in zip(said[1:], cut[1:], strict=True)]
+        return Generated(said[0], Usage(n, m, n + m, 1), cut[0], tuple(others))
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
         head = _plain(request.prompt)
@@ -207,6 +219,18 @@ class EndpointBackend:
         with _CACHE_LOCK:
             self.cache.put(key, json.dumps(found))
         return found
+
+    def _check_decoding(self, decoding: Decoding) -> None:
+        beyond = []
+        if decoding.regex is not None:
+            beyond.append("regex")
+        if decoding.guidance_scale != 1.0:
+            beyond.append("guidance_scale")
+        if beyond:
+            raise CapabilityError(
+                f"{self.name} cannot follow {' and '.join(beyond)}: the API has no such setting",
+                next_step="Open the same weights locally.",
+            )
 
     def _check(self, adaptation: Adaptation) -> None:
         beyond = set(adaptation.filled) - {"prompt", "decoding"}
