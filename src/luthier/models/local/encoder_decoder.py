@@ -1,86 +1,179 @@
-"""Scoring continuations with an encoder–decoder: each prompt is encoded once, its answers
-decoded."""
+"""Scoring continuations with an encoder–decoder: each distinct prompt is encoded once, and all its
+continuations are decoded in one row, a tree that starts at the decoder's first token."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
+from luthier.errors import BackendError
 from luthier.models.backend import ScoreRequest, ScoreResult
+from luthier.models.local import plain_scoring
 from luthier.models.local.session import Session
-from luthier.records import Usage
+from luthier.models.local.tree.feet import foot_of
+from luthier.models.local.tree.layout import Laid, batch_of, lay
+from luthier.models.local.tree.masks import masks
+from luthier.models.local.tree.memory import Shape, memory_cap, out_of_memory
+from luthier.models.local.tree.plan import Pack, Work
+from luthier.models.local.tree.read import read
+from luthier.models.local.tree.rows import Row, RowScores, voting_rows
+from luthier.models.local.votes import results_of
 
-PROMPTS_A_BATCH = 16
+TOKENS_A_BATCH = 4096
+RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention, so a mask can hold them
 
 
 def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
     """Summed log-probabilities of every continuation, end of sequence included."""
-    encoded = [session.encode(r.prompt) for r in requests]
-    order = sorted(range(len(requests)), key=lambda i: -len(encoded[i]))
-    out: dict[int, ScoreResult] = {}
-    for at in range(0, len(order), PROMPTS_A_BATCH):
-        members = order[at : at + PROMPTS_A_BATCH]
-        results = _score_batch(
-            session, [requests[i] for i in members], [encoded[i] for i in members]
-        )
-        out.update(zip(members, results, strict=True))
-    return [out[i] for i in range(len(requests))]
+    if plain_scoring.engine() == "plain":
+        return plain_scoring.score(session, requests)
+    return results_of(voting_rows(session, requests), partial(_score_rows, session))
 
 
 def encode_prompts(
     session: Session, prompts: Sequence[Sequence[int]], soft: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded embeddings (B, S, H) and mask (B, S), virtual tokens of every vote in front."""
-    votes = 1 if session.soft is None else int(session.soft.shape[0])
-    rows = [session.insert_virtual(p, len(p), vote=v) for p in prompts for v in range(votes)]
+    rows = [
+        session.insert_virtual(p, len(p), vote=v) for p in prompts for v in range(session.votes)
+    ]
+    return _padded(session, rows, soft)
+
+
+def _padded(
+    session: Session, rows: Sequence[Sequence[int]], soft: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     longest = max(len(r) for r in rows)
     pad = session.tokenizer.pad_token_id or 0
-    ids = torch.tensor([r + [pad] * (longest - len(r)) for r in rows], device=session.device)
+    ids = torch.tensor([[*r, *[pad] * (longest - len(r))] for r in rows], device=session.device)
     mask = torch.tensor(
         [[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=session.device
     )
     return session.embed(ids, soft), mask
 
 
-def _score_batch(
-    session: Session, requests: Sequence[ScoreRequest], prompts: Sequence[Sequence[int]]
-) -> list[ScoreResult]:
+def _score_rows(session: Session, rows: Sequence[Row]) -> list[RowScores]:
+    """Distinct prompts in batches of like length, each batch encoded and its trees decoded."""
+    shape, cap = Shape.of(session), memory_cap(session.device)
+    order = sorted(range(len(rows)), key=lambda k: -len(rows[k].trunk))
+    out: dict[int, RowScores] = {}
+    while order:
+        width = len(rows[order[0]].trunk)
+        tail = max(1 + sum(len(b) - 1 for b in rows[k].branches) for k in order)
+        by_memory = cap // (shape.row(width, 0, 0) + shape.row(tail, width, tail))
+        size = max(1, min(TOKENS_A_BATCH // max(width, tail), by_memory))
+        members, order = order[:size], order[size:]
+        out.update(zip(members, _batch(session, [rows[k] for k in members]), strict=True))
+    return [out[k] for k in range(len(rows))]
+
+
+def _batch(session: Session, rows: list[Row]) -> list[RowScores]:
+    """One batch, or its halves where memory is short: fewer prompts, then fewer branches."""
+    try:
+        embeds, mask = _padded(session, [r.trunk for r in rows])
+        hidden = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
+        if session.module.config.model_type in RELATIVE:
+            return _decode_trees(session, rows, hidden.last_hidden_state, mask)
+        return _decode_apart(session, rows, hidden.last_hidden_state, mask)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        if len(rows) == 1 and len(rows[0].branches) == 1:
+            raise BackendError(
+                f"A prompt of {len(rows[0].trunk)} tokens does not fit in memory",
+                next_step="Close other programs, or use a smaller base or shorter inputs.",
+            ) from error
+    if len(rows) > 1:
+        middle = len(rows) // 2
+        return _batch(session, rows[:middle]) + _batch(session, rows[middle:])
+    middle = len(rows[0].branches) // 2
+    a, b = (
+        _batch(session, [replace(rows[0], branches=part)])[0]
+        for part in (rows[0].branches[:middle], rows[0].branches[middle:])
+    )
+    return [RowScores(a.logprobs + b.logprobs, a.greedy + b.greedy, a.computed + b.computed)]
+
+
+def _decode_trees(
+    session: Session, rows: Sequence[Row], hidden: torch.Tensor, mask: torch.Tensor
+) -> list[RowScores]:
     from transformers.modeling_outputs import BaseModelOutput
 
-    module, tokenizer = session.module, session.tokenizer
-    votes = 1 if session.soft is None else int(session.soft.shape[0])
-    embeds, mask = encode_prompts(session, prompts)
-    hidden = module.get_encoder()(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
-    results = []
-    for k, request in enumerate(requests):
-        targets = [list(tokenizer(text_target=c.strip()).input_ids) for c in request.continuations]
-        longest = max(len(t) for t in targets)
+    start = int(session.module.config.decoder_start_token_id)
+    laid: list[Laid] = []
+    for k, row in enumerate(rows):
+        foot = foot_of(row.branches, start)
+        work = Work((start,), foot, k, tuple(range(len(row.branches))))
+        laid.append(lay(Pack((work,), len(foot.ids), 0), 0))
+    batch = batch_of(laid, 0, session.tokenizer.pad_token_id or 0)
+    positions = batch.positions.to(session.device)
+    seen = masks(session, batch.visible.to(session.device), positions, positions)
+    logits = session.module(
+        encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+        attention_mask=mask,
+        decoder_input_ids=batch.ids.to(session.device),
+        decoder_attention_mask=seen + _position_bias(session, positions),
+        use_cache=False,
+    ).logits[:, -batch.keep :]
+    values, best = read(logits, laid)
+    out, at = [], 0
+    for row, place in zip(rows, laid, strict=True):
+        scored = RowScores([], [], len(row.trunk) + len(place.ids))
+        for branch in row.branches:
+            scored.logprobs.append(sum(values[at : at + len(branch)]))
+            scored.greedy.append(all(best[at : at + len(branch)]))
+            at += len(branch)
+        out.append(scored)
+    return out
+
+
+def _position_bias(session: Session, positions: torch.Tensor) -> torch.Tensor:
+    """What to add to the decoder's attention (B, heads, W, W), so that its biases go by `positions`
+    (B, W) and no longer by places in the row (Raffel et al. 2020, arXiv:1910.10683, section
+    2.1)."""
+    first: Any = session.module.get_decoder().block[0].layer[0].SelfAttention
+    width = positions.shape[1]
+    bucket = first._relative_position_bucket(
+        positions.unsqueeze(1) - positions.unsqueeze(2),
+        bidirectional=False,
+        num_buckets=first.relative_attention_num_buckets,
+        max_distance=first.relative_attention_max_distance,
+    )
+    wanted = first.relative_attention_bias(bucket).permute(0, 3, 1, 2)
+    placed: torch.Tensor = first.compute_bias(width, width, device=positions.device)
+    difference: torch.Tensor = wanted - placed
+    return difference
+
+
+def _decode_apart(
+    session: Session, rows: Sequence[Row], hidden: torch.Tensor, mask: torch.Tensor
+) -> list[RowScores]:
+    """For decoders that count places: every continuation in a row of its own, prompts still
+    encoded once."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    out = []
+    for k, row in enumerate(rows):
+        longest, many = max(len(b) for b in row.branches), len(row.branches)
         labels = torch.tensor(
-            [t + [-100] * (longest - len(t)) for t in targets], device=session.device
+            [[*b, *[-100] * (longest - len(b))] for b in row.branches], device=session.device
         )
-        total = torch.zeros((votes, len(targets)), device=session.device)
-        greedy = torch.zeros_like(total)
-        for v in range(votes):
-            row = k * votes + v
-            states = hidden[row : row + 1].expand(len(targets), -1, -1)
-            logits = module(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=mask[row : row + 1].expand(len(targets), -1),
-                decoder_input_ids=module.prepare_decoder_input_ids_from_labels(labels),
-            ).logits.float()
-            counted = labels != -100
-            each = torch.log_softmax(logits, -1).gather(-1, labels.clamp(min=0).unsqueeze(-1))
-            total[v] = (each.squeeze(-1) * counted).sum(-1)
-            greedy[v] = ((logits.argmax(-1) == labels) | ~counted).all(-1).float()
-        mean = torch.logsumexp(total, 0) - torch.log(torch.tensor(float(votes)))
-        computed = votes * (len(prompts[k]) + sum(len(t) for t in targets))
-        results.append(
-            ScoreResult(
-                logprobs=tuple(float(x) for x in mean),
-                tokens=tuple(len(t) for t in targets),
-                greedy=tuple(bool(x > 0.5) for x in greedy.mean(0)),
-                usage=Usage(len(prompts[k]) * votes, 0, computed, 1),
-            )
-        )
-    return results
+        logits = session.module(
+            encoder_outputs=BaseModelOutput(
+                last_hidden_state=hidden[k : k + 1].expand(many, -1, -1)
+            ),
+            attention_mask=mask[k : k + 1].expand(many, -1),
+            labels=labels,
+            use_cache=False,
+        ).logits.float()
+        counted = labels != -100
+        each = torch.log_softmax(logits, -1).gather(-1, labels.clamp(min=0).unsqueeze(-1))
+        total = (each.squeeze(-1) * counted).sum(-1)
+        greedy = ((logits.argmax(-1) == labels) | ~counted).all(-1)
+        tokens = len(row.trunk) + int(counted.sum())
+        out.append(RowScores(total.tolist(), greedy.tolist(), tokens))
+    return out

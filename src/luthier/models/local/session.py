@@ -61,6 +61,25 @@ class Session:
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit else None
 
+    @property
+    def votes(self) -> int:
+        """How many soft prompts vote; 1 without one."""
+        return 1 if self.soft is None else int(self.soft.shape[0])
+
+    @property
+    def opening_token(self) -> int:
+        """What stands before a text that would have nothing before it: BOS, else EOS, else 0."""
+        found = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return next((int(t) for t in found if t is not None), 0)
+
+    @property
+    def prefix_length(self) -> int:
+        """Tokens of a prefix-tuning adapter, whose keys and values come before every row."""
+        if self.peft is None:
+            return 0
+        config = self.peft.active_peft_config
+        return int(config.num_virtual_tokens) if config.peft_type == "PREFIX_TUNING" else 0
+
     def text(self, prompt: Rendered) -> str:
         """The prompt as one text, the chat template applied where there are messages."""
         if not prompt.messages:
@@ -94,6 +113,9 @@ class Session:
         start = 0
         while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
             start += 1
+        if start == 0:
+            # An empty prompt, or one that merged as a whole: the continuation follows an opening.
+            return [self.opening_token, *joined], 1
         return joined, start
 
     def insert_virtual(self, ids: Sequence[int], start: int, *, vote: int = 0) -> list[int]:
@@ -140,8 +162,7 @@ class Session:
             if special and len(ids) > 1 and ids[-1] == eos:
                 ids = ids[:-1]  # a causal prompt must stay open
             if not ids:
-                bos = self.tokenizer.bos_token_id
-                ids = [bos if bos is not None else (eos if eos is not None else 0)]
+                ids = [self.opening_token]
         return ids
 
 

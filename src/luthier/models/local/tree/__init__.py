@@ -1,0 +1,1 @@
+"""Each distinct token once: requests as a tree of tokens, planned and run."""

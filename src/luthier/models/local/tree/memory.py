@@ -1,0 +1,99 @@
+"""How much memory a scoring call may take, and what a batch of rows takes of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from luthier.errors import UserError
+from luthier.models.local.session import Session
+
+VARIABLE = "LUTHIER_MEMORY"
+SHARE_OF_FREE = 0.5  # the rest is for others, and for what an estimate leaves out
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def memory_cap(device: torch.device) -> int:
+    """Bytes that one scoring call may take beyond the weights.
+
+    LUTHIER_MEMORY says how many ("800M", "2GB", or plain bytes); without it, half of what is free.
+    UserError for anything else.
+    """
+    asked = os.environ.get(VARIABLE, "").strip()
+    if asked:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", asked, re.IGNORECASE)
+        if found is None or float(found[1]) == 0:
+            raise UserError(
+                f"{VARIABLE}={asked!r} is no amount of memory",
+                choices=("800M", "2GB", "500000000"),
+                next_step="Unset it to use half of the memory that is free.",
+            )
+        return int(float(found[1]) * UNITS[found[2].upper()])
+    if device.type == "cuda":
+        free = int(torch.cuda.mem_get_info(device)[0])
+    else:
+        free = int(psutil.virtual_memory().available)
+    return int(free * SHARE_OF_FREE)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides how large activations are: sizes of the base, and bytes of a number in it."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kept_heads: int
+    head_width: int
+    vocabulary: int
+    bytes: int
+
+    @classmethod
+    def of(cls, session: Session) -> Shape:
+        """By the config; where it is silent, what most models do."""
+        config = session.module.config.get_text_config()
+        hidden = int(session.embeddings.weight.shape[1])
+        heads = int(getattr(config, "num_attention_heads", None) or 1)
+        inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+        return cls(
+            hidden=hidden,
+            inner=int(inner or 4 * hidden),
+            layers=int(getattr(config, "num_hidden_layers", None) or 1),
+            heads=heads,
+            kept_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+            head_width=int(getattr(config, "head_dim", None) or hidden // heads),
+            vocabulary=session.vocabulary,
+            bytes=torch.finfo(session.dtype).bits // 8,
+        )
+
+    def kept_token(self) -> int:
+        """Bytes of one token's keys and values in all layers."""
+        return 2 * self.layers * self.kept_heads * self.head_width * self.bytes
+
+    def row(self, width: int, past: int, keep: int) -> int:
+        """Bytes that one row of a batch takes at its worst moment.
+
+        The mask (bool and additive, two kinds of layer); the keys and values of one layer, widened
+        to the batch and again to all heads; the attention weights, where a base computes them;
+        the inner layer; logits in the base's type and once more in float32.
+        """
+        every = past + width
+        mask = width * every * (2 + 2 * self.bytes)
+        keys = 2 * every * (self.kept_heads + self.heads) * self.head_width * self.bytes
+        weights = self.heads * width * every * (self.bytes + 4)
+        inner = width * (4 * self.inner + 8 * self.hidden) * self.bytes
+        logits = keep * self.vocabulary * self.bytes
+        return mask + max(keys + weights, inner) + logits
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is what torch says when memory runs out; on a CPU it has no type of its own."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return any(w in said for w in ("out of memory", "can't allocate memory", "not enough memory"))

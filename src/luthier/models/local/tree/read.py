@@ -1,0 +1,36 @@
+"""Reading the answers out of a batch's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from luthier.models.local.tree.layout import Laid
+
+NUMBERS_A_SOFTMAX = 16_000_000  # logits taken to float32 at once
+
+
+def read(logits: torch.Tensor, laid: Sequence[Laid]) -> tuple[list[float], list[bool]]:
+    """Log-probability of every target of every branch, in order, and whether it is the arg-max.
+
+    `logits` is (B, keep, V); the right edges of rows and logits meet.
+    """
+    keep, vocabulary = logits.shape[1:]
+    places: list[int] = []
+    targets: list[int] = []
+    for b, row in enumerate(laid):
+        left = (b + 1) * keep - len(row.ids)
+        for place, foot, _, _ in row.feet:
+            for nodes, wanted in zip(foot.places, foot.targets, strict=True):
+                places += [left + place + node for node in nodes]
+                targets += wanted
+    flat = logits.reshape(-1, vocabulary)
+    norms, best = [], []
+    for part in torch.split(flat, max(1, NUMBERS_A_SOFTMAX // vocabulary)):
+        norms.append(torch.logsumexp(part.float(), -1))
+        best.append(part.argmax(-1))
+    where = torch.tensor(places, device=logits.device)
+    what = torch.tensor(targets, device=logits.device)
+    values = flat[where, what].float() - torch.cat(norms)[where]
+    return values.tolist(), (torch.cat(best)[where] == what).tolist()
