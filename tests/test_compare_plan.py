@@ -6,19 +6,24 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luthier.cli.progress import plan_words
 from luthier.compare.costs import PriceBook
 from luthier.compare.options import LEAST_SECONDS, Options, parse_budget
+from luthier.compare.plan import Plan
 from luthier.compare.planning import hard_cap, make_plan, workload
 from luthier.compare.running.curve import nested_order, share_of
 from luthier.compare.running.keys import model_identity, run_key, slug, technique_identity
 from luthier.compare.running.loop import Clock
 from luthier.errors import BudgetError, TaskError
+from luthier.models.fake import FakeBackend
 from luthier.models.load import load
+from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Budget, Example
 from luthier.techniques.registry import parse_technique
@@ -89,6 +94,31 @@ def test_budget_is_shared_out_equally_among_what_tunes() -> None:
     assert plan.seconds == pytest.approx(sum(t.estimate.seconds or 0 for t in plan.techniques))
     assert (plan.money or 0) > 0
     assert plan.hard_cap_seconds is None
+
+
+def test_minutes_say_the_tokens_that_make_the_same_plan() -> None:
+    class Timed(FakeBackend):
+        def tokens_per_second(self) -> float:
+            return 5_000.0
+
+    def planned(budget: Budget) -> Plan:
+        return make_plan(
+            toy_task(),
+            Model(Timed()),
+            [parse_technique("zero-shot"), parse_technique("few-shot"), Drawn()],
+            budget=budget,
+            seeds=3,
+            options=Options(),
+            book=PriceBook(),
+        )
+
+    plan = planned(Budget(minutes=10))
+    said = plan_words(plan, Path("runs/x"))
+    again = planned(Budget(tokens=plan.tuning_tokens))
+    assert [t.budget_tokens for t in again.techniques] == [t.budget_tokens for t in plan.techniques]
+    assert f"--budget {plan.tuning_tokens}tok" in said
+    assert f"{plan.tokens_per_second:,.0f} tokens a second" in said
+    assert "a second" not in plan_words(again, Path("runs/x"))
 
 
 def test_what_cannot_run_takes_no_share() -> None:

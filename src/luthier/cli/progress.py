@@ -121,7 +121,19 @@ def plan_words(plan: Plan, folder: Path) -> str:
     said = f"{plan.test_examples:,} test examples; about {_duration(plan.seconds)} in all"
     if plan.hard_cap_seconds is not None:
         said += f", and never more than {_duration(plan.hard_cap_seconds)}"
-    return f"{said}. Results go to {folder}; the same command again goes on from there."
+    said += f". Results go to {folder}; the same command again goes on from there."
+    return " ".join(filter(None, (said, _speed_words(plan))))
+
+
+def _speed_words(plan: Plan) -> str:
+    """What a budget in minutes was turned into: on a busy machine it is less, and says so."""
+    if plan.budget_minutes is None or plan.tokens_per_second is None or plan.tuning_tokens is None:
+        return ""
+    return (
+        f"At {plan.tokens_per_second:,.0f} tokens a second, as measured on this machine, the "
+        f"budget makes {plan.tuning_tokens:,} tokens of tuning: --budget {plan.tuning_tokens}tok "
+        "gives the same fits on any day, however busy the machine is."
+    )
 
 
 def _cells(line: PlannedTechnique) -> list[str]:

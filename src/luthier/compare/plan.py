@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+NO_TUNING = "zero-shot"  # the one technique that spends nothing: its share goes to the others
 Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
 
 
@@ -73,6 +74,17 @@ class Plan:
         """The estimate for everything; None where a part of it cannot be told."""
         parts = [t.estimate.seconds for t in self.techniques if t.skip_reason is None]
         return None if None in parts else sum(p for p in parts if p is not None)
+
+    @property
+    def tuning_tokens(self) -> int | None:
+        """The budget in tokens that makes this same plan; None where fits have no limit."""
+        fits = [
+            t.budget_tokens if t.budget_tokens is None else t.budget_tokens * len(t.seeds)
+            for t in self.techniques
+            if t.skip_reason is None and t.name != NO_TUNING
+        ]
+        known = [tokens for tokens in fits if tokens is not None]
+        return sum(known) if known and len(known) == len(fits) else None
 
     @property
     def money(self) -> float | None:

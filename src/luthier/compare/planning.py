@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.compare.costs import Price, PriceBook, shared_tokens
 from luthier.compare.options import Options
-from luthier.compare.plan import Estimate, Plan, PlannedTechnique
+from luthier.compare.plan import NO_TUNING, Estimate, Plan, PlannedTechnique
 from luthier.compare.running.keys import settings_plain, slug
 from luthier.errors import BudgetError
 from luthier.models.model import Model
@@ -33,7 +33,6 @@ CAP_FACTOR = 1.5
 LOOKED_AT = 64
 LATENCY_REQUESTS = 20
 BATCH = 16
-NO_TUNING = "zero-shot"  # the one technique that spends nothing: its share goes to the others
 PASSAGE_TOKENS = 3 * 230  # three passages of 1,000 characters
 LEAST_BATCHES = 4  # below so many training batches a budget is too small for anything
 
