@@ -119,6 +119,17 @@ class Stopped(Drawn):
 
 
 @dataclass(frozen=True)
+class OutOfRoom(Drawn):
+    """A checkpoint that no longer fits the disk, as safetensors says it: not an OSError."""
+
+    name: ClassVar[str] = "out-of-room"
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """Write it."""
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+
+
+@dataclass(frozen=True)
 class Swallowed(Drawn):
     """Ctrl-C while a compiled module is being imported: it comes out as an ImportError."""
 

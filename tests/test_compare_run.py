@@ -31,7 +31,7 @@ from luthier.models.load import load
 from luthier.models.model import Model
 from luthier.records import Budget, Capability
 from luthier.task.task import Task
-from tests.compare_stubs import Drawn, Stopped, Swallowed, toy_task
+from tests.compare_stubs import Drawn, OutOfRoom, Stopped, Swallowed, toy_task
 
 PLENTY = Budget(tokens=3_000_000)
 
@@ -169,6 +169,11 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(task: Task) -> None
     found = Comparison.load(folder)
     assert [r.status for r in found.rows] == ["finished", "planned"]
     assert found.verdict.best == "zero-shot"
+
+
+def test_a_disk_that_is_full_in_a_fit_ends_the_comparison_and_keeps_the_rest(task: Task) -> None:
+    with pytest.raises(StorageError, match="is full"):
+        run(task, Drawn(), OutOfRoom(), seeds=1)
 
 
 def test_an_interrupt_that_an_import_turned_into_an_error_is_an_interrupt(task: Task) -> None:

@@ -62,10 +62,6 @@ def perform(bench: Bench, job: Job, heard: Heard) -> SeedRun:
         run = replace(run, started=started, finished=now())
     except StorageError:
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise storage_error(bench.folder, error) from error
-        run, digest = _failed(bench, job, error, started), None
     except HardCapReached as stop:
         run, digest = _unscored(job, "stopped", stop.problem, started), None
     except CapabilityError as lack:
@@ -73,6 +69,8 @@ def perform(bench: Bench, job: Job, heard: Heard) -> SeedRun:
     except Exception as error:
         if interrupts.asked_for(error):
             raise KeyboardInterrupt from error
+        if _disk_is_full(error):
+            raise storage_error(bench.folder, error) from error
         run, digest = _failed(bench, job, error, started), None
     _end(bench, job, run, digest)
     if run.status == "finished":
@@ -82,6 +80,14 @@ def perform(bench: Bench, job: Job, heard: Heard) -> SeedRun:
             (bench.folder / "work").rmdir()
     gc.collect()  # a fork that nobody holds any more is memory the next fit wants
     return run
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """By its number; a library in another language (safetensors) has only the words for it."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in numbers
+    return any(f"(os error {number})" in str(error) for number in numbers)
 
 
 def combined(parts: Sequence[tuple[str, FitRecord]]) -> FitRecord:
