@@ -1,5 +1,6 @@
 # make quickstart   install what is needed and compare six techniques on the bundled task
 # make test         the whole test suite
+# make bench        every job against its peer: the table, and benchmarks/results/
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -36,8 +37,16 @@ fix: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev
-	$(BIN)/python -m benchmarks
+# The peers live in an environment of their own.
+BENCH := benchmarks/.venv/bin/python
+benchmarks/.venv/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
+	@test -x $(BENCH) || $(PYTHON) -m venv benchmarks/.venv || python3 -m venv benchmarks/.venv
+	$(BENCH) -m pip --disable-pip-version-check --quiet install torch -c constraints.txt
+	$(BENCH) -m pip --disable-pip-version-check --quiet install -e . -r benchmarks/peers.txt -c constraints.txt
+	@touch $@
+
+bench: benchmarks/.venv/.ready
+	$(BENCH) -m benchmarks
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv benchmarks/.venv build dist src/*.egg-info

@@ -1,0 +1,107 @@
+"""Our side of the training jobs: the engine's own loop for a stated number of steps.
+
+Neither side looks at dev while the clock runs; what was reached is measured afterwards, for both
+by the same scoring code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+import luthier
+from benchmarks.cases import nano
+from luthier.models.adaptation import Adaptation, VirtualTokens
+from luthier.models.answering import label_continuations, render_for
+from luthier.models.backend import ScoreRequest
+from luthier.models.model import Model
+from luthier.records import Example
+from luthier.task.task import Task
+from luthier.techniques.soft_prompt import initial_tokens, trials_of
+from luthier.training.loop import Fit, Schedule
+from luthier.training.rows import TrainRow, batches, rows_for
+from luthier.training.start import starting
+from luthier.training.trainable import SoftPromptParameters, Trainable
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A task on nano, ready to train on: the model with its bare prompt, and the rows."""
+
+    task: Task
+    model: Model
+    rows: list[TrainRow]
+    start: torch.Tensor  # (P, H), where every soft prompt of the job begins
+    scale: float  # root mean square of the embedding table, the unit of learning rates
+
+    @classmethod
+    def of(cls, task: Task, *, tokens: int) -> Ground:
+        """`tokens` is the length of the soft prompts to come."""
+        backend = nano()
+        model = starting(luthier.models.Model(backend), task.without_test(), "bare")
+        with backend.session(model.adaptation) as session:
+            rows = rows_for(model, session, task.train, room=tokens)
+            start = initial_tokens(session, task, tokens, "labels", 0)
+            scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
+        return cls(task, model, rows, start, scale)
+
+    def dev_loss(self, adaptation: Adaptation) -> float:
+        """Nats a token of the right label, mean over the dev split."""
+        found = nano().score(
+            [
+                ScoreRequest(prompt, (continuation,))
+                for prompt, continuation in zip(*self._questions(self.task.dev), strict=True)
+            ],
+            adaptation,
+        )
+        return -sum(r.logprobs[0] for r in found) / sum(r.tokens[0] for r in found)
+
+    def soft(self, tensor: torch.Tensor, placement: str) -> Adaptation:
+        """The bare prompt with trained virtual tokens (1, P, H)."""
+        return self.model.adapt(
+            soft_prompt=VirtualTokens(tensor.detach().clone(), placement)  # type: ignore[arg-type]
+        ).adaptation
+
+    def _questions(self, examples: Sequence[Example]):  # type: ignore[no-untyped-def]
+        prompts = render_for(self.model, examples)
+        labels = self.model.adaptation.decoding.labels
+        texts = dict(zip(labels, label_continuations(self.model, prompts[0]), strict=True))
+        return prompts, [texts[e.target] for e in examples]
+
+
+def train_prompts(
+    ground: Ground, rates: Sequence[float], *, placement: str, steps: int, seed: int = 0
+) -> list[torch.Tensor]:
+    """One soft prompt (1, P, H) for each rate (in units of the table's scale), all trained to the
+    end for `steps` steps of 16 rows: nothing is stopped early, as nothing is at the peer."""
+    holders = [SoftPromptParameters(ground.start, bottleneck=None) for _ in rates]
+    with nano().session(ground.model.adaptation) as session:
+        trainable = trials_of(session, holders, placement)  # type: ignore[arg-type]
+        run_steps(
+            trainable, ground.rows, tuple(r * ground.scale for r in rates), steps=steps, seed=seed
+        )
+    return [holder.soft().detach() for holder in holders]
+
+
+def run_steps(
+    trainable: Trainable, rows: Sequence[TrainRow], rates: tuple[float, ...], *,
+    steps: int, seed: int, batch_size: int = 16,
+) -> None:  # fmt: skip
+    """The one training loop with one candidate of `len(rates)` trials and no looks."""
+    trainable.ready(rows)
+    live = range(len(rates))
+    tokens = trainable.standing(rows) if steps * batch_size >= len(rows) else 0
+    for batch in islice(batches(rows, size=batch_size, seed=seed), steps):
+        tokens += trainable.cost(batch, live) - (trainable.standing(batch) if tokens else 0)
+    calls = 0
+
+    def look(trials: Sequence[int]) -> tuple[list[float], int]:
+        nonlocal calls
+        calls += 1
+        return [float(calls)] * len(trials), 0  # always better: the last state is kept
+
+    schedule = Schedule(tokens=tokens, candidates=(rates,), batch_size=batch_size)
+    Fit(trainable, rows=rows, look=look, schedule=schedule, seed=seed).run()

@@ -1,0 +1,1 @@
+"""The jobs, one file a kind; `benchmarks.__main__` names them."""
