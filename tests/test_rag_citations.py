@@ -67,4 +67,6 @@ def test_marks_are_taken_out_and_brackets_of_code_stay() -> None:
 def test_support_counts_telling_words() -> None:
     assert support("the and of", FIRST.text) == 0.0
     assert support("opened 1894 by Napoleon", FIRST.text) == 2 / 3
+    assert support("It is", FIRST.text) == 0.0, "it stands there, and says nothing"
+    assert not checked("the", [Hit(Passage("c", "on the way", "d", 0, 10), 1.0, 1)]).supported
     assert support("894", FIRST.text) == 0.0, "whole words only"

@@ -259,6 +259,7 @@ def test_documents_come_from_a_function_too(tmp_path: Path) -> None:
     (folder,) = document_sources([f"{tmp_path}/made.py:passages"])
     (found,) = Path(folder).iterdir()
     assert found.name == "x-y.txt", "a name is no path"
+    assert Path(folder).name == "passages"
     assert found.read_text("utf-8") == "The mayor of Zed is Ona."
     with pytest.raises(TaskError, match="name, text"):
         document_sources([f"{tmp_path}/made.py:wrong"])

@@ -121,8 +121,10 @@ def _there(source: str) -> str:
         from luthier.task.bundled.pydoc_documents import documents
 
         _bundled_name(source)
-        return str(written(documents()))
-    return str(written(_of_function(source))) if _is_function(source) else source
+        return str(written(documents(), name="pydoc"))
+    if not _is_function(source):
+        return source
+    return str(written(_of_function(source), name=source.rpartition(":")[2]))
 
 
 def _is_function(source: str) -> bool:
@@ -145,16 +147,16 @@ def _of_function(source: str) -> dict[str, str]:
     return texts
 
 
-def written(texts: Mapping[str, str]) -> Path:
-    """A folder that holds these texts under their names, written once; StorageError where it cannot
-    be."""
-    return _written(tuple(sorted(texts.items())))
+def written(texts: Mapping[str, str], *, name: str) -> Path:
+    """A folder called `name` that holds these texts under their names, written once; StorageError
+    where it cannot be."""
+    return _written(tuple(sorted(texts.items())), name)
 
 
 @lru_cache(maxsize=4)
-def _written(texts: tuple[tuple[str, str], ...]) -> Path:
+def _written(texts: tuple[tuple[str, str], ...], called: str) -> Path:
     digest = hashlib.sha256(repr(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    folder = default_cache_path().parent / "documents" / digest
+    folder = default_cache_path().parent / "documents" / digest / called
     if folder.is_dir():
         return folder
     try:

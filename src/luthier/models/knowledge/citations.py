@@ -109,9 +109,9 @@ def support(text: str, passage: str) -> float:
 
     None of them telling (a bare "it is"): 0.
     """
-    if _find(text, passage) is not None:
-        return 1.0
     words = [w for w in _words(text) if w not in SMALL]
+    if words and _find(text, passage) is not None:
+        return 1.0
     there = set(_words(passage))
     return sum(w in there for w in words) / len(words) if words else 0.0
 
@@ -120,7 +120,7 @@ def _attached(sentence: str, hits: Sequence[Hit]) -> list[Citation]:
     """The best passage that holds the sentence word for word, else the one that supports it
     most."""
     for number, hit in enumerate(hits, start=1):
-        if _find(sentence, hit.passage.text) is not None:
+        if support(sentence, hit.passage.text) == 1.0 and _find(sentence, hit.passage.text):
             return [_cited(number, hit.passage, sentence, explicit=False)]
     borne = [(support(sentence, h.passage.text), -n) for n, h in enumerate(hits, start=1)]
     best, place = max(borne, default=(0.0, 0))
