@@ -21,7 +21,9 @@ from luthier.cli.ask import ask
 from luthier.cli.compare import compare
 from luthier.cli.console import as_storage_error, show_error, show_unexpected, talk
 from luthier.cli.evaluate import evaluate
+from luthier.cli.index import index
 from luthier.cli.report import report
+from luthier.cli.search import search
 from luthier.cli.tasks import tasks
 from luthier.cli.techniques import techniques
 from luthier.errors import InterruptedRun, LuthierError, UserError
@@ -36,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (compare, ask, report, evaluate, techniques, tasks):
+for command in (compare, ask, report, evaluate, techniques, tasks, index, search):
     app.command()(command)
 
 

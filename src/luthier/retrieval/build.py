@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from luthier.errors import UserError
-from luthier.ledger.artifacts import write_text
+from luthier.ledger.lock import alone_in
+from luthier.retrieval import catalogue
 from luthier.retrieval.embed.minilm import MiniLM
-from luthier.retrieval.records import IndexListener, IndexReport, IndexSettings, Passage
+from luthier.retrieval.ingest.chunks import passages as cut
+from luthier.retrieval.ingest.document import UnreadableError
+from luthier.retrieval.ingest.sources import find, read
+from luthier.retrieval.records import (
+    LEXICAL_ONLY,
+    BadFile,
+    IndexListener,
+    IndexProgress,
+    IndexReport,
+    IndexSettings,
+    Passage,
+)
 
-TEXT = {".txt", ".md", ".markdown", ".rst", ".py"}
+BATCH = 64
 
 
 def build_index(
@@ -24,50 +37,81 @@ def build_index(
     settings: IndexSettings | None = None,
     listener: IndexListener | None = None,
 ) -> IndexReport:
-    """Index files, folders and globs; what the index held of other documents goes."""
+    """Index files, folders and globs; what the index held of other documents goes.
+
+    What is unchanged costs its hash. A killed run is gone on with by the next; readers see the last
+    complete version. Documents that cannot be read are in `IndexReport.bad`. TaskError where there
+    are no documents, UserError where none can be read or the settings differ from the index's,
+    StorageError where another process is at it.
+    """
     started = time.monotonic()
-    settings = settings or IndexSettings()
-    passages: list[Passage] = []
-    files = list(_files(sources))
-    if not files:
-        raise UserError(f"No documents in {', '.join(map(str, sources))}")
-    for name, path in files:
-        passages.extend(_passages(name, path, settings))
-    vectors = MiniLM().embed([p.text for p in passages])
-    into = Path(into)
-    into.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(p) | {"vector": v.tolist()} for p, v in zip(passages, vectors, strict=True)]
-    write_text(into / "index.json", json.dumps({"files": len(files), "rows": rows}))
+    settings, into = settings or IndexSettings(), Path(into)
+    found = find(sources, urls=settings.urls, leaving_out=into.resolve())
+    recipe = json.dumps({k: v for k, v in asdict(settings).items() if k != "urls"})
+    bad: list[BadFile] = []
+    new: dict[str, tuple[str, list[Passage]]] = {}
+    same: set[str] = set()
+    embedded = 0
+    with alone_in(into), catalogue.opened(into, stemmer=settings.stemmer) as db:
+        before = catalogue.facts(db).get("settings", recipe)
+        if before != recipe:
+            raise UserError(
+                f"The index in {into} was made with other settings: {before}",
+                next_step="Use those, or another --into folder.",
+            )
+        held = catalogue.files(db)
+        work, done = sum(f.size_bytes for f in found), 0
+        for i, one in enumerate(found):
+            try:
+                data = one.read()
+                digest = hashlib.sha256(data).hexdigest()
+                if held.get(one.name) == digest:
+                    same.add(one.name)
+                else:
+                    made = list(cut(read(one, data), one.name, settings))
+                    embedded += _embed(db, made, settings)
+                    new[one.name] = (digest, made)
+            except UnreadableError as error:
+                bad.append(BadFile(one.name, error.problem))
+            done += one.size_bytes
+            if listener is not None:
+                spent = time.monotonic() - started
+                left = spent / done * (work - done) if done else None
+                listener.progressed(
+                    IndexProgress("embedding", i + 1, len(found), done, work, left, one.name)
+                )
+        if not new and not same:
+            raise UserError(
+                "None of the documents could be read: "
+                + "; ".join(f"{b.source}: {b.reason}" for b in bad[:5])
+            )
+        gone = [s for s in held if s not in new and s not in same]
+        digests = {**{s: held[s] for s in same}, **{s: d for s, (d, _) in new.items()}}
+        fingerprint = hashlib.sha256(
+            json.dumps([VERSIONED, recipe, sorted(digests.items())]).encode()
+        ).hexdigest()
+        written = {"settings": recipe, "fingerprint": fingerprint}
+        catalogue.publish(db, gone=gone, new=new, written=written)
+        total = db.execute("SELECT count(*) FROM passages").fetchone()[0]
+    changed = sum(s in held for s in new)
     return IndexReport(
-        len(files), 0, 0, 0, len(passages), len(passages), (), time.monotonic() - started
-    )
+        len(new) - changed, changed, len(gone), len(same), total, embedded, tuple(bad),
+        time.monotonic() - started,
+    )  # fmt: skip
 
 
-def _files(sources: Sequence[str | Path]) -> Iterator[tuple[str, Path]]:
-    for source in sources:
-        base = Path(source)
-        if base.is_file():
-            yield base.name, base
-        elif base.is_dir():
-            for path in sorted(p for p in base.rglob("*") if p.is_file()):
-                yield f"{base.name}/{path.relative_to(base).as_posix()}", path
-        else:
-            for path in sorted(p for p in Path().glob(str(source)) if p.is_file()):
-                yield path.as_posix(), path
+VERSIONED = f"{catalogue.VERSION}:{MiniLM.id}"
 
 
-def _passages(name: str, path: Path, settings: IndexSettings) -> Iterator[Passage]:
-    if path.suffix == ".jsonl":
-        texts = [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()]
-    elif path.suffix in TEXT:
-        texts = [path.read_text("utf-8")]
-    else:
-        return
-    at = 0
-    for text in texts:
-        for begin in range(0, len(text), settings.chunk_characters):
-            piece = text[begin : begin + settings.chunk_characters]
-            start = at + begin
-            key = hashlib.sha256(f"{name}\0{start}\0{piece}".encode()).hexdigest()[:24]
-            yield Passage(key, piece, name, start, start + len(piece))
-        at += len(text) + 2
+def _embed(db: sqlite3.Connection, made: Sequence[Passage], settings: IndexSettings) -> int:
+    if settings.embedder == LEXICAL_ONLY:
+        return 0
+    if settings.embedder != "minilm":
+        raise UserError(f"No embedder {settings.embedder!r}", choices=("minilm", LEXICAL_ONLY))
+    missing = catalogue.without_vector(db, [p.id for p in made])
+    todo = [p for p in made if p.id in missing]
+    for at in range(0, len(todo), BATCH):
+        part = todo[at : at + BATCH]
+        texts = [f"{p.header}\n{p.text}" if settings.headers and p.header else p.text for p in part]
+        catalogue.keep_computed(db, [p.id for p in part], MiniLM().embed(texts))
+    return len(todo)

@@ -13,7 +13,6 @@ LEXICAL_ONLY = "none"
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
-STORES = ("local", "exact", "postgres", "qdrant")
 STEMMERS = ("english", "none")
 
 
@@ -66,8 +65,8 @@ class SearchSettings:
 
     `where` keeps passages whose metadata has all these values ("source" is the document's name).
     `diversity` in [0, 1] trades relevance for variety by maximal marginal relevance; 0 is off.
-    `rerank` names a cross-encoder (a folder or hub id for sentence-transformers) that orders the
-    best `candidates` anew.
+    `candidates` is how many of each ranking take part in fusion and diversity. `rerank` is kept for
+    a cross-encoder and must be None.
     """
 
     k: int = 5
@@ -93,26 +92,21 @@ class IndexSettings:
     """How an index is made; all of it but `urls` stays with the index.
 
     `chunk_characters` bounds a passage (1,000 characters are about 230 tokens: MiniLM reads 256,
-    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm", "none"
-    (lexical search only), a sentence-transformers folder or hub id, or
-    "http://host:port/v1#model". `store` is "local", "exact", a postgresql:// address or a Qdrant
-    http:// address. `headers` puts the headings before the text that is embedded and
+    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm" or
+    "none" (lexical search only). `headers` puts the headings before the text that is embedded and
     matched (not before the passage's own text). `stemmer` serves lexical search.
     """
 
     chunk_characters: int = 1000
     overlap_characters: int = 150
     embedder: str = MINILM
-    store: str = "local"
     headers: bool = True
     stemmer: str = "english"
     urls: bool = False
 
     def __post_init__(self) -> None:
         if self.chunk_characters < 50:
-            raise UserError(
-                f"chunk_characters must be at least 50, not {self.chunk_characters}"
-            )
+            raise UserError(f"chunk_characters must be at least 50, not {self.chunk_characters}")
         if not 0 <= self.overlap_characters <= self.chunk_characters // 2:
             raise UserError(
                 f"overlap_characters must lie in [0, {self.chunk_characters // 2}] (half of "

@@ -1,0 +1,51 @@
+"""`luthier search`: passages of an index, with where they stand."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+
+
+def search(
+    folder: Annotated[str, typer.Argument(help="The folder of the index.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="dense, lexical or hybrid (where there are vectors).", show_default=False
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="name=value, several times.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The passages as JSON.")] = False,
+) -> None:
+    """Search an index."""
+    from dataclasses import asdict
+
+    from luthier.cli.console import only_data_on_stdout, print_json
+    from luthier.errors import UserError
+    from luthier.retrieval import SearchSettings, open_index
+    from luthier.retrieval.records import Mode
+
+    pairs = []
+    for pair in where or ():
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise UserError(f"--where takes name=value, not {pair!r}")
+        pairs.append((name, value))
+    with only_data_on_stdout():
+        index = open_index(folder)
+        chosen = mode or ("hybrid" if index.facts.dimension else "lexical")
+        settings = SearchSettings(k=k, mode=cast(Mode, chosen), where=tuple(pairs))
+        hits = index.search([query], settings)[0]
+    if as_json:
+        print_json({"query": query, "mode": chosen, "hits": [asdict(h) for h in hits]})
+        return
+    for hit in hits:
+        typer.echo(f"[{hit.rank}] {hit.passage.place}  ({hit.score:.3f})")
+        if hit.passage.header:
+            typer.echo(f"    {hit.passage.header}")
+        typer.echo(f"    {' '.join(hit.passage.text.split())[:300]}")

@@ -1,0 +1,137 @@
+"""PDF, DOCX and HTML, through pypdfium2, python-docx and markdownify."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from luthier.retrieval.ingest.document import (
+    Document,
+    Section,
+    UnreadableError,
+    joined,
+    titles,
+    under,
+)
+from luthier.retrieval.ingest.text import needs_extra, sectioned
+
+FURNITURE = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg")
+
+
+def read_pdf(data: bytes) -> Document:
+    """A PDF, a section a page, under the bookmark that the page stands in.
+
+    UnreadableError when it is encrypted, broken, or holds pictures of text only.
+    """
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise needs_extra("PDF") from error
+    try:
+        pdf = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise UnreadableError("it is encrypted: save it without a password") from None
+        raise UnreadableError("it is broken, or no PDF") from None
+    try:
+        marks = _bookmarks(pdf)
+        path: tuple[str, ...] = ()
+        parts = []
+        for number in range(len(pdf)):
+            page = pdf[number]
+            words = page.get_textpage()
+            text = words.get_text_bounded().replace("\r\n", "\n").replace("￾", "-").strip()
+            words.close()
+            page.close()
+            path = marks.get(number, path)
+            if text:
+                parts.append((text, Section(0, 0, path, number + 1)))
+    except pypdfium2.PdfiumError as error:
+        raise UnreadableError(f"it is broken: {error}") from None
+    finally:
+        pdf.close()
+    if not parts:
+        raise UnreadableError("it holds no text (scanned pages need OCR first)")
+    return joined(parts)
+
+
+def _bookmarks(pdf: Any) -> dict[int, tuple[str, ...]]:
+    """The path of the first bookmark on each page that has one."""
+    found: dict[int, tuple[str, ...]] = {}
+    path: list[tuple[int, str]] = []
+    for mark in pdf.get_toc():
+        title = (mark.get_title() or "").strip()
+        target = mark.get_dest()
+        page = target.get_index() if target else None
+        path = under(path, mark.level, title)
+        if page is not None and title:
+            found.setdefault(page, titles(path))
+    return found
+
+
+def read_docx(data: bytes) -> Document:
+    """A Word document, a section under each heading; tables are read row by row."""
+    try:
+        import docx
+        from docx.table import Table
+    except ImportError as error:
+        raise needs_extra("DOCX") from error
+    try:
+        document = docx.Document(io.BytesIO(data))
+        blocks = list(document.iter_inner_content())
+    except Exception as error:  # zipfile, lxml and python-docx each have their own
+        raise UnreadableError(f"it is broken, or no DOCX ({type(error).__name__})") from None
+    path: list[tuple[int, str]] = []
+    parts: list[tuple[str, Section]] = []
+    lines: list[str] = []
+
+    def close() -> None:
+        if lines:
+            parts.append(("\n\n".join(lines), Section(0, 0, titles(path))))
+            lines.clear()
+
+    for block in blocks:
+        if isinstance(block, Table):
+            rows = [" | ".join(cell.text.strip() for cell in row.cells) for row in block.rows]
+            lines.append("\n".join(rows))
+            continue
+        text = block.text.strip()
+        style = (block.style.name if block.style is not None else None) or ""
+        if not text:
+            continue
+        if style == "Title" or style.startswith("Heading "):
+            close()
+            level = 0 if style == "Title" else int(style.split()[1])
+            path = under(path, level, text)
+        else:
+            lines.append(text)
+    close()
+    if not parts and path:
+        parts.append(("\n\n".join(titles(path)), Section(0, 0)))
+    return joined(parts)
+
+
+def read_html(data: bytes) -> Document:
+    """A page's text as Markdown, without navigation and scripts, cut at its headings."""
+    try:
+        from bs4 import BeautifulSoup
+        from markdownify import MarkdownConverter
+    except ImportError as error:
+        raise needs_extra("HTML") from error
+    soup = BeautifulSoup(data, "lxml")
+    for tag in soup(FURNITURE):
+        tag.decompose()
+    body = soup.find("main") or soup.find("article") or soup.body or soup
+    text = MarkdownConverter(heading_style="ATX", strip=["a", "img"]).convert_soup(body).strip()
+    read = sectioned(text)
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    if not title:
+        return read
+    return Document(
+        text,
+        tuple(
+            s if s.headings[:1] == (title,)
+            else Section(s.start, s.end, (title, *s.headings), s.page, s.metadata)
+            for s in read.sections
+        ),
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Plain text, Markdown and Python source. Positions are those in the file's own text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from luthier.errors import UserError
+from luthier.retrieval.ingest.document import Document, Section, UnreadableError, titles, under
+
+SNIFFED = 65_536
+
+
+def decoded(data: bytes) -> str:
+    """Bytes to text: UTF-8, else by its byte order mark, else the likeliest encoding.
+
+    UnreadableError for what is no text.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            raise UnreadableError("it begins like UTF-16 but is not") from None
+    if b"\0" in data[:SNIFFED]:
+        raise UnreadableError("it is a binary file, not text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError as error:
+        raise needs_extra("Text that is not UTF-8") from error
+    best = from_bytes(data[:SNIFFED]).best()
+    if best is None:
+        raise UnreadableError("it is neither text in a known encoding nor a known format")
+    try:
+        return data.decode(best.encoding)
+    except UnicodeDecodeError:
+        raise UnreadableError(f"it begins like {best.encoding} text but is not") from None
+
+
+def needs_extra(what: str) -> UserError:
+    """The error where a reader's library is missing."""
+    return UserError(f"{what} needs a library that is not installed: pip install 'luthier[rag]'")
+
+
+def read_text(data: bytes) -> Document:
+    """A text as one section."""
+    text = decoded(data)
+    return Document(text, (Section(0, len(text)),))
+
+
+def read_markdown(data: bytes) -> Document:
+    """Markdown, a section under each heading."""
+    return sectioned(decoded(data))
+
+
+def sectioned(text: str) -> Document:
+    """Markdown text, cut at its headings (fenced code is left alone)."""
+    from markdown_it import MarkdownIt
+
+    # As the parser counts lines: it knows no form feeds or vertical tabs.
+    starts = [0]
+    for i, letter in enumerate(text):
+        if letter == "\n" or (letter == "\r" and text[i + 1 : i + 2] != "\n"):
+            starts.append(i + 1)
+    starts.append(len(text))
+    tokens = MarkdownIt("commonmark").parse(text)
+    marks: list[tuple[int, int, int, str]] = []  # begin, end of the heading, level, title
+    for i, token in enumerate(tokens):
+        if token.type == "heading_open" and token.map is not None and token.level == 0:
+            begin, end = (starts[min(line, len(starts) - 1)] for line in token.map)
+            inner = tokens[i + 1]
+            title = "".join(c.content for c in inner.children or ()) or inner.content
+            marks.append((begin, end, int(token.tag[1]), title.strip()))
+    return Document(text, tuple(_between(text, marks)))
+
+
+def _between(text: str, marks: list[tuple[int, int, int, str]]) -> Iterator[Section]:
+    path: list[tuple[int, str]] = []
+    first = marks[0][0] if marks else len(text)
+    if text[:first].strip():
+        yield Section(0, first)
+    for i, (begin, end, level, title) in enumerate(marks):
+        path = under(path, level, title)
+        following = marks[i + 1] if i + 1 < len(marks) else None
+        until = following[0] if following else len(text)
+        if text[end:until].strip():
+            yield Section(end, until, titles(path))
+        elif following is None or following[2] <= level:
+            # A heading with nothing under it is a passage of its own; else its children carry it.
+            yield Section(begin, until, titles(path[:-1]))
+
+
+def read_python(data: bytes) -> Document:
+    """Python source, a section for each class, method and function; what does not parse is
+    text."""
+    text = decoded(data)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return Document(text, (Section(0, len(text)),))
+    lines = [0]
+    for line in text.splitlines(keepends=True):
+        lines.append(lines[-1] + len(line))
+    if text.count("\n") + 1 != len(text.splitlines()) + text.endswith("\n"):
+        # Form feeds and the like: the parser and `splitlines` count lines differently.
+        return Document(text, (Section(0, len(text)),))
+    sections: list[Section] = []
+    at = 0
+    for start, end, path in _definitions(tree, ()):
+        begin, until = lines[start - 1], lines[min(end, len(lines) - 1)]
+        if begin > at and text[at:begin].strip():
+            sections.append(Section(at, begin, path[:-1]))
+        if until > max(at, begin):
+            sections.append(Section(max(at, begin), until, path))
+            at = until
+    if text[at:].strip():
+        sections.append(Section(at, len(text)))
+    return Document(text, tuple(sections))
+
+
+def _definitions(
+    node: ast.AST, path: tuple[str, ...]
+) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """First and last line and name of each function, and of the head of each class."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = min([child.lineno, *(d.lineno for d in child.decorator_list)])
+        inner = (*path, child.name)
+        last = child.end_lineno or child.lineno
+        if isinstance(child, ast.ClassDef):
+            parts = list(_definitions(child, inner))
+            yield first, (parts[0][0] - 1 if parts else last), inner
+            yield from parts
+        else:
+            yield first, last, inner
