@@ -129,6 +129,38 @@ class LocalBackend:
                 return encoder_decoder.score(session, requests)
             return decoder_scoring.score(session, requests)
 
+    def score_mixed(self, asked: Sequence[tuple[ScoreRequest, Adaptation]]) -> list[ScoreResult]:
+        """As `score`, each request under an adaptation of its own, results in their order.
+
+        Requests whose adaptations differ in soft prompt, prompt or decoding only share batches;
+        those with an adapter or a fork run adaptation by adaptation.
+        """
+        from luthier.models.local import mixed
+
+        by_adaptation: dict[int, list[int]] = {}
+        for i, (_, adaptation) in enumerate(asked):
+            by_adaptation.setdefault(id(adaptation), []).append(i)
+        out: dict[int, ScoreResult] = {}
+        together: list[tuple[Adaptation, list[int]]] = []
+        for members in by_adaptation.values():
+            adaptation = asked[members[0]][1]
+            alone = adaptation.adapter is not None or adaptation.weights is not None
+            if alone or self._module.config.is_encoder_decoder:
+                requests = [asked[i][0] for i in members]
+                out.update(zip(members, self.score(requests, adaptation), strict=True))
+            else:
+                together.append((adaptation, members))
+        if together:
+            with ExitStack() as stack, torch.inference_mode():
+                sessions = [stack.enter_context(self.session(a)) for a, _ in together]
+                pairs = [
+                    (session, [asked[i][0] for i in members])
+                    for session, (_, members) in zip(sessions, together, strict=True)
+                ]
+                for (_, members), found in zip(together, mixed.score(pairs), strict=True):
+                    out.update(zip(members, found, strict=True))
+        return [out[i] for i in range(len(asked))]
+
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
