@@ -24,7 +24,7 @@ class LoRA:
     alpha: int | None = None
     target_modules: str | tuple[str, ...] = "all-linear"
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
-    batch_size: int = 8
+    batch_size: int = 4
     prompt: str = "bare"
 
     name: ClassVar[str] = "lora"

@@ -31,16 +31,17 @@ class SoftPrompt:
     """`tokens` P. `init`: "labels" (embeddings of the class labels), "text" (of the instruction),
     "vocabulary" (of sampled frequent tokens). `bottleneck` None trains the tokens alone, a number
     reparameterises them through a residual bottleneck that is dropped afterwards. `votes` V prompts
-    are trained on V seeds with a V-th of the budget each and vote in one forward pass.
+    are trained on V seeds side by side, on one budget, and vote in one forward pass. With placement
+    "after" a step costs virtual tokens and answers only, for the input is computed once.
     `learning_rates` are in units of the RMS of the base's embeddings: a step of AdamW is absolute,
     and tables differ in scale by a factor of twenty from base to base."""
 
-    tokens: int = 16
+    tokens: int = 8
     init: Init = "labels"
-    placement: Literal["before", "after"] = "before"
+    placement: Literal["before", "after"] = "after"
     bottleneck: int | None = None
     votes: int = 1
-    learning_rates: tuple[float, ...] = (0.1, 0.3)
+    learning_rates: tuple[float, ...] = (0.3, 1.0)
     batch_size: int = 16
     prompt: str = "bare"
 
