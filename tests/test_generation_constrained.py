@@ -169,3 +169,44 @@ def test_a_decoding_survives_the_disk(tmp_path, backends):
     model.adapt(decoding=decoding).save(tmp_path / "a")
     assert open_adaptation(tmp_path / "a")[0].decoding == decoding
     hash(decoding)
+
+
+def test_a_task_with_a_schema_is_written_under_it_unless_told_otherwise(backends):
+    rows = [(f"note {i}", json.dumps({"city": "Paris", "days": 3, "tags": []})) for i in range(30)]
+    keys = {"name": "t", "instruction": "Extract.", "kind": "extract", "schema": CALL}
+    task = luthier.Task.from_examples(rows, **keys)
+    free = luthier.Task.from_examples(rows, **keys, unconstrained=True)
+    assert free.base_decoding().json_schema is None
+    assert task.fingerprint != free.fingerprint
+    model = luthier.models.model.Model(backends["llama"])
+    results = [
+        luthier.evaluate(
+            model.adapt(
+                prompt=t.base_prompt(), decoding=replace(t.base_decoding(), max_new_tokens=90)
+            ),
+            t,
+        )
+        for t in (task, free)
+    ]
+    assert results[0].parse_rate.value == 1.0
+    assert results[1].parse_rate.value == 0.0
+
+
+def test_tokens_of_a_unigram_vocabulary_without_bytes_are_read(backends):
+    """As in T5: a sentencepiece vocabulary, spaces written as signs, no byte fallback."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<pad>", "<unk>", "</s>", "▁", "▁yes", "▁no", "yes", "n", "o", ",", "a", "b"]
+    inner = Tokenizer(models.Unigram([(p, -float(i)) for i, p in enumerate(pieces)], unk_id=1))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    words = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+    from luthier.models.local.backend import LocalBackend
+
+    backend = LocalBackend(tiny.backend("t5").module, words, name="unigram", fingerprint="0" * 64)
+    decoding = Decoding(regex="yes, no|no,(a|b)", max_new_tokens=8, temperature=1.0)
+    for made in backend.generate(ASKED, Adaptation(decoding=decoding)):
+        assert made.text in ("yes, no", "no,a", "no,b")
+        assert not made.cut

@@ -192,9 +192,7 @@ def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch):
 def test_the_plain_engine_gives_the_same_text(backends, monkeypatch):
     decoding = Decoding(max_new_tokens=12)
     for family in ("llama", "t5"):
-        mine = [
-            g.text for g in backends[family].generate(requests(), Adaptation(decoding=decoding))
-        ]
+        made = backends[family].generate(requests(), Adaptation(decoding=decoding))
         with monkeypatch.context() as patch:
             patch.setenv("LUTHIER_ENGINE", "plain")
             plain = backends[family].generate(requests(), Adaptation(decoding=decoding))

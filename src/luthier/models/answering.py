@@ -103,8 +103,8 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
         )
         return [from_scores(s, decoding) for s in scored]
     requests = [
-        GenerateRequest(p, seed, decoding.votes, negative)
-        for p, negative in zip(prompts, negatives or [None] * len(prompts), strict=True)
+        GenerateRequest(p, seed, decoding.votes, negatives[i] if negatives else None)
+        for i, p in enumerate(prompts)
     ]
     generated = model.backend.generate(requests, model.adaptation)
     return [

@@ -139,6 +139,7 @@ def build(definition: Definition, tables: Mapping[str, Table], *, seed: int) -> 
         context=definition.context,
         objective=definition.objective,
         schema=schema,
+        unconstrained=definition.unconstrained,
         leaks=leaks,
         input_name=definition.input_name,
         target_name=definition.target_name,

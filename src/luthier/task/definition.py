@@ -31,6 +31,7 @@ KEYS = (
     "split",
     "leaks",
     "schema",
+    "unconstrained",
     "max_new_tokens",
     "limit",
     "encoding",
@@ -94,6 +95,7 @@ class Definition:
     id: str | None = None
     drop_leaks: bool = True
     schema: Mapping[str, Any] | str | None = None
+    unconstrained: bool = False
     max_new_tokens: int | None = None
     limit: int | None = None
     encoding: str = "utf-8-sig"
@@ -152,6 +154,7 @@ def read_definition(keys: Mapping[Any, Any], *, where: str, name: str = "") -> D
         id=read.text("id") or None,
         drop_leaks=read.choice("leaks", ("drop", "keep"), "drop") == "drop",
         schema=schema,
+        unconstrained=read.flag("unconstrained"),
         max_new_tokens=read.count("max_new_tokens"),
         limit=read.count("limit"),
         encoding=_encoding(read),

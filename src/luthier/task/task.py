@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import LockedSplitError, TaskError, did_you_mean
+from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_mean
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
 from luthier.records import Example, Kind
@@ -50,6 +50,7 @@ class Task:
     context: str = ""
     objective: str = ""
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    unconstrained: bool = False  # write without following the schema
     leaks: LeakReport = field(default_factory=LeakReport)
     input_name: str = "Input"
     target_name: str = "Answer"
@@ -143,15 +144,26 @@ class Task:
 
         The stop is the shortest separator that no training target holds. The length limit, where
         the task sets none, is twice the words of a long training target (95th percentile), at least
-        16 and at most 256 tokens.
+        16 and at most 256 tokens. A task of kind extract with a schema that a grammar can follow is
+        written under it, unless the task is `unconstrained`; JSON is counted at two characters a
+        token.
         """
         if self.labels:
             return Decoding(labels=self.labels)
         limit = self.max_new_tokens or self._usual_length()
-        return Decoding(max_new_tokens=limit, stop=self._stop())
+        free = Decoding(max_new_tokens=limit, stop=self._stop())
+        if self.kind is not Kind.EXTRACT or self.schema is None or self.unconstrained:
+            return free
+        try:
+            return replace(free, json_schema=self.schema)
+        except TechniqueError:  # valid, and beyond a grammar (a remote $ref): the scorer judges
+            return free
 
     def _usual_length(self) -> int:
-        words = sorted(len(e.target.split()) for e in self.train)
+        if self.schema is not None:
+            words = sorted(len(e.target) // 4 for e in self.train)
+        else:
+            words = sorted(len(e.target.split()) for e in self.train)
         if not words:
             return MOST_NEW_TOKENS
         long = words[min(len(words) - 1, int(0.95 * len(words)))]
@@ -188,6 +200,8 @@ class Task:
             "dev": _digest(self.dev),
             "test": self._facts[1],
         }
+        if self.unconstrained:  # absent elsewhere, so that other tasks keep their fingerprints
+            definition["unconstrained"] = True
         text = json.dumps(definition, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

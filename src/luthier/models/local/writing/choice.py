@@ -13,8 +13,8 @@ def mixed(logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     vocabulary).
 
     With w_v ∝ p_v(y_<i), kept up by `reweighed`, this is the next token under the mean of the
-    votes' probabilities of whole answers, which is what label scoring takes too (Lester et al. 2021,
-    arXiv:2104.08691, section 6).
+    votes' probabilities of whole answers, which is what label scoring takes too (Lester et al.
+    2021, arXiv:2104.08691, section 6).
     """
     return torch.logsumexp(logits.log_softmax(-1) + weights.unsqueeze(-1), 1)
 

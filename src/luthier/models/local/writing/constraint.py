@@ -101,11 +101,20 @@ class _Tokens:
         self.special_token_ids = [*special, *range(len(written), size)]
         self.eos_token_id = ends[0]
         self.bos_token_id = tokenizer.bos_token_id
-        self._tokenizer = tokenizer
+        self._ids = {text: i for i, text in enumerate(self.tokens)}
+        self._longest = max(map(len, self.tokens))
 
-    def __call__(self, text: bytes | str) -> list[int]:
-        given = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return list(self._tokenizer(given, add_special_tokens=False).input_ids)
+    def __call__(self, text: bytes) -> list[int]:
+        """The longest token each time. The tokenizer itself would put a space in front."""
+        ids, at = [], 0
+        while at < len(text):
+            ends = range(min(len(text), at + self._longest), at, -1)
+            end = next((end for end in ends if text[at:end] in self._ids), None)
+            if end is None:
+                break  # what no token writes; llguidance goes on from there by itself
+            ids.append(self._ids[text[at:end]])
+            at = end
+        return ids
 
 
 def _bytes(token: str) -> bytes:

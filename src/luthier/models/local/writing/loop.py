@@ -113,7 +113,7 @@ def write(session: Session, writings: Sequence[Writing], *, most: int = MOST_ROW
             for k, lane in enumerate(lanes):
                 asked = [w.negative if k else w.rows for w in joining]
                 first = lane.admit([row for rows in asked for row in rows])
-                first = first.unflatten(0, (len(joining), votes))
+                first = first.view(len(joining), votes, -1)
                 if live:
                     logits[k] = torch.cat([logits[k], first])
                 else:
@@ -133,7 +133,7 @@ def write(session: Session, writings: Sequence[Writing], *, most: int = MOST_ROW
                 lane.keep([i * votes + v for i in order for v in range(votes)])
         if live:
             last = [w.tokens[-1] for w in live for _ in range(votes)]
-            logits = [lane.step(last).unflatten(0, (len(live), votes)) for lane in lanes]
+            logits = [lane.step(last).view(len(live), votes, -1) for lane in lanes]
     return sum(lane.computed for lane in lanes)
 
 

@@ -25,7 +25,7 @@ TOKENS_A_PREFILL = 4096  # activations of one batch of prompts stay in tens of m
 BYTES_OF_KEYS = 2 << 30  # keys and values of all slots together
 
 
-class SlotLayer(DynamicLayer):
+class SlotLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer: (slots, heads, capacity, D), of which a part is in use."""
 
     at: torch.Tensor  # (rows in use,): where each row's next key goes
