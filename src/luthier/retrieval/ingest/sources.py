@@ -45,8 +45,8 @@ class Found:
         """Its content. UnreadableError when it cannot be had."""
         if self.size_bytes > LARGEST_BYTES:
             raise UnreadableError(
-                f"it has {self.size_bytes / 1e6:,.0f} MB; the most is {LARGEST_BYTES / 1e6:,.0f}: cut "
-                "it into several files"
+                f"it has {self.size_bytes / 1e6:,.0f} MB; the most is {LARGEST_BYTES / 1e6:,.0f}: "
+                "cut it into several files"
             )
         try:
             if _is_url(self.place):
