@@ -1,11 +1,12 @@
 # make quickstart   install what is needed and compare six techniques on the bundled task
 # make test         the whole test suite
+# make nano-eval    the embedded model on tasks it never saw (DATA: folder with corpus/ and data/)
 # make bench        every job against its peer: the table, and benchmarks/results/
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install install-dev quickstart test lint fix bench clean
+.PHONY: install install-dev quickstart test lint fix nano-eval bench clean
 
 install: .venv/.core
 install-dev: .venv/.dev
@@ -38,6 +39,11 @@ fix: install-dev
 	$(BIN)/ruff format .
 
 # The peers live in an environment of their own.
+DATA ?= ../shared
+nano-eval: install-dev
+	$(BIN)/python -m pretraining data --data $(DATA) --out build/nano-eval
+	$(BIN)/python -m pretraining evaluate --data $(DATA) --out build/nano-eval --model src/luthier/models/nano
+
 BENCH := benchmarks/.venv/bin/python
 benchmarks/.venv/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
 	@test -x $(BENCH) || $(PYTHON) -m venv benchmarks/.venv || python3 -m venv benchmarks/.venv

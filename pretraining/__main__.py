@@ -60,11 +60,19 @@ def _evaluate(a: argparse.Namespace) -> None:
     from . import card, evaluate
 
     folder = a.model or a.out / "nano"
-    found = evaluate.evaluate(folder, a.data, a.out, queries=a.queries, draws=a.draws, seed=a.seed)
+    found = evaluate.evaluate(
+        folder,
+        a.data,
+        a.out,
+        queries=a.queries,
+        draws=a.draws,
+        seed=a.seed,
+        lora_tokens=a.lora_tokens or None,
+    )
     print(json.dumps(found))
     print(evaluate.table(found))
     (a.out / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")
-    if (a.out / "curve.jsonl").exists():
+    if a.card and (a.out / "curve.jsonl").exists():
         card.write(folder, a.out, found)
 
 
@@ -93,6 +101,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
     parser.add_argument("--queries", type=int, default=100, help="test queries a draw")
+    parser.add_argument("--lora-tokens", type=int, default=1_500_000, help="0: no fit")
+    parser.add_argument("--card", action="store_true", help="write the model card as well")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()

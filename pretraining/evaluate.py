@@ -1,4 +1,4 @@
-"""Measure a model folder on tasks it never saw, with transformers alone.
+"""Measure a model folder on tasks it never saw, with transformers alone (but for LoRA).
 
 Every number comes with the number of queries, chance, and a 95 % interval (bootstrap over draws and
 queries). A label's score is the sum of the log-probabilities of its tokens; *calibrated* subtracts
@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
-import gzip
-import math
 import random
 import re
 import time
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,6 +25,7 @@ from transformers import (
 )
 
 from . import corpus
+from .measuring import calls, reading, running, tuning
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 Row = tuple[str, str]
@@ -85,6 +83,41 @@ class Scorer:
             for i, t in enumerate(tails):
                 out[i] += sum(float(logits[i, j, t[j + 1]]) for j in range(len(t) - 1))
         return out
+
+    @torch.inference_mode()
+    def tails(self, shared: Any, tails: list[str]) -> list[float]:
+        """log p(tail | shared prompt) for each tail, in batches; no batch changes ``shared``."""
+        ids = [self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in tails]
+        first = shared.last.log_softmax(-1)
+        out = [float(first[t[0]]) for t in ids]
+        for i in range(0, len(ids), 128):
+            part = ids[i : i + 128]
+            longest = max(len(t) for t in part) - 1
+            if not longest:
+                continue
+            cache = copy.deepcopy(shared.cache)
+            cache.batch_repeat_interleave(len(part))
+            x = torch.full((len(part), longest), self.tokenizer.pad_token_id)
+            for k, t in enumerate(part):
+                x[k, : len(t) - 1] = torch.tensor(t[:-1], dtype=torch.long)
+            logits = self.model(x, past_key_values=cache).logits.log_softmax(-1)
+            for k, t in enumerate(part):
+                out[i + k] += sum(float(logits[k, j, t[j + 1]]) for j in range(len(t) - 1))
+        return out
+
+    @torch.inference_mode()
+    def begin(self, text: str) -> Begun:
+        """A prompt that tails may follow."""
+        found = self.model(torch.tensor([self.tokenizer(text)["input_ids"]]), use_cache=True)
+        return Begun(found.past_key_values, found.logits[0, -1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """Keys and values of a prompt, and the logits at its end."""
+
+    cache: Any
+    last: torch.Tensor
 
 
 def run(scorer: Scorer, draws: list[Draw]) -> dict[str, float]:
@@ -217,25 +250,6 @@ def _few(
 TASKS = {"banking77": banking, "sentfin": sentfin, "sst2": sst2, "clinc": clinc}
 
 
-@torch.inference_mode()
-def bits_per_byte(scorer: Scorer, rows: list[dict[str, str]], limit: int = 60) -> float:
-    """Mean loss on held-out running text, in bits a byte."""
-    bits, size = 0.0, 0
-    for row in rows[:limit]:
-        text = row["text"][:2000]
-        ids = torch.tensor([scorer.tokenizer(text)["input_ids"][:1024]])
-        logits = scorer.model(ids).logits[0, :-1]
-        bits += float(F.cross_entropy(logits, ids[0, 1:], reduction="sum")) / math.log(2)
-        size += len(scorer.tokenizer.decode(ids[0, 1:]).encode())
-    return bits / size
-
-
-def gzip_bits(rows: list[dict[str, str]], limit: int = 60) -> float:
-    """The same texts, end to end, through gzip: bits a byte."""
-    raw = "".join(row["text"][:2000] for row in rows[:limit]).encode()
-    return 8 * len(gzip.compress(raw, 9)) / len(raw)
-
-
 def evaluate(
     folder: Path,
     data: Path,
@@ -244,8 +258,9 @@ def evaluate(
     queries: int = 100,
     draws: int = 5,
     seed: int = 0,
+    lora_tokens: int | None = None,
 ) -> dict[str, object]:
-    """The whole table, as a dict."""
+    """The whole table, as a dict; without ``lora_tokens`` nothing is trained."""
     scorer = Scorer(folder)
     out: dict[str, object] = {}
     for name, make in TASKS.items():
@@ -255,13 +270,39 @@ def evaluate(
         out[name] = {k: round(v, 4) for k, v in row.items()} | {
             "seconds": round(time.time() - start)
         }
+    size = {"draws": draws, "queries": queries, "seed": seed}
+    start = time.time()
+    for way, hits in reading.measure(scorer, data, **size).items():
+        out[f"xquad, {way}"] = _row(hits, start)
+    start = time.time()
+    out["bfcl, constrained"] = _row(calls.measure(scorer, data, **size), start)
+    if lora_tokens:
+        start = time.time()
+        hits = [tuning.measure(folder, data, tokens=lora_tokens, seed=seed)]
+        out["banking77, LoRA on 500"] = _row(hits, start, chance=1 / 77)
     if pools is not None and (pools / "documents_held_out.jsonl").exists():
         held = corpus.read(pools / "documents_held_out.jsonl")
+        seen = corpus.read(pools / "documents.jsonl")
         for kind in ("dialogue", "novel"):
-            rows = [r for r in held if r["kind"] == kind]
-            out[f"bits_per_byte_{kind}"] = round(bits_per_byte(scorer, rows), 3)
-            out[f"bits_per_byte_{kind}_gzip"] = round(gzip_bits(rows), 3)
+            rows = [r["text"][:2000] for r in held if r["kind"] == kind][:60]
+            taught = [r["text"] for r in seen if r["kind"] == kind]
+            out[f"bits_per_byte_{kind}"] = round(running.bits_per_byte(scorer, rows), 3)
+            out[f"bits_per_byte_{kind}_gzip"] = round(running.gzip_bits(rows), 3)
+            out[f"bits_per_byte_{kind}_5-grams"] = round(running.ngram_bits(taught, rows), 3)
     return out
+
+
+def _row(hits: list[list[bool]], start: float, chance: float | None = None) -> dict[str, Any]:
+    return {
+        "accuracy": round(_mean(hits), 4),
+        "interval": round(_interval(hits), 4),
+        "calibrated": None,
+        "calibrated_interval": None,
+        "chance": chance,
+        "queries": sum(map(len, hits)),
+        "draws": len(hits),
+        "seconds": round(time.time() - start),
+    }
 
 
 def table(result: dict[str, object]) -> str:
@@ -269,9 +310,14 @@ def table(result: dict[str, object]) -> str:
     lines = ["| task | accuracy | calibrated | chance | queries |", "|---|---|---|---|---|"]
     for name, row in result.items():
         if isinstance(row, dict):
+            better = "–"
+            if row["calibrated"] is not None:
+                better = f"{row['calibrated']:.3f} ± {row['calibrated_interval']:.3f}"
+            chance = "–" if row["chance"] is None else f"{row['chance']:.3f}"
             lines.append(
-                f"| {name} | {row['accuracy']:.3f} ± {row['interval']:.3f} | "
-                f"{row['calibrated']:.3f} ± {row['calibrated_interval']:.3f} | "
-                f"{row['chance']:.3f} | {row['draws']} × {row['queries'] // row['draws']} |"
+                f"| {name} | {row['accuracy']:.3f} ± {row['interval']:.3f} | {better} | "
+                f"{chance} | {row['draws']} × {row['queries'] // row['draws']} |"
             )
+        else:
+            lines.append(f"| {name.replace('_', ' ')} | {row} | – | – | – |")
     return "\n".join(lines)

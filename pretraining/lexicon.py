@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 
 
-def listed(words: str) -> list[str]:
-    """Words of a string, as a list."""
-    return words.split()
+def listed(words: str, mark: str | None = None) -> list[str]:
+    """Words of a string, or what ``mark`` parts in it, as a list."""
+    return words.split(mark)
 
 
 POSITIVE = listed(
@@ -160,16 +160,63 @@ FIRMS = listed(
     "Northgate Alvera Brightline Castell Domus Ferrum Granit Helios Indus Juniper Kestrel Lumen "
     "Meridian Novara Orion Pallas Quantis Rialto Sterling Tamarind Unity Vega Westbrook Zenith"
 )
-SECTORS = ["banks", "carmakers", "airlines", "steel makers", "drug makers", "software firms", "retailers", "telecom firms", "exporters", "cement makers", "insurers", "miners", "builders", "utilities"]
-GOODS = ["gold", "silver", "copper", "crude oil", "cotton", "sugar", "wheat", "rubber", "coffee", "natural gas", "zinc", "palm oil", "soybean", "the currency", "the index", "bonds", "small caps", "tech stocks"]
-LEDGER = ["profit", "net profit", "revenue", "sales", "margins", "earnings", "output", "exports", "demand", "orders", "income", "operating profit", "market share", "quarterly profit", "cash flow", "the dividend"]
-BURDENS = "losses;debt;costs;bad loans;net loss;the deficit;inflation;provisions;interest costs"
-UP = ["rises", "jumps", "surges", "climbs", "gains", "rallies", "soars", "edges up", "advances", "rebounds", "recovers", "hits record high", "doubles", "beats estimates", "improves", "tops forecasts", "expands", "firms up", "shines", "zooms"]
-DOWN = ["falls", "slips", "drops", "plunges", "slides", "tumbles", "declines", "sinks", "eases", "weakens", "hits record low", "halves", "misses estimates", "worsens", "lags forecasts", "shrinks", "softens", "crashes", "dips", "retreats"]
-GOOD_NEWS = ["wins large order", "gets regulator's approval", "raises guidance", "plans to hire", "secures funding", "upgraded to buy", "settles dispute", "announces bonus issue", "signs new deal", "cuts its debt", "sees strong growth", "attracts investors", "outperforms the market", "on firm footing", "bullish on outlook"]
-BAD_NEWS = ["loses large order", "fails to get approval", "cuts guidance", "to cut jobs", "runs out of cash", "downgraded to sell", "faces probe", "delays payment", "recalls product", "defaults on loan", "warns of weak growth", "under selling pressure", "underperforms the market", "fined by regulator", "bearish on outlook", "hit by strike", "scraps expansion"]
-NO_NEWS = ["to hold annual meeting on Friday", "appoints new director", "to announce results next week", "trades flat", "unchanged ahead of policy meeting", "board to meet on dividend", "renames its unit", "in a narrow range", "moves head office", "opens at previous level", "ends steady", "to be listed on Monday", "sells stake to partner", "awaits data", "holds talks with lenders", "what to expect from", "five things to know about", "little changed in early trade"]
-WHEN = ["in early trade", "in March quarter", "on global cues", "on strong demand", "on weak demand", "this year", "for third day", "in futures trade", "on profit booking", "by {n} percent", "{n}%", "to {n}", "after results", "amid trade talks", "as dollar moves", "on monsoon hopes", ""]
+SECTORS = listed(
+    "banks;carmakers;airlines;steel makers;drug makers;software firms;retailers;telecom firms;"
+    "exporters;cement makers;insurers;miners;builders;utilities",
+    ";",
+)
+GOODS = listed(
+    "gold;silver;copper;crude oil;cotton;sugar;wheat;rubber;coffee;natural gas;zinc;palm oil;"
+    "soybean;the currency;the index;bonds;small caps;tech stocks",
+    ";",
+)
+LEDGER = listed(
+    "profit;net profit;revenue;sales;margins;earnings;output;exports;demand;orders;income;"
+    "operating profit;market share;quarterly profit;cash flow;the dividend",
+    ";",
+)
+BURDENS = listed(
+    "losses;debt;costs;bad loans;net loss;the deficit;inflation;provisions;interest costs", ";"
+)
+UP = listed(
+    "rises;jumps;surges;climbs;gains;rallies;soars;edges up;advances;rebounds;recovers;"
+    "hits record high;doubles;beats estimates;improves;tops forecasts;expands;firms up;shines;"
+    "zooms",
+    ";",
+)
+DOWN = listed(
+    "falls;slips;drops;plunges;slides;tumbles;declines;sinks;eases;weakens;hits record low;"
+    "halves;misses estimates;worsens;lags forecasts;shrinks;softens;crashes;dips;retreats",
+    ";",
+)
+GOOD_NEWS = listed(
+    "wins large order;gets regulator's approval;raises guidance;plans to hire;secures funding;"
+    "upgraded to buy;settles dispute;announces bonus issue;signs new deal;cuts its debt;"
+    "sees strong growth;attracts investors;outperforms the market;on firm footing;"
+    "bullish on outlook",
+    ";",
+)
+BAD_NEWS = listed(
+    "loses large order;fails to get approval;cuts guidance;to cut jobs;runs out of cash;"
+    "downgraded to sell;faces probe;delays payment;recalls product;defaults on loan;"
+    "warns of weak growth;under selling pressure;underperforms the market;fined by regulator;"
+    "bearish on outlook;hit by strike;scraps expansion",
+    ";",
+)
+NO_NEWS = listed(
+    "to hold annual meeting on Friday;appoints new director;to announce results next week;"
+    "trades flat;unchanged ahead of policy meeting;board to meet on dividend;renames its unit;"
+    "in a narrow range;moves head office;opens at previous level;ends steady;"
+    "to be listed on Monday;sells stake to partner;awaits data;holds talks with lenders;"
+    "what to expect from;five things to know about;little changed in early trade",
+    ";",
+)
+WHEN = listed(
+    "in early trade;in March quarter;on global cues;on strong demand;on weak demand;this year;"
+    "for third day;in futures trade;on profit booking;by {n} percent;{n}%;to {n};after results;"
+    "amid trade talks;as dollar moves;on monsoon hopes;",
+    ";",
+)
 
 
 def headline(draw: random.Random) -> tuple[str, str]:
@@ -190,7 +237,7 @@ def headline(draw: random.Random) -> tuple[str, str]:
         text = f"{firm} {draw.choice(LEDGER)} {draw.choice(UP if good else DOWN)}"
         text += f" {draw.choice(WHEN)}"
     elif kind < 0.7:
-        text = f"{firm}: {draw.choice(BURDENS.split(';'))} {draw.choice(DOWN if good else UP)}"
+        text = f"{firm}: {draw.choice(BURDENS)} {draw.choice(DOWN if good else UP)}"
     elif kind < 0.8:
         text = f"{draw.choice(['Buy', 'Accumulate'] if good else ['Sell', 'Avoid', 'Exit'])} {who}"
         text += draw.choice([f", target {draw.randint(20, 3000)}", "", ", says broker"])

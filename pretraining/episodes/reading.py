@@ -13,6 +13,7 @@ import random
 import re
 from functools import lru_cache
 
+from ..lexicon import listed
 from .piece import Episode, Piece
 from .pools import Pools
 
@@ -35,7 +36,10 @@ TELLS = [
 ]
 ABSENT = ["not in the passage", "not in the documents", "unanswerable"]
 SMALL = frozenset(
-    ["the", "a", "an", "of", "in", "on", "at", "to", "for", "by", "with", "and", "or", "as", "is", "are", "was", "were", "be", "been", "that", "this", "it", "its", "from", "had", "has", "have", "which", "who", "whom", "their", "his", "her"]
+    listed(
+        "the a an of in on at to for by with and or as is are was were be been that this "
+        "it its from had has have which who whom their his her"
+    )
 )
 NAME = re.compile(r"[A-Z][\w'’-]+(?: (?:of the |of |de |van |the )?[A-Z][\w'’-]+)*")
 NUMBER = re.compile(r"\b\d[\d,.]*\d\b|\b\d\b")

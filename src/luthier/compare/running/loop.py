@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 from luthier.compare.assemble import best_seed, step_name
 from luthier.compare.comparison import SeedRun
 from luthier.compare.options import Listener, Progress
-from luthier.compare.plan import PlannedTechnique
-from luthier.compare.planning import NO_TUNING
+from luthier.compare.plan import NO_TUNING, PlannedTechnique
 from luthier.compare.running.bench import Bench, Heard, Job
 from luthier.compare.running.curve import share_of
 from luthier.compare.running.job import give_up, kept, perform, saved_model

@@ -56,8 +56,10 @@ def key_of(model: Model, examples: Sequence[Example], *, seed: int) -> str:
     """A hash of all that the answers depend on and a search varies."""
     adaptation = model.adaptation
     asked = [(e.id, e.input, e.context) for e in examples]
-    whole = (model.backend.fingerprint, adaptation.prompt, adaptation.decoding, asked, seed)
+    whole: tuple[object, ...] = (
+        model.backend.fingerprint, adaptation.prompt, adaptation.decoding, asked, seed,
+    )  # fmt: skip
     if adaptation.knowledge is not None:
-        whole += (adaptation.knowledge.identity,)
+        whole = (*whole, adaptation.knowledge.identity)
     text = repr(whole)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

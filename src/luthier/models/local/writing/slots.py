@@ -18,7 +18,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from luthier.models.local.session import Session
-from luthier.models.local.writing.masks import masks
+from luthier.models.local.tree.masks import masks
 
 SHARED_AT_LEAST = 16  # shorter shared prefixes cost more to copy than to compute again
 TOKENS_A_PREFILL = 4096  # activations of one batch of prompts stay in tens of megabytes
