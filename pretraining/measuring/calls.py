@@ -3,8 +3,9 @@
 The grammar fixes everything but the values: the function's name, its required parameters in
 order, the JSON around them. A value is the likeliest among what the parameter's type allows and the
 request offers (numbers, lists of numbers, runs of words, the listed choices), scored with what
-closes it. A call matches when every value is among the possible answers and what was left out may
-be left out (the leaderboard's AST match: text without case, spaces and punctuation).
+closes it; a place that one value was copied from is not offered again. A call matches when every
+value is among the possible answers and what was left out may be left out (the leaderboard's AST
+match: text without case, spaces and punctuation).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?")
 MOST_WORDS = 5
 
 
@@ -48,8 +49,7 @@ def prompt(request: str, function: dict[str, Any]) -> str:
 def candidates(request: str, about: dict[str, Any]) -> list[str]:
     """JSON texts that the value may be."""
     kind = about["type"]
-    numbers = [m.group().replace(",", "") for m in NUMBER.finditer(request)]
-    numbers = list(dict.fromkeys(str(_number(n)) for n in numbers))
+    numbers = list(dict.fromkeys(str(_number(m.group())) for m in NUMBER.finditer(request)))
     if "enum" in about:
         return [json.dumps(v) for v in about["enum"]]
     if kind == "boolean":
@@ -74,8 +74,8 @@ def candidates(request: str, about: dict[str, Any]) -> list[str]:
 
 
 def _number(text: str) -> float | int:
-    value = float(text.rstrip("."))
-    return int(value) if value == int(value) and "." not in text.rstrip(".") else value
+    value = float(text.replace(",", ""))
+    return int(value) if value == int(value) and "." not in text else value
 
 
 def _runs(request: str) -> list[str]:
@@ -96,16 +96,27 @@ def call(scorer: Any, request: str, function: dict[str, Any]) -> dict[str, Any]:
     names = [n for n in properties if n in function["parameters"].get("required", [])]
     text = prompt(request, function) + f'{{"name": "{function["name"]}", "arguments": {{'
     out: dict[str, Any] = {}
+    free = request  # no two parameters copy the same place
     for i, name in enumerate(names):
         text += f'{", " if i else ""}"{name}":'
-        offered = candidates(request, properties[name])
+        offered = candidates(free, properties[name])
         close = "," if i + 1 < len(names) else "}}"
         shared = scorer.begin(text)
         scores = scorer.tails(shared, [f" {c}{close}" for c in offered])
         best = offered[scores.index(max(scores))]
         text += f" {best}"
         out[name] = json.loads(best)
+        if "enum" not in properties[name]:
+            free = without(free, out[name]) or request
     return out
+
+
+def without(request: str, value: Any) -> str:
+    """The request with the first place where the value stands taken out."""
+    said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, bool) or not said:
+        return request
+    return re.sub(rf"(?<!\w){re.escape(said)}(?!\w)", "", request, count=1)
 
 
 def matches(said: dict[str, Any], possible: dict[str, list[Any]]) -> bool:
