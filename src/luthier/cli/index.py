@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.retrieval.records import IndexProgress
+if TYPE_CHECKING:
+    from luthier.retrieval.records import IndexProgress
 
 
 def index(

@@ -143,7 +143,7 @@ def voted(answers: Sequence[Answer]) -> Answer:
 def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Answer:
     """The answer in a generated text: the label it names, or the text less its citations.
 
-    Under a JSON schema only JSON is an answer, and a legal one holds to the schema; under a regex
+    Under a JSON schema only JSON is an answer, and the scorer says whether it holds; under a regex
     only a text that was not `cut` is.
     """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
@@ -157,8 +157,8 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> An
     elif decoding.json_schema is not None:
         from luthier.models.grammar import reads_as
 
-        is_json, holds = reads_as(str(decoding.json_schema), said)
-        return Answer(text, said if is_json else None, holds, usage=usage)
+        is_json, _ = reads_as(str(decoding.json_schema), said)
+        return Answer(text, said if is_json else None, is_json, usage=usage)
     elif decoding.regex is not None and cut:
         parsed = None
     else:
