@@ -120,6 +120,13 @@ def test_what_does_not_beat_chance_is_not_picked() -> None:
     assert verdict.pick == "a"
 
 
+def test_where_nothing_is_right_there_is_no_pick() -> None:
+    unknown = replace(TASK, chance=None, metric="exact-match")
+    verdict = decide(evidence([row("a", 0.0), row("b", 0.0)], task=unknown))
+    assert (verdict.pick, verdict.best) == (None, "a")
+    assert "exact-match is 0 for each of them" in verdict.because
+
+
 def test_lower_is_better_where_the_metric_says_so() -> None:
     def perplexity(name: str, value: float) -> Row:
         made = row(name, value)

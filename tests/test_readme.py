@@ -31,6 +31,9 @@ def desk(tmp_path_factory):
     text = blocks("yaml")[0]
     (folder / "tickets.yaml").write_text(text, "utf-8")
     spec = yaml.safe_load(text)
+    (folder / "docs").mkdir()
+    handbook = "# Returns\n\nThe refund window is thirty days from the day of delivery.\n"
+    (folder / "docs/returns.md").write_text(handbook, "utf-8")
     task = luthier.Task.load("routing")
     with (folder / spec["data"]).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

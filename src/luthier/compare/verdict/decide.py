@@ -37,7 +37,7 @@ ABOUT_THE_SAME = 1.05
 
 def decide(evidence: Evidence) -> Verdict:
     """Apply the rules. There is no pick, and `because` says why, when no technique finished, or
-    when the best is no better than always answering the commonest label.
+    when the best is no better than always answering the commonest label, or got nothing right.
     """
     rated = [row for row in evidence.rows if row.score.value is not None and row.part_of is None]
     if not rated:
@@ -52,6 +52,14 @@ def decide(evidence: Evidence) -> Verdict:
             f"No technique is clearly better than always answering the commonest label "
             f"({evidence.task.chance:.3f}). The best is {best.technique}: {score_words(best)} "
             f"on {evidence.task.test_examples} test examples.",
+            best=best.technique,
+            next_steps=advise(evidence, None),
+        )
+    if best.score.higher_is_better and best.score.value == 0:
+        return Verdict(
+            None,
+            f"No technique got anything right: {evidence.task.metric} is 0 for each of them on "
+            f"{evidence.task.test_examples} test examples, and there is nothing to choose.",
             best=best.technique,
             next_steps=advise(evidence, None),
         )

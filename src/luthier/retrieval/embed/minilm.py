@@ -58,6 +58,8 @@ def folder() -> Path:
 @cache
 def _opened() -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # loading a small model is no long work
     place = folder()
     return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place).eval()
