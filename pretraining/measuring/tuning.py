@@ -34,7 +34,7 @@ def measure(
         leaks="keep",
     )
     model = luthier.load(str(folder))
-    fitted = LoRA().fit(model, task.locked(), budget=Budget(tokens=tokens), seed=seed)
+    fitted = LoRA().fit(model, task.without_test(), budget=Budget(tokens=tokens), seed=seed)
     answers = fitted.answer(task.test)
     return [a.parsed == e.target for a, e in zip(answers, task.test, strict=True)]
 
