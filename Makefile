@@ -23,7 +23,7 @@ install-dev: .venv/.dev
 	@touch $@
 
 quickstart: install
-	$(BIN)/luthier compare routing --out runs/quickstart --budget 200s
+	$(BIN)/luthier compare routing --out runs/quickstart --budget 900ktok
 
 test: install-dev
 	$(BIN)/python -m pytest
