@@ -27,6 +27,7 @@ BPE, cased, single digits and newlines), context 2,048, tied embeddings, bfloat1
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 ```
