@@ -78,7 +78,7 @@ def test_a_bad_document_is_listed_and_the_good_ones_stay(
 
 
 def test_errors_are_kind(docs: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="No index"):
+    with pytest.raises(UserError, match="No index"):
         open_index(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(TaskError, match="no documents"):

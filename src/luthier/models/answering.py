@@ -155,10 +155,9 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> An
     if decoding.labels:
         parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
     elif decoding.json_schema is not None:
-        from luthier.models.grammar import reads_as
+        from luthier.models.grammar import is_json
 
-        is_json, _ = reads_as(str(decoding.json_schema), said)
-        return Answer(text, said if is_json else None, is_json, usage=usage)
+        parsed = said if is_json(said) else None
     elif decoding.regex is not None and cut:
         parsed = None
     else:

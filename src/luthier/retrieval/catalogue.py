@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.errors import StorageError
+from luthier.errors import StorageError, UserError
 from luthier.ledger.store import storage_error
 from luthier.retrieval.records import Passage
 
@@ -58,7 +58,7 @@ def opened(folder: Path, *, stemmer: str | None = None) -> Iterator[sqlite3.Conn
         if stemmer is not None:
             folder.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
-            raise StorageError(
+            raise UserError(
                 f"No index in {folder}", next_step=f"Make one: luthier index docs/ --into {folder}"
             )
         db = sqlite3.connect(path, timeout=10.0, isolation_level=None)

@@ -23,7 +23,7 @@ class Index:
     """Passages, their vectors and their words. Dense search is exact."""
 
     def __init__(self, folder: Path) -> None:
-        """StorageError when there is none, or a newer one."""
+        """UserError when there is none, StorageError when it is newer or broken."""
         self.folder = folder
         self._seen = ""
         self._numbers = np.zeros(0, np.int64)
@@ -161,5 +161,5 @@ def fused(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
 
 
 def open_index(where: str | Path) -> Index:
-    """Open an index. StorageError when there is none, or one of a newer version."""
+    """Open an index. UserError when there is none, StorageError when it is newer."""
     return Index(Path(where))

@@ -51,7 +51,7 @@ def lacking(task: Task, index: str | None) -> str | None:
 def index_content(index: str | None) -> str | None:
     """The fingerprint of an index that a setting names; None where none is named.
 
-    StorageError where there is no such index.
+    UserError where there is no such index.
     """
     if index is None:
         return None

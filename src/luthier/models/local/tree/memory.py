@@ -14,13 +14,17 @@ from luthier.models.local.session import Session
 
 VARIABLE = "LUTHIER_MEMORY"
 SHARE_OF_FREE = 0.5  # the rest is for others, and for what an estimate leaves out
+# What is free changes from minute to minute, and with it how rows are packed and sums are rounded:
+# a share of the whole, where that much is free, keeps a machine's plan the same.
+SHARE_OF_ALL = 0.125
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def memory_cap(device: torch.device) -> int:
     """Bytes that one scoring call may take beyond the weights.
 
-    LUTHIER_MEMORY says how many ("800M", "2GB", or plain bytes); without it, half of what is free.
+    LUTHIER_MEMORY says how many ("800M", "2GB", or plain bytes); without it, an eighth of all there
+    is, or half of what is free where that is less.
     UserError for anything else.
     """
     asked = os.environ.get(VARIABLE, "").strip()
@@ -30,14 +34,14 @@ def memory_cap(device: torch.device) -> int:
             raise UserError(
                 f"{VARIABLE}={asked!r} is no amount of memory",
                 choices=("800M", "2GB", "500000000"),
-                next_step="Unset it to use half of the memory that is free.",
+                next_step="Unset it to leave the amount to Luthier.",
             )
         return int(float(found[1]) * UNITS[found[2].upper()])
     if device.type == "cuda":
-        free = int(torch.cuda.mem_get_info(device)[0])
+        free, whole = torch.cuda.mem_get_info(device)
     else:
-        free = int(psutil.virtual_memory().available)
-    return int(free * SHARE_OF_FREE)
+        free, whole = psutil.virtual_memory().available, psutil.virtual_memory().total
+    return int(min(free * SHARE_OF_FREE, whole * SHARE_OF_ALL))
 
 
 @dataclass(frozen=True, slots=True)
