@@ -212,7 +212,7 @@ def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
 
 def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
     from luthier.compare.running.keys import technique_identity
-    from luthier.errors import StorageError
+    from luthier.errors import UserError
     from luthier.retrieval import IndexSettings, build_index
 
     index = make_index(tmp_path)
@@ -223,7 +223,7 @@ def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
     build_index([tmp_path / "docs"], index, settings=IndexSettings(embedder="none"))
     for technique, known in zip(named, before, strict=True):
         assert technique_identity(technique) != known
-    with pytest.raises(StorageError):
+    with pytest.raises(UserError):
         technique_identity(Rag(index=str(tmp_path / "none")))
     assert "content" not in technique_identity(Rag())
 
