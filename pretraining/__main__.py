@@ -25,27 +25,29 @@ def _teacher(a: argparse.Namespace) -> None:
 
 
 def _tokenizer(a: argparse.Namespace) -> None:
-    import numpy as np
-
-    from . import model, teacher, tokenizer
+    from . import tokenizer
 
     if not (a.out / "tokenizer").exists():
         tokenizer.train(a.out, seed=a.seed)
-    if not (a.out / "token_vectors.npy").exists():
-        found = model.token_vectors(tokenizer.load(a.out), teacher.folder(a.encoder))
-        np.save(a.out / "token_vectors.npy", found)
 
 
 def _train(a: argparse.Namespace) -> None:
     from . import train
 
+    given = dict(part.split("=", 1) for part in a.set)
+    kinds = {f.name: type(f.default) for f in dataclasses.fields(train.Settings)}
+    if unknown := sorted(set(given) - set(kinds)):
+        raise SystemExit(f"--set {unknown[0]}: unknown; choices: {', '.join(kinds)}")
     settings = train.Settings(
-        minutes=a.minutes, planned_tokens=a.tokens, seed=a.seed, device=a.device
+        minutes=a.minutes,
+        planned_tokens=a.tokens,
+        seed=a.seed,
+        device=a.device,
+        start=a.start,
+        scratch=a.scratch,
+        encoder=a.encoder,
+        **{name: kinds[name](value) for name, value in given.items()},
     )
-    if a.start:  # the sentence phase is behind it
-        settings = dataclasses.replace(
-            settings, start=a.start, distil_tokens=0.0, first_progress=0.35, cool=0.5
-        )
     train.train(a.out, settings, a.steps)
 
 
@@ -95,8 +97,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="model folder to write or measure")
     parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
-    parser.add_argument("--tokens", type=float, default=4.05e6, help="length of the whole run")
+    parser.add_argument("--tokens", type=float, default=9e6, help="length of the whole run")
     parser.add_argument("--start", type=Path, help="model folder to go on training from")
+    parser.add_argument("--scratch", action="store_true", help="begin with random weights")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="any other setting of train.Settings")  # fmt: skip
     parser.add_argument("--steps", type=int, help="stop at this optimiser step")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")

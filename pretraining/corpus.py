@@ -158,6 +158,18 @@ def snips_texts(data: Path) -> Iterator[Text]:
             yield Text("".join(piece["text"] for piece in row["data"]).strip(), "snips", name)
 
 
+def slot_rows(data: Path) -> Iterator[dict[str, object]]:
+    """Snips requests in parts: text and, where people marked it, the slot it fills."""
+    root = data / "data/snips/2017-06-custom-intent-engines"
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        path = folder / f"train_{folder.name}_full.json"
+        intent = re.sub(r"(?<!^)(?=[A-Z])", "_", folder.name).lower()
+        for row in json.loads(path.read_bytes().decode("utf-8", "replace"))[folder.name]:
+            parts = [(p["text"], p.get("entity")) for p in row["data"]]
+            if any(slot for _, slot in parts):
+                yield {"intent": intent, "parts": parts}
+
+
 def short_texts(data: Path, t0: list[dict[str, str]], seed: int) -> list[Text]:
     """The short texts: labelled utterances, dialogue turns, sentences."""
     draw = random.Random(seed)
@@ -227,6 +239,7 @@ def build(data: Path, out: Path, seed: int = 0) -> dict[str, object]:
     report["short_texts_dropped"] = len(texts) - len(clean)
     _write(out / "texts.jsonl", (dataclasses.asdict(t) for t in clean))
     _write(out / "t0.jsonl", t0)
+    _write(out / "slots.jsonl", slot_rows(data))
     docs = list(documents(data, seed))
     kept = [d for d in docs if not (ngrams(d["text"]) & everything)]
     report["documents_kept"], report["documents_dropped"] = len(kept), len(docs) - len(kept)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import GenerationConfig, LlamaForCausalLM
+from transformers import GenerationConfig, OPTForCausalLM
 
 from . import model as network
 from . import tokenizer as tokens
@@ -18,7 +18,7 @@ def export(out: Path, folder: Path, *, name: str = "checkpoint.safetensors") -> 
     state = {
         k: v for k, v in load_file(out / name).items() if not k.startswith(("optimiser", "auxil"))
     }
-    model = LlamaForCausalLM(network.configuration(tokenizer))
+    model = OPTForCausalLM(network.configuration(tokenizer))
     missing, unexpected = model.load_state_dict(state, strict=False)
     if unexpected or [m for m in missing if m != "lm_head.weight"]:
         raise ValueError(f"checkpoint does not fit: missing {missing}, unexpected {unexpected}")
@@ -33,7 +33,7 @@ def export(out: Path, folder: Path, *, name: str = "checkpoint.safetensors") -> 
         max_new_tokens=32,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size="16MB")
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():
         path.chmod(0o644)

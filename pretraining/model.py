@@ -1,206 +1,160 @@
-"""The network: a Llama, kept as a transformers model, with a leaner training forward.
+"""The network: an OPT decoder that begins with the weights of MiniLM, with a leaner training forward.
 
-Notation: B sequences, T tokens, H width. The forward here computes what ``LlamaForCausalLM`` does
-(the test in ``evaluate`` loads the exported folder with transformers alone) but fuses the query,
-key and value products and hands out an intermediate layer for the auxiliary loss.
+all-MiniLM-L6-v2 (Wang et al. 2020; sentence-transformers) is a BERT encoder: six layers, width 384,
+normalisation after each sublayer. ``OPTForCausalLM`` with ``do_layer_norm_before=False`` computes the
+same sublayers under a causal mask, so the encoder's layers are copied as they are (the warm start of
+Rothe, Narayan and Severyn 2020, section 3). What differs is folded into the embeddings: BERT
+normalises the sum of word and position, OPT does not. Notation: B sequences, T tokens, H width,
+V vocabulary. The forward here computes what ``OPTForCausalLM`` does (``export.reload_matches``
+compares them) but fuses the query, key and value products and hands out an intermediate layer.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertModel, OPTConfig, OPTForCausalLM
+from transformers import PreTrainedTokenizerFast
 
-AUXILIARY_LAYER = 3  # the sentence must be pooled here; the layers above compare and copy
-POOL_LAYERS = (1, 2)  # their first heads begin by averaging the last dozen tokens
-SHIFT_LAYERS = (0, 3)  # their first heads begin by looking at the token before
-EMBEDDING_GAIN = 8.0
+AUXILIARY_LAYER = 4  # here the sentence is summed up; the layers above compare and copy
 MATCH_LAYER = 4  # its first four heads are shown which earlier answers fit
+OFFSET = 2  # OPT's first two positions are unused
+POSITIONS = 2048
+LAST_GAIN = 0.1  # rows and last states have length 12: their products would saturate the softmax
+NEAR_WORDS = {  # tokens without letters, and the words whose vectors they begin with
+    "<|pad|>": "[PAD]", "<|bos|>": "[CLS]", "<|eos|>": "[SEP]", "<|end|>": "[SEP]",
+    "<|system|>": "system", "<|user|>": "user", "<|assistant|>": "assistant", "<|tool|>": "tool",
+    "\n": ".",
+}  # fmt: skip
 
 
-def configuration(tokenizer: PreTrainedTokenizerFast, width: int = 256) -> LlamaConfig:
-    """Six layers, heads of 32, half as many key-value heads, tied embeddings."""
-    return LlamaConfig(
+def configuration(tokenizer: PreTrainedTokenizerFast) -> OPTConfig:
+    """MiniLM's shape under OPT's names, tied embeddings."""
+    return OPTConfig(
         vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
+        hidden_size=384,
+        word_embed_proj_dim=384,
+        ffn_dim=1536,
         num_hidden_layers=6,
-        num_attention_heads=width // 32,
-        num_key_value_heads=width // 64,
-        head_dim=32,
-        max_position_embeddings=2048,
-        rms_norm_eps=1e-5,
+        num_attention_heads=12,
+        max_position_embeddings=POSITIONS,
+        activation_function="gelu",
+        do_layer_norm_before=False,
+        dropout=0.0,
+        attention_dropout=0.0,
+        layerdrop=0.0,
         tie_word_embeddings=True,
-        initializer_range=0.02,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
 
 
-def create(tokenizer: PreTrainedTokenizerFast, vectors: np.ndarray | None, seed: int) -> nn.Module:
-    """A fresh model; ``vectors`` (vocabulary, width of the encoder) seed the token embeddings."""
+@torch.no_grad()
+def create(tokenizer: PreTrainedTokenizerFast, encoder: Path | None, seed: int) -> nn.Module:
+    """A fresh model; with ``encoder`` (a BERT folder of the same shape) it begins as that encoder."""
     torch.manual_seed(seed)
-    config = configuration(tokenizer)
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if p.ndim == 2 and "embed" not in name:
-                nn.init.normal_(p, std=p.shape[1] ** -0.5)
-                if "o_proj" in name or "down_proj" in name:
-                    p.zero_()
-        weight = model.get_input_embeddings().weight
-        nn.init.normal_(weight, std=0.02)
-        if vectors is not None:
-            meaning = semantic(vectors, config.hidden_size)
-            bare = meaning.norm(dim=-1) == 0
-            meaning[bare] = F.normalize(torch.randn(int(bare.sum()), config.hidden_size)) * 0.6
-            weight.add_(meaning)
-        common = F.normalize(torch.randn(config.hidden_size), dim=0)
-        weight.add_(0.35 * common)
-        # Rows of length 6 keep a token's identity visible beside what the layers add; the last norm
-        # takes the factor back, so that the tied head's logits stay small.
-        weight.mul_(EMBEDDING_GAIN)
-        model.model.norm.weight.fill_(0.8 / EMBEDDING_GAIN)
-        for i in SHIFT_LAYERS:
-            look_back(model.model.layers[i].self_attn, config, common, i)
-        layers = [layer.self_attn for layer in model.model.layers]
-        for i in POOL_LAYERS:
-            window(layers[i], config, common)
-        pool, further = (layers[i] for i in POOL_LAYERS)
-        r = compare(pool, further, layers[SHIFT_LAYERS[1]], layers[MATCH_LAYER], config)
-    model.register_buffer("sentence_slice", r, persistent=False)
+    model = OPTForCausalLM(configuration(tokenizer))
+    if encoder is None:
+        return model
+    bert = BertModel.from_pretrained(encoder, dtype=torch.float32).eval()
+    inner = model.model.decoder
+    for ours, theirs in zip(inner.layers, bert.encoder.layer, strict=True):
+        for to, source in (
+            (ours.self_attn.q_proj, theirs.attention.self.query),
+            (ours.self_attn.k_proj, theirs.attention.self.key),
+            (ours.self_attn.v_proj, theirs.attention.self.value),
+            (ours.self_attn.out_proj, theirs.attention.output.dense),
+            (ours.self_attn_layer_norm, theirs.attention.output.LayerNorm),
+            (ours.fc1, theirs.intermediate.dense),
+            (ours.fc2, theirs.output.dense),
+            (ours.final_layer_norm, theirs.output.LayerNorm),
+        ):
+            to.load_state_dict(source.state_dict())
+    last = inner.layers[-1].final_layer_norm
+    last.weight.mul_(LAST_GAIN)
+    last.bias.mul_(LAST_GAIN)
+    pieces = AutoTokenizer.from_pretrained(encoder)
+    rows, places = embeddings(bert, word_rows(tokenizer, bert, pieces))
+    inner.embed_tokens.weight.copy_(rows)
+    inner.embed_positions.weight[OFFSET:] = places
+    inner.embed_positions.weight[:OFFSET] = places[0]
+    begin = bert.embeddings(torch.tensor([[pieces.cls_token_id]]))[0, 0]
+    inner.embed_tokens.weight[tokenizer.bos_token_id] = begin - places[0]
+    model.tie_weights()
     return model
+
+
+def word_rows(
+    tokenizer: PreTrainedTokenizerFast, bert: BertModel, pieces: PreTrainedTokenizerFast
+) -> Tensor:
+    """The encoder's word vector of each token, (V, H): the mean over its word pieces.
+
+    The encoder knows no case: capitals share a word's vector but for one of two small directions.
+    """
+    known = pieces.get_vocab()
+    table = bert.embeddings.word_embeddings.weight
+    capital, upper = 0.35 * F.normalize(torch.randn(2, table.shape[1]), dim=-1)
+    out = torch.zeros(len(tokenizer), table.shape[1])
+    for i in range(len(tokenizer)):
+        text = tokenizer.decode([i])
+        bare = text.strip()
+        if text in NEAR_WORDS:
+            ids = [known[NEAR_WORDS[text]]]
+        else:
+            ids = pieces(bare, add_special_tokens=False)["input_ids"] if bare else []
+            inside = f"##{bare.lower()}"
+            if bare and text[0] != " " and bare[0].islower() and inside in known:
+                ids = [known[inside]]  # within a word, or the start of one: mostly the former
+        row = table[ids].mean(0) if ids else table[known["[UNK]"]]
+        if bare[:1].isupper():
+            row = row + (upper if len(bare) > 1 and bare.isupper() else capital)
+        out[i] = row + 0.02 * torch.randn(table.shape[1])
+    return out
+
+
+def embeddings(bert: BertModel, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Word and position tables whose sum is near BERT's normalised sum of both.
+
+    LN(w + p) ≈ g (w + p̄ − mean)/σ_w + b + g (p − p̄)/σ̄ with σ_w of each word beside the mean position.
+    Positions past the encoder's 512 follow the hierarchical extension p_{512 i + j} = α u_i +
+    (1 − α) u_j (Su 2020) with α = 0.4, which leaves the first 512 as they are.
+    """
+    table = bert.embeddings
+    norm, places = table.LayerNorm, table.position_embeddings.weight
+    kind, middle = table.token_type_embeddings.weight[0], places[:256].mean(0)
+    x = rows + kind + middle
+    x = x - x.mean(-1, keepdim=True)
+    spread = (x.square().mean(-1, keepdim=True) + places[:256].var(0).mean()).sqrt()
+    words = x / spread * norm.weight + norm.bias
+    alpha, n = 0.4, len(places)
+    base = (places - alpha * places[:1]) / (1 - alpha)
+    index = torch.arange(POSITIONS)
+    far = alpha * base[index // n] + (1 - alpha) * base[index % n]
+    far = far - middle
+    far = far - far.mean(-1, keepdim=True)
+    return words, far / spread.mean() * norm.weight
 
 
 @torch.no_grad()
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Copy the weights of a model folder of the same shape and tokenizer."""
-    found = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    found = OPTForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.load_state_dict(found.state_dict())
-
-
-@torch.no_grad()
-def window(attention: nn.Module, config: LlamaConfig, common: Tensor) -> None:
-    """Begin with heads that average a dozen tokens: q·k = Σ_i A² cos(θ_i Δ), θ_i = 0.03–0.1."""
-    d = config.head_dim
-    wide = torch.zeros(d)
-    wide[4:7] = 1.0
-    for j in range(2):
-        attention.k_proj.weight[j * d : (j + 1) * d] = 0.32 * torch.outer(wide, common)
-        for h in (2 * j, 2 * j + 1):
-            attention.q_proj.weight[h * d : (h + 1) * d] = 0.32 * torch.outer(wide, common)
-
-
-@torch.no_grad()
-def compare(
-    pool: nn.Module, further: nn.Module, shift: nn.Module, match: nn.Module, config: LlamaConfig
-) -> Tensor:
-    """Begin with the circuit of soft look-up: what an answer followed, compared with what is here.
-
-    The pooling heads write the mean of the leading components of meaning to a slice R, (64, H); the
-    shift heads move the previous token's slice R to a slice S of their own (Sᵀ R y); the matching
-    heads compare the two, q = G R y and k = G S y, in the slow rotary pairs only, so that distance
-    does not matter; and a slice of what they attend to is copied as it is. Returns R.
-    """
-    d, width = config.head_dim, config.hidden_size
-    per_pair = config.num_attention_heads // config.num_key_value_heads
-    r, s, copied, rest = nn.init.orthogonal_(torch.empty(width, width)).split(2 * d)[:4]
-    slow = torch.cat([torch.arange(d // 4, d // 2), torch.arange(3 * d // 4, d)])
-    mixed = nn.init.orthogonal_(torch.empty(2 * d, 2 * d)) * 2.0
-    pool.v_proj.weight[: 2 * d] = torch.eye(width)[: 2 * d]
-    further.v_proj.weight[: 2 * d] = torch.eye(width)[2 * d : 4 * d]
-    shift.v_proj.weight[: 2 * d] = r
-    match.v_proj.weight[: 2 * d] = copied
-    for h in range(2 * per_pair):
-        pair, here = h // per_pair, slice(h * d, (h + 1) * d)
-        rows = slice(pair * d, (pair + 1) * d)
-        g = torch.zeros(d, 2 * d)
-        g[slow] = mixed[pair * d // 2 : (pair + 1) * d // 2]
-        pool.o_proj.weight[:, here] = r[rows].T
-        further.o_proj.weight[:, here] = rest[rows].T
-        shift.o_proj.weight[:, here] = s[rows].T * 0.5
-        match.o_proj.weight[:, here] = copied[rows].T * 1.5
-        match.q_proj.weight[here] = g @ r
-        match.k_proj.weight[rows] = g @ s
-    return r.clone()
-
-
-@torch.no_grad()
-def look_back(attention: nn.Module, config: LlamaConfig, common: Tensor, layer: int) -> None:
-    """Begin with heads that attend to the previous token.
-
-    All tokens share the direction ``common``; queries and keys read it alone, and the query is
-    turned by one position, so q·k = Σ_i A² cos(θ_i (Δ − 1)) is greatest at distance Δ = 1.
-    """
-    d = config.head_dim
-    gain, kv_heads = (1.8, 1) if layer == 0 else (3.2, 2)
-    angle = config.rope_parameters["rope_theta"] ** -(torch.arange(0, d, 2) / d)
-    fast = (torch.arange(d // 2) < 3).float()  # slow pairs barely tell distances apart
-    key = torch.cat([fast, torch.zeros(d // 2)])
-    query = torch.cat([fast * angle.cos(), -fast * angle.sin()])  # turned back by one position
-    per_pair = config.num_attention_heads // config.num_key_value_heads
-    for j in range(kv_heads):
-        attention.k_proj.weight[j * d : (j + 1) * d] = gain * torch.outer(key, common)
-        for h in range(j * per_pair, (j + 1) * per_pair):
-            attention.q_proj.weight[h * d : (h + 1) * d] = gain * torch.outer(query, common)
-
-
-def semantic(vectors: np.ndarray, width: int, norm: float = 0.6) -> Tensor:
-    """Principal components of the encoder's vectors, rows of equal length; zero rows stay zero."""
-    known = np.abs(vectors).sum(1) > 0
-    x = torch.from_numpy(vectors[known]).float()
-    x = x - x.mean(0)
-    _, _, v = torch.linalg.svd(x, full_matrices=False)
-    x = F.normalize(x @ v[:width].T, dim=-1) * norm
-    out = torch.zeros(len(vectors), width)
-    out[torch.from_numpy(known)] = x
-    return out
-
-
-def token_vectors(tokenizer: PreTrainedTokenizerFast, encoder: Path) -> np.ndarray:
-    """The encoder's vector of each token's own text; zeros where the token has no letters."""
-    from . import teacher
-
-    texts = [tokenizer.decode([i]).strip() for i in range(len(tokenizer))]
-    rows = [
-        i for i, t in enumerate(texts) if any(c.isalpha() for c in t) and not t.startswith("<|")
-    ]
-    found = teacher.encode([texts[i] for i in rows], encoder)
-    out = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
-    out[rows] = found
-    return out
-
-
-def rotary(config: LlamaConfig, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (T, head width), in the half-rotated layout of Llama."""
-    theta = config.rope_parameters["rope_theta"]
-    frequency = theta ** -(torch.arange(0, config.head_dim, 2, device=device) / config.head_dim)
-    angle = torch.outer(torch.arange(length, device=device).float(), frequency)
-    angle = torch.cat([angle, angle], -1)
-    return angle.cos(), angle.sin()
-
-
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    return x * cos + torch.cat([-b, a], -1) * sin
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention, (B, heads, T, head width).
 
-    On a CPU the backward pass of the fused kernel takes four times as long as three plain products
-    while T is around a hundred, and stays slower up to about T = 512.
+    On a CPU the backward pass of the fused kernel takes longer than that of three plain products
+    while T is short.
     """
     t = q.shape[-2]
     if q.device.type != "cpu" or t > 512:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    kind = q.dtype
-    q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
     mask = torch.full((t, t), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
     rows = q.shape[0] * q.shape[1]
     scores = torch.baddbmm(
@@ -208,43 +162,41 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     )
     with torch.autocast("cpu", enabled=False):
         weights = scores.softmax(-1)
-    return (weights @ v.flatten(0, 1)).view_as(q).to(kind)
+    return (weights @ v.flatten(0, 1)).view_as(q)
 
 
 def forward(
-    model: nn.Module, tokens: Tensor, *, part: bool = False
+    model: nn.Module, tokens: Tensor, first: Tensor | None = None, *, part: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Last hidden states and those after ``AUXILIARY_LAYER`` layers, both (B, T, H), and the
-    matching heads' queries and keys (B, 4, T, D). With ``part`` only the layers up to
-    ``AUXILIARY_LAYER`` are run.
+    matching heads' queries and keys (B, 4, T, D). ``first`` (B,) is each row's first position.
+    With ``part`` only the layers up to ``AUXILIARY_LAYER`` are run.
 
     Sequences are padded on the right, so the causal mask alone keeps padding out.
     """
-    config: LlamaConfig = model.config  # type: ignore[assignment]
+    config: OPTConfig = model.config  # type: ignore[assignment]
     b, t = tokens.shape
-    heads, pairs, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    eps = config.rms_norm_eps
-    inner = model.model  # type: ignore[attr-defined]
+    heads = config.num_attention_heads
+    d = config.hidden_size // heads
+    inner = model.model.decoder  # type: ignore[attr-defined]
+    places = torch.arange(OFFSET, OFFSET + t, device=tokens.device)[None]
+    if first is not None:
+        places = places + first[:, None]
     h = F.embedding(tokens, inner.embed_tokens.weight)
-    cos, sin = rotary(config, t, tokens.device)
-    cos, sin = cos.to(torch.bfloat16), sin.to(torch.bfloat16)
+    h = h + F.embedding(places, inner.embed_positions.weight)
     middle = match_q = match_k = h
     for i, layer in enumerate(inner.layers):
-        at, mlp = layer.self_attn, layer.mlp
-        y = F.rms_norm(h, (h.shape[-1],), layer.input_layernorm.weight, eps)
-        w = torch.cat([at.q_proj.weight, at.k_proj.weight, at.v_proj.weight])
-        qkv = F.linear(y, w).view(b, t, heads + 2 * pairs, d).transpose(1, 2)
-        q, k, v = qkv.split([heads, pairs, pairs], dim=1)
-        q, k = _turn(q, cos, sin), _turn(k, cos, sin)
+        at = layer.self_attn
+        three = (at.q_proj, at.k_proj, at.v_proj)
+        qkv = F.linear(h, torch.cat([m.weight for m in three]), torch.cat([m.bias for m in three]))
+        q, k, v = qkv.view(b, t, 3, heads, d).permute(2, 0, 3, 1, 4).unbind(0)
         if i == MATCH_LAYER:
-            match_q, match_k = q[:, :4], k[:, :2].repeat_interleave(2, 1)
-        k = k.repeat_interleave(heads // pairs, 1)
-        v = v.repeat_interleave(heads // pairs, 1)
-        a = attention(q, k, v)
-        h = h + F.linear(a.transpose(1, 2).reshape(b, t, heads * d), at.o_proj.weight)
-        y = F.rms_norm(h, (h.shape[-1],), layer.post_attention_layernorm.weight, eps)
-        gate, up = F.linear(y, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])).chunk(2, -1)
-        h = h + F.linear(F.silu(gate) * up, mlp.down_proj.weight)
+            match_q, match_k = q[:, :4], k[:, :4]
+        a = attention(q, k, v).transpose(1, 2).reshape(b, t, heads * d)
+        h = layer.self_attn_layer_norm(h + at.out_proj(a))
+        h = layer.final_layer_norm(h + layer.fc2(F.gelu(layer.fc1(h))))
         if i + 1 == AUXILIARY_LAYER:
             middle = match_q = match_k = h
-    return F.rms_norm(h, (h.shape[-1],), inner.norm.weight, eps), middle, match_q, match_k
+            if part:
+                break
+    return h, middle, match_q, match_k

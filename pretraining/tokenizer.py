@@ -46,7 +46,7 @@ def sample(out: Path, seed: int) -> list[str]:
     )
 
 
-def train(out: Path, vocabulary: int = 8192, seed: int = 0) -> PreTrainedTokenizerFast:
+def train(out: Path, vocabulary: int = 16384, seed: int = 0) -> PreTrainedTokenizerFast:
     """Train, save to ``out/tokenizer`` and return the tokenizer."""
     raw = Tokenizer(models.BPE(byte_fallback=False))
     raw.pre_tokenizer = pre_tokenizers.Sequence(

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import model as network
+from . import optim, teacher
 from . import tokenizer as tokens
 from .episodes import Mixture, Pools
 from .episodes.piece import Encoded, encode
-from .optim import MuonAdam
 
 POOL = 256  # episodes sorted by length together
 
@@ -36,22 +36,21 @@ class Settings:
     """What a run may vary."""
 
     minutes: float = 60.0
-    planned_tokens: float = 4.05e6  # the curriculum and the learning rate follow this
-    batch_tokens: int = 3072
+    planned_tokens: float = 9e6  # the curriculum and the learning rate follow this
+    batch_tokens: int = 2048
     limit: int = 1024
-    distil_tokens: float = 1.3e6  # first the lower layers learn to sum up sentences, alone
-    matrix_lr: float = 0.008
-    other_lr: float = 2.5e-3
-    embedding_lr: float = (
-        3e-3  # for rows of length 6; larger rates wash the teacher's word meanings out
-    )
+    matrix_lr: float = 4e-4
+    other_lr: float = 8e-4
+    embedding_lr: float = 8e-4  # for rows of length 12; larger ones wash the word meanings out
     auxiliary: float = 1.0  # weight of the sentence-vector loss
     matching: float = 1.0  # weight of showing four heads where to look, fading to zero
     seed: int = 0
     device: str = "auto"
     checkpoint_seconds: float = 180.0
     cool: float = 0.35  # last share of the run over which the rate falls to a twentieth
-    start: Path | None = None  # a model folder to go on from, instead of fresh weights
+    start: Path | None = None  # a model folder to go on from, instead of the encoder's weights
+    scratch: bool = False  # random weights instead of the encoder's
+    encoder: Path | None = None  # the encoder's folder; None is the one of the package
     first_progress: float = 0.0  # where the curriculum begins
 
 
@@ -104,11 +103,12 @@ def loss_of(
     auxiliary: float,
     matching: float,
     run: object,
+    first: Tensor,
 ) -> tuple[Tensor, dict[str, float]]:
     """Σ w·CE / Σ w at weighted positions, plus ``auxiliary`` × (contrast + 1 − cosine) at cues,
     plus ``matching`` × −log(share of attention on earlier answers of the right class)."""
     x, w, cues, where, look = batch
-    last, middle, match_q, match_k = run(model, x)  # type: ignore[operator]
+    last, middle, match_q, match_k = run(model, x, first)  # type: ignore[operator]
     at = w[:, 1:].nonzero(as_tuple=True)
     weight = w[:, 1:][at]
     logits = F.linear(last[:, :-1][at], model.lm_head.weight)  # type: ignore[attr-defined]
@@ -131,18 +131,16 @@ def loss_of(
         total = total + matching * missed
         facts["look"] = float((right - every).detach().exp().mean())
     if auxiliary and len(cues) > 8:
-        distance, facts["cosine"] = sentence_loss(model, head, vectors, middle, cues)
+        distance, facts["cosine"] = sentence_loss(head, vectors, middle, cues)
         total = total + auxiliary * distance
     return total, facts
 
 
 def sentence_loss(
-    model: nn.Module, head: nn.Linear, vectors: Tensor, middle: Tensor, cues: Tensor
+    head: nn.Linear, vectors: Tensor, middle: Tensor, cues: Tensor
 ) -> tuple[Tensor, float]:
-    """1 − cosine to the encoder's vector plus contrast within the batch, from the slice R alone."""
-    state = F.rms_norm(middle[cues[:, 0], cues[:, 1]].float(), middle.shape[-1:])
-    state = state @ model.sentence_slice.T  # type: ignore[operator]
-    guess = F.normalize(head(state).float(), dim=-1)
+    """1 − cosine to the encoder's vector, plus contrast within the batch."""
+    guess = F.normalize(head(middle[cues[:, 0], cues[:, 1]].float()).float(), dim=-1)
     truth = vectors[cues[:, 2]]
     cosine = (guess * truth).sum(-1).mean()
     scores = guess @ truth.T * 12.0
@@ -156,8 +154,8 @@ def sentence_loss(
 
 
 def rate(done: float, s: Settings) -> float:
-    """Warm up over the first hundredth, hold, fall linearly over the last ``cool``."""
-    up = min(1.0, (done + 0.001) / 0.01)
+    """Warm up over the first fiftieth, hold, fall linearly over the last ``cool``."""
+    up = min(1.0, (done + 0.0005) / 0.02)
     return up * max(0.05, min(1.0, (1 - done) / s.cool))
 
 
@@ -178,24 +176,26 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
     tokenizer = tokens.load(out)
     pools = Pools(out)
     mixture = Mixture(pools)
-    model = network.create(tokenizer, np.load(out / "token_vectors.npy"), s.seed)
+    encoder = None if s.start or s.scratch else teacher.folder(s.encoder)
+    model = network.create(tokenizer, encoder, s.seed)
     if s.start is not None:
         network.load_weights(model, s.start)
     model = model.to(device)
-    head = nn.Linear(len(model.sentence_slice), pools.vectors.shape[1]).to(device)  # type: ignore
     vectors = torch.from_numpy(pools.vectors)
     vectors = F.normalize(vectors - vectors.mean(0), dim=-1).to(device)
+    head = nn.Linear(model.config.hidden_size, vectors.shape[1]).to(device)
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     named |= {f"auxiliary.{n}": p for n, p in head.named_parameters()}
-    optimiser = MuonAdam(
+    optimiser = optim.create(
         named, matrix_lr=s.matrix_lr, other_lr=s.other_lr, embedding_lr=s.embedding_lr
     )
     run = torch.compile(network.forward) if device.type == "cuda" else network.forward
+    half = device.type == "cuda" or bfloat16_pays()
     at = {"pool": 0, "batch": 0, "pool_tokens": 0, "tokens": 0, "step": 0, "seconds": 0.0}
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         at |= restore(checkpoint, named, optimiser)
-    elif s.start is not None:
+    else:
         fit_head(model, head, vectors, mixture, tokenizer, s)
     started, saved = time.time(), time.time()
     before = at["seconds"]
@@ -203,32 +203,21 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
     while True:
         if at["batch"] == 0:
             at["pool_tokens"] = at["tokens"]
-        started_at = at["pool_tokens"]  # a pool broken off goes on with the progress it began with
-        first = started_at < s.distil_tokens
-        done = max(0.0, started_at - s.distil_tokens) / (s.planned_tokens - s.distil_tokens)
-        progress = -1.0 if first else s.first_progress + (1 - s.first_progress) * done
+        # A pool broken off goes on with the progress it began with.
+        done = min(1.0, at["pool_tokens"] / s.planned_tokens)
+        progress = s.first_progress + (1 - s.first_progress) * done
         for i, group in batches(mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress):
             batch = collate(group, tokenizer.pad_token_id, 8 if device.type == "cpu" else 128)
             batch = tuple(b.to(device) for b in batch)  # type: ignore[assignment]
-            with torch.autocast(device.type, torch.bfloat16):
-                if first:
-                    if len(batch[2]) < 16:
-                        continue
-                    middle = run(model, batch[0], part=True)[1]
-                    loss, cosine = sentence_loss(model, head, vectors, middle, batch[2])
-                    facts = {"cosine": cosine}
-                else:
-                    loss, facts = loss_of(
-                        model,
-                        head,
-                        vectors,
-                        batch,
-                        s.auxiliary,
-                        s.matching * max(0.0, 1 - done / 0.8),
-                        run,
-                    )
+            draw = random.Random(f"{s.seed}/{at['pool']}/{i}")
+            first = first_positions(draw, *batch[0].shape).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                matching = s.matching * max(0.0, 1 - done / 0.8)
+                loss, facts = loss_of(
+                    model, head, vectors, batch, s.auxiliary, matching, run, first
+                )
             loss.backward()
-            optimiser.step(1.5 if first else rate(done, s))
+            optim.step(optimiser, rate(done, s))
             at |= {
                 "batch": i + 1,
                 "tokens": at["tokens"] + sum(len(e.ids) for e in group),
@@ -245,12 +234,35 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
                 or (steps is not None and at["step"] >= steps)
             )
             if over or time.time() - saved > s.checkpoint_seconds:
-                state = {**named, **{f"optimiser.{k}": v for k, v in optimiser.state.items()}}
+                state = {**named}
+                for key, value in optim.state(optimiser, named).items():
+                    state[f"optimiser.{key}"] = value
                 save(checkpoint, state, {"at": json.dumps(at)})
                 saved = time.time()
             if over:
                 return
         at |= {"pool": at["pool"] + 1, "batch": 0}
+
+
+def first_positions(draw: random.Random, rows: int, length: int) -> Tensor:
+    """Where each row begins, (B,): one in five anywhere, so that all positions learn."""
+    last = network.POSITIONS - length
+    places = [draw.randint(0, last) if draw.random() < 0.2 else 0 for _ in range(rows)]
+    return torch.tensor(places)
+
+
+def bfloat16_pays(seconds: float = 0.2) -> bool:
+    """Whether a layer's product is faster in bfloat16 on this processor (with AMX it is)."""
+    took = {}
+    for kind in (torch.float32, torch.bfloat16):
+        x, w = torch.randn(2048, 384, dtype=kind), torch.randn(1536, 384, dtype=kind)
+        F.linear(x, w)
+        runs, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            F.linear(x, w)
+            runs += 1
+        took[kind] = (time.perf_counter() - start) / runs
+    return took[torch.bfloat16] < 0.8 * took[torch.float32]
 
 
 @torch.no_grad()
@@ -261,17 +273,16 @@ def fit_head(
     mixture: Mixture,
     tokenizer: object,
     s: Settings,
-    pools: int = 4,
+    pools: int = 3,
 ) -> None:
-    """Ridge regression of the sentence vectors on the slice R: the head that a started run lacks,
-    so that a random one does not push the layers about."""
+    """Ridge regression of the sentence vectors on the middle layer: a random head would push the
+    layers about."""
     states, truths = [], []
     for pool in range(pools):
         for _, group in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0):
             x, _, cues, _, _ = collate(group, tokenizer.pad_token_id, 8)  # type: ignore[attr-defined]
             middle = network.forward(model, x.to(vectors.device), part=True)[1]
-            state = F.rms_norm(middle[cues[:, 0], cues[:, 1]].float(), middle.shape[-1:])
-            states.append(state @ model.sentence_slice.T)  # type: ignore[operator]
+            states.append(middle[cues[:, 0], cues[:, 1]].float())
             truths.append(vectors[cues[:, 2]])
     x, y = torch.cat(states), torch.cat(truths)
     shift, mean = x.mean(0), y.mean(0)
@@ -284,7 +295,9 @@ def fit_head(
     print("sentence head fitted, cosine", round(float((guess * y).sum(-1).mean()), 3), flush=True)
 
 
-def restore(path: Path, named: dict[str, nn.Parameter], optimiser: MuonAdam) -> dict[str, float]:
+def restore(
+    path: Path, named: dict[str, nn.Parameter], optimiser: torch.optim.AdamW
+) -> dict[str, float]:
     """Read a checkpoint into the parameters and the optimiser; returns where it was."""
     from safetensors import safe_open
 
@@ -292,8 +305,9 @@ def restore(path: Path, named: dict[str, nn.Parameter], optimiser: MuonAdam) -> 
     with torch.no_grad():
         for name, p in named.items():
             p.copy_(state[name])
-        for name, t in optimiser.state.items():
-            t.copy_(state[f"optimiser.{name}"])
+    start = "optimiser."
+    saved = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+    optim.restore(optimiser, named, saved)
     with safe_open(path, "pt") as f:
         return json.loads(f.metadata()["at"])
 

@@ -183,12 +183,6 @@ def tool_call(pools: Pools, draw: random.Random) -> Episode:
     name = f"{verb}{joint}{subject}" if draw.random() < 0.8 else f"{subject}{joint}{verb}"
     told = " and ".join(a.name.replace("_", " ") for a in given)
     blurb = f"{verb.capitalize()} the {subject}" + draw.choice(["", f" given {told}"]) + "."
-    listing = described(draw, name, blurb, given, spare)
-    if draw.random() < 0.25:
-        other = f"{draw.choice(VERBS)}_{draw.choice(SUBJECTS)}"
-        extra = described(draw, other, "Another function.", arguments(pools, draw, subject), [])
-        listing = "\n".join(draw.sample([listing, extra], 2))
-    pieces: list[Piece] = []
     opener = draw.choice(OPENERS) + f"{verb} the {subject}"
     if draw.random() < 0.25:
         opener = draw.choice(["What is the ", "How big is the ", "Tell me the "]) + subject
@@ -210,6 +204,25 @@ def tool_call(pools: Pools, draw: random.Random) -> Episode:
         request.append(Piece(space + bare, tag=i, due=False))
         request.append(Piece(("'" if quote else "") + a.after))
     request.append(Piece(draw.choice([".", "?", "", "."])))
+    return call(draw, name, blurb, given, spare, request, arguments(pools, draw, subject))
+
+
+def call(
+    draw: random.Random,
+    name: str,
+    blurb: str,
+    given: list[Argument],
+    spare: list[Argument],
+    request: list[Piece],
+    others: list[Argument],
+) -> Episode:
+    """The listing of the function, and sometimes of one with the parameters ``others``; the request
+    in pieces, where piece tags are numbers of ``given``; the call."""
+    listing = described(draw, name, blurb, given, spare)
+    if others and draw.random() < 0.25:
+        other = f"{draw.choice(VERBS)}_{draw.choice(SUBJECTS)}"
+        extra = described(draw, other, "Another function.", others, [])
+        listing = "\n".join(draw.sample([listing, extra], 2))
     if draw.random() < 0.6:
         pieces = [
             Piece(f"<|system|>\nTools:\n{listing}<|end|>\n<|user|>\n"), *request,

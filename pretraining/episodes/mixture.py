@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from . import calls, passages, reading, synthetic
+from . import calls, passages, reading, slots, synthetic
 from .classify import as_chat, classification
 from .piece import Episode
 from .pools import Pools
@@ -20,18 +20,21 @@ class Mixture:
         """Share of each family, in episodes."""
         early = max(0.0, 1 - progress / 0.15)
         return {
-            "classification": 0.47,
-            "induction": 0.03 + 0.16 * early,
+            "classification": 0.38,
+            "induction": 0.02 + 0.12 * early,
             "look-up": 0.03,
-            "rule": 0.02,
+            "rule": 0.01,
             "arithmetic": 0.01,
-            "tool": 0.12 * (1 - early),
+            "tool": 0.08,
+            "slot call": 0.05,
+            "slot question": 0.05,
             "facts": 0.03,
             "extract": 0.02,
-            "reading": 0.15 * (1 - early),
-            "asked": 0.07 * (1 - early),
-            "prompted": 0.03 * (1 - early),
-            "running": 0.03 + 0.03 * min(1.0, progress / 0.5),
+            "reading": 0.23,
+            "natural": 0.05 * (1 - early),
+            "asked": 0.02 * (1 - early),
+            "prompted": 0.02 * (1 - early),
+            "running": 0.025 + 0.015 * min(1.0, progress / 0.5),
         }
 
     def characters(self, draw: random.Random, progress: float) -> int:
@@ -41,6 +44,10 @@ class Mixture:
         if progress < 0.3:
             return draw.choice([400, 800, 1200])
         return draw.choice([500, 900, 1400, 2000, 2800])
+
+    def passage(self, draw: random.Random, progress: float) -> int:
+        """Length of a passage, in characters."""
+        return draw.choice([150, 250, 400] if progress < 0.15 else [200, 400, 700, 1100])
 
     def draw(self, draw: random.Random, progress: float) -> Episode:
         """The next episode; below zero, only texts to sum up."""
@@ -55,7 +62,9 @@ class Mixture:
         if kind == "prompted":
             return passages.prompted(pools, draw, 1200 if progress < 0.5 else 2500)
         if kind == "reading":
-            return reading.cloze(pools, draw, draw.choice([250, 500, 800, 1100]))
+            return reading.cloze(pools, draw, self.passage(draw, progress))
+        if kind == "natural":
+            return reading.natural(pools, draw, self.passage(draw, progress))
         if kind == "running":
             return passages.running(pools, draw, 1000 if progress < 0.5 else 2000)
         makers = {
@@ -65,6 +74,8 @@ class Mixture:
             "arithmetic": synthetic.arithmetic,
             "tool": calls.tool_call,
             "asked": reading.asked,
+            "slot call": slots.slot_call,
+            "slot question": slots.slot_question,
             "facts": passages.facts,
             "extract": passages.extract,
         }

@@ -42,4 +42,5 @@ class Pools:
         self.unhappy = [i for i in polite if self.feelings[i] < 0.07]
         self.even = [i for i in polite if 0.4 < self.feelings[i] < 0.6]
         self.t0 = corpus.read(out / "t0.jsonl")
+        self.slots = corpus.read(out / "slots.jsonl")
         self.documents = corpus.read(out / "documents.jsonl")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from ..lexicon import listed
@@ -18,12 +19,18 @@ from .piece import Episode, Piece
 from .pools import Pools
 
 FORMS = [
+    # A causal model reads a passage better when it knows the question, and finds the answer better
+    # when the question stands near: so mostly both.
+    "Question: {q}\nPassage: {c}\nQuestion: {q}\nAnswer:",
+    "Question: {q}\nPassage: {c}\nQuestion: {q}\nAnswer:",
+    "Question: {q}\n\nPassage: {c}\n\nQuestion: {q}\nAnswer:",
+    "Input: {q}\nPassages:\n{c}\nInput: {q}\nAnswer:",
+    "Question: {q}\n\nPassage: {c}\n\nAnswer:",
+    "Q: {q}\n{c}\nA:",
     "Passage: {c}\n\nQuestion: {q}\nAnswer:",
-    "Passage: {c}\nQuestion: {q}\nAnswer:",
     "Passage: {c}\nQuestion: {q}\nAnswer:",
     "{c}\n\nQ: {q}\nA:",
     "Context: {c}\nQuestion: {q}\nAnswer:",
-    "Question: {q}\n\nPassage: {c}\n\nAnswer:",
     "Text: {c}\nInput: {q}\nAnswer:",
 ]
 TELLS = [
@@ -84,6 +91,11 @@ def spans(sentence: str) -> list[tuple[int, int, str]]:
     return [s for s in out if 2 <= s[1] - s[0] + (s[2] == "number") * 2 <= 50]
 
 
+AUXILIARIES = frozenset(listed("was were is are had has have can could will would may must should"))
+ABOUT_TIME = frozenset(listed("in on since by during until from around before after of"))
+ABOUT_PLACE = frozenset(listed("in at near to from across into"))
+
+
 def ask(pools: Pools, draw: random.Random, sentence: str, span: tuple[int, int, str]) -> str:
     """A question for the span, from the words around it."""
     start, end, kind = span
@@ -98,34 +110,68 @@ def ask(pools: Pools, draw: random.Random, sentence: str, span: tuple[int, int, 
         }[kind]
     )
     keep = draw.choice([1.0, 0.85, 0.7])
+    before = left[-1].lower() if left else ""
 
     def thinned(words: list[str]) -> list[str]:
         out = []
         for w in words:
             small = w.lower() in SMALL
-            if draw.random() > (0.75 if small else keep):
+            if draw.random() > (0.85 if small else keep):
                 continue
-            if not small and draw.random() < 0.12:
+            if not small and draw.random() < 0.15:
                 w = _like(pools, draw, w)
             out.append(w)
         return out
 
-    left, right = thinned(left), thinned(right)
-    if kind == "number" and right:
-        parts = [wh, *right, *left] if draw.random() < 0.6 else [*left, wh, *right]
-    elif len(left) <= 2:
-        parts = [wh, *right]
+    if draw.random() < 0.65:
+        if kind == "year" and before in ABOUT_TIME:
+            left = left[:-1]
+        elif kind == "name" and before in ABOUT_PLACE and draw.random() < 0.7:
+            left, wh = left[:-1], "where"
+        elif kind == "name" and before == "by":
+            wh = draw.choice(["who", "by whom", "what"])
+        parts = _as_question(draw, wh, kind, left, right, thinned)
     else:
-        parts = draw.choice(
-            [
-                [wh, *right, *left],
-                [wh, draw.choice(["did", "was", "is", "were"]), *left, *right],
-                [*left, wh, *right],
-                [wh, draw.choice(["did", "was", "is"]), *left],
-            ]
-        )
+        left, right = thinned(left), thinned(right)
+        if len(left) <= 2:
+            parts = [wh, *right]
+        else:
+            parts = draw.choice(
+                [
+                    [wh, *right, *left],
+                    [wh, draw.choice(["did", "was", "is", "were"]), *left, *right],
+                    [*left, wh, *right],
+                ]
+            )
     text = " ".join(parts)
+    if kind != "name" and draw.random() < 0.15:
+        text = text.lower()
     return text[:1].upper() + text[1:] + draw.choice(["?", "?", "?", ""])
+
+
+def _as_question(
+    draw: random.Random,
+    wh: str,
+    kind: str,
+    left: list[str],
+    right: list[str],
+    thinned: Callable[[list[str]], list[str]],
+) -> list[str]:
+    """Word order of a question: the verb before its subject, the asked-for part first."""
+    if len(left) <= 1 and right:  # the subject itself
+        return [wh, *thinned(right)]
+    counted: list[str] = []
+    if kind == "number" and right:
+        n = draw.randint(1, min(3, len(right)))
+        counted, right = right[:n], right[n:]
+    first = left[0].lower() if left and left[0] not in ("I",) else "I"
+    left = [first, *left[1:]] if left and first in SMALL else left
+    verbs = [i for i, w in enumerate(left) if w.lower() in AUXILIARIES]
+    rest = right[: draw.choice([0, 0, 3, 6])]
+    if verbs:
+        i = verbs[-1]
+        return [wh, *counted, left[i], *thinned([*left[:i], *left[i + 1 :], *rest])]
+    return [wh, *counted, draw.choice(["did", "did", "does"]), *thinned([*left, *rest])]
 
 
 def _like(pools: Pools, draw: random.Random, word: str) -> str:
@@ -140,43 +186,56 @@ def _places(pools: Pools) -> dict[str, int]:
 
 
 def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
-    """A paragraph of about ``budget`` characters and one to three questions on it."""
+    """A paragraph of about ``budget`` characters and one to four questions on it."""
     every = paragraphs(pools)
     while True:
         sentences = draw.choice(every)
-        first = draw.randrange(max(1, len(sentences) - 2))
         chosen: list[str] = []
-        for s in sentences[first:]:
+        for s in sentences[draw.randrange(max(1, len(sentences) - 2)) :]:
             if chosen and sum(map(len, chosen)) + len(s) > budget:
                 break
             chosen.append(s)
-        asked = [(i, span) for i, s in enumerate(chosen) for span in spans(s)]
-        if asked:
+        found = [(i, span) for i, s in enumerate(chosen) for span in spans(s)]
+        if found:
             break
     tell = draw.choice(TELLS)
-    which, span = draw.choice(asked)
-    question = ask(pools, draw, chosen[which], span)
-    answer = chosen[which][span[0] : span[1]]
-    absent = draw.random() < 0.08
-    if absent:
-        none = draw.choice(ABSENT)
-        tell = f'{tell.strip()} If the answer is not there, write "{none}".\n\n'.lstrip()
-        del chosen[which]
-        if not chosen or answer.lower() in " ".join(chosen).lower():
-            return cloze(pools, draw, budget)
-        passage, answer = [Piece(" ".join(chosen))], none
-    else:
-        before = " ".join(chosen[:which]) + (" " if which else "") + chosen[which][: span[0]]
-        after = chosen[which][span[1] :] + "".join(" " + s for s in chosen[which + 1 :])
-        space = before.endswith(" ")
-        passage = [
-            Piece(before[:-1] if space else before),
-            Piece(" " * space + answer, tag=0, due=False),
-            Piece(after),
-        ]
-    if draw.random() < 0.25:
+    if len(chosen) > 1 and draw.random() < 0.07:
+        which, span = draw.choice(found)
+        answer = chosen[which][span[0] : span[1]]
+        left = " ".join(s for i, s in enumerate(chosen) if i != which)
+        if answer.lower() not in left.lower():
+            question, none = ask(pools, draw, chosen[which], span), draw.choice(ABSENT)
+            tell = f'{tell.strip()} If the answer is not there, write "{none}".\n\n'.lstrip()
+            pieces = laid_out(draw, tell, [Piece(left)], question, none)
+            return Episode("reading", pieces, draw.random() < 0.5)
+    taken: list[tuple[int, tuple[int, int, str]]] = []
+    for which, span in draw.sample(found, len(found)):
+        apart = all(i != which or span[1] < a or b < span[0] for i, (a, b, _) in taken)
+        if apart and len(taken) < 4:
+            taken.append((which, span))
+    taken = taken[: draw.choice([1, 2, 3, 4])]
+    asked = [
+        (ask(pools, draw, chosen[i], span), chosen[i][span[0] : span[1]]) for i, span in taken
+    ]
+    passage: list[Piece] = []
+    for i, sentence in enumerate(chosen):
+        at = 0
+        for (a, b, _), tag in sorted((span, t) for t, (w, span) in enumerate(taken) if w == i):
+            before = sentence[at:a]
+            space = before.endswith(" ")
+            passage.append(Piece(before[:-1] if space else before))
+            passage.append(Piece(" " * space + sentence[a:b], tag=tag, due=False))
+            at = b
+        passage.append(Piece(sentence[at:] + (" " if i + 1 < len(chosen) else "")))
+    passage = [p for p in passage if p.text]
+    if draw.random() < 0.2:
         passage = _numbered(draw, every, passage)
-    return Episode("reading", _laid_out(draw, tell, passage, question, answer), draw.random() < 0.5)
+    pieces = laid_out(draw, tell, passage, *asked[0])
+    more = draw.choice([("Question: ", "\nAnswer:"), ("Q: ", "\nA:")])
+    for tag, (question, answer) in enumerate(asked[1:], 1):
+        pieces += [Piece(f"{more[0]}{question}{more[1]}")]
+        pieces += [Piece(f" {answer}", 1.0, tag=tag), Piece("\n", 0.5)]
+    return Episode("reading", pieces, draw.random() < 0.5)
 
 
 def _numbered(draw: random.Random, every: list[list[str]], passage: list[Piece]) -> list[Piece]:
@@ -190,9 +249,10 @@ def _numbered(draw: random.Random, every: list[list[str]], passage: list[Piece])
     return out
 
 
-def _laid_out(
+def laid_out(
     draw: random.Random, tell: str, passage: list[Piece], question: str, answer: str
 ) -> list[Piece]:
+    """One of the forms, filled; the answer carries tag 0."""
     form = draw.choice(FORMS).replace("{q}", question.replace("{", "(").replace("}", ")"))
     head, _, tail = form.partition("{c}")
     return [
@@ -221,6 +281,53 @@ def _answerable(pools: Pools) -> list[tuple[str, str]]:
         ):
             out.append((row["prompt"].strip(), answer))
     return out
+
+
+NATURAL = {  # template → what stands around the question and the passage
+    "adversarial_qa_dbert_based_on": r"Question: (?P<q>.*?)\nContext: (?P<c>.*)",
+    "adversarial_qa_dbidaf_based_on": r"Question: (?P<q>.*?)\nContext: (?P<c>.*)",
+    "adversarial_qa_droberta_based_on": r"Question: (?P<q>.*?)\nContext: (?P<c>.*)",
+    "quoref_Answer_Question_Given_Context": (
+        r"context:\s+(?P<c>.*?)\s+answer the following question:\s+(?P<q>.*)"
+    ),
+    "duorc_SelfRC_extract_answer": r"Question: (?P<q>.*?)\nTitle: .*?\nMovie plot: (?P<c>.*)",
+    "duorc_ParaphraseRC_extract_answer": (
+        r"Question: (?P<q>.*?)\nTitle: .*?\nMovie plot: (?P<c>.*)"
+    ),
+}
+
+
+@lru_cache(maxsize=1)
+def _natural(pools: Pools) -> list[tuple[str, str, str]]:
+    """(passage, question, answer) as people asked, the answer a span of the passage."""
+    out = []
+    for row in pools.t0:
+        pattern = NATURAL.get(row["template"])
+        answer = row["completion"].strip()
+        found = re.search(pattern, row["prompt"].strip(), re.DOTALL) if pattern else None
+        if found and 1 < len(answer) < 80 and answer in found["c"]:
+            out.append((" ".join(found["c"].split()), found["q"].strip(), " ".join(answer.split())))
+    return [row for row in out if row[2] in row[0]]
+
+
+def natural(pools: Pools, draw: random.Random, budget: int) -> Episode:
+    """A question as people asked it, with about ``budget`` characters of its passage."""
+    passage, question, answer = draw.choice(_natural(pools))
+    at = draw.choice([m.start() for m in re.finditer(re.escape(answer), passage)])
+    first = max(0, at - draw.randint(0, budget))
+    if first:
+        first = passage.rfind(". ", 0, first + 1) + 2 if ". " in passage[: first + 1] else 0
+    last = passage.find(". ", max(at + len(answer), first + budget)) + 1 or len(passage)
+    text, at = passage[first:last], at - first
+    space = text[:at].endswith(" ")
+    pieces = [
+        Piece(text[: at - space]),
+        Piece(" " * space + answer, tag=0, due=False),
+        Piece(text[at + len(answer) :]),
+    ]
+    pieces = [p for p in pieces if p.text]
+    filled = laid_out(draw, draw.choice(TELLS), pieces, question, answer)
+    return Episode("natural", filled, draw.random() < 0.5)
 
 
 def asked(pools: Pools, draw: random.Random) -> Episode:
