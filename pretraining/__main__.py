@@ -62,15 +62,8 @@ def _evaluate(a: argparse.Namespace) -> None:
     from . import card, evaluate
 
     folder = a.model or a.out / "nano"
-    found = evaluate.evaluate(
-        folder,
-        a.data,
-        a.out,
-        queries=a.queries,
-        draws=a.draws,
-        seed=a.seed,
-        lora_tokens=a.lora_tokens or None,
-    )
+    size = evaluate.Size(a.queries, a.draws, a.seed, a.lora_tokens)
+    found = evaluate.evaluate(folder, a.data, a.out, size)
     print(json.dumps(found))
     print(evaluate.table(found))
     (a.out / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")

@@ -7,9 +7,11 @@ the mean score of the same label for content-free inputs (Zhao et al. 2021).
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
 import csv
 import dataclasses
+import multiprocessing
 import random
 import re
 import time
@@ -250,45 +252,78 @@ def _few(
 TASKS = {"banking77": banking, "sentfin": sentfin, "sst2": sst2, "clinc": clinc}
 
 
-def evaluate(
-    folder: Path,
-    data: Path,
-    pools: Path | None,
-    *,
-    queries: int = 100,
-    draws: int = 5,
-    seed: int = 0,
-    lora_tokens: int | None = None,
-) -> dict[str, object]:
-    """The whole table, as a dict; without ``lora_tokens`` nothing is trained."""
-    scorer = Scorer(folder)
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is asked: ``draws`` × ``queries`` a task, ``lora_tokens`` of fitting (0: no fit)."""
+
+    queries: int = 100
+    draws: int = 5
+    seed: int = 0
+    lora_tokens: int = 0
+
+
+def evaluate(folder: Path, data: Path, pools: Path | None, size: Size) -> dict[str, object]:
+    """The whole table, as a dict: its parts side by side, one thread each, on two processes."""
     out: dict[str, object] = {}
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as pool:
+        # The longest parts first.
+        waiting = {p: pool.submit(p, folder, data, pools, size) for p in (_lora, _calls, _read)}
+        waiting |= {p: pool.submit(p, folder, data, pools, size) for p in (_labels, _running)}
+        for part in (_labels, _read, _calls, _lora, _running):
+            out |= waiting[part].result()
+    return out
+
+
+def _labels(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
+    scorer, out = Scorer(folder), {}
     for name, make in TASKS.items():
         start = time.time()
-        made = [make(data, random.Random(f"{seed}/{name}/{i}"), queries) for i in range(draws)]
-        row = run(scorer, made)
+        draws = [random.Random(f"{size.seed}/{name}/{i}") for i in range(size.draws)]
+        row = run(scorer, [make(data, draw, size.queries) for draw in draws])
         out[name] = {k: round(v, 4) for k, v in row.items()} | {
             "seconds": round(time.time() - start)
         }
-    size = {"draws": draws, "queries": queries, "seed": seed}
+    return out
+
+
+def _read(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
-    for way, hits in reading.measure(scorer, data, **size).items():
-        out[f"xquad, {way}"] = _row(hits, start)
+    found = reading.measure(
+        Scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+    )
+    return {f"xquad, {way}": _row(hits, start) for way, hits in found.items()}
+
+
+def _calls(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
-    out["bfcl, constrained"] = _row(calls.measure(scorer, data, **size), start)
-    if lora_tokens:
-        start = time.time()
-        hits = [tuning.measure(folder, data, tokens=lora_tokens, seed=seed)]
-        out["banking77, LoRA on 500"] = _row(hits, start, chance=1 / 77)
-    if pools is not None and (pools / "documents_held_out.jsonl").exists():
-        held = corpus.read(pools / "documents_held_out.jsonl")
-        seen = corpus.read(pools / "documents.jsonl")
-        for kind in ("dialogue", "novel"):
-            rows = [r["text"][:2000] for r in held if r["kind"] == kind][:60]
-            taught = [r["text"] for r in seen if r["kind"] == kind]
-            out[f"bits_per_byte_{kind}"] = round(running.bits_per_byte(scorer, rows), 3)
-            out[f"bits_per_byte_{kind}_gzip"] = round(running.gzip_bits(rows), 3)
-            out[f"bits_per_byte_{kind}_5-grams"] = round(running.ngram_bits(taught, rows), 3)
+    hits = calls.measure(
+        Scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+    )
+    return {"bfcl, constrained": _row(hits, start)}
+
+
+def _lora(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
+    if not size.lora_tokens:
+        return {}
+    start = time.time()
+    hits = [tuning.measure(folder, data, tokens=size.lora_tokens, seed=size.seed)]
+    return {"banking77, LoRA on 500": _row(hits, start, chance=1 / 77)}
+
+
+def _running(folder: Path, _: Path, pools: Path | None, size: Size) -> dict[str, object]:
+    out: dict[str, object] = {}
+    if pools is None or not (pools / "documents_held_out.jsonl").exists():
+        return out
+    scorer = Scorer(folder)
+    held = corpus.read(pools / "documents_held_out.jsonl")
+    seen = corpus.read(pools / "documents.jsonl")
+    for kind in ("dialogue", "novel"):
+        rows = [r["text"][:2000] for r in held if r["kind"] == kind][:60]
+        taught = [r["text"] for r in seen if r["kind"] == kind]
+        out[f"bits_per_byte_{kind}"] = round(running.bits_per_byte(scorer, rows), 3)
+        out[f"bits_per_byte_{kind}_gzip"] = round(running.gzip_bits(rows), 3)
+        out[f"bits_per_byte_{kind}_5-grams"] = round(running.ngram_bits(taught, rows), 3)
     return out
 
 

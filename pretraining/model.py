@@ -1,12 +1,13 @@
-"""The network: an OPT decoder that begins with the weights of MiniLM, with a leaner training forward.
+"""The network: an OPT decoder that begins with MiniLM's weights, and a leaner training forward.
 
 all-MiniLM-L6-v2 (Wang et al. 2020; sentence-transformers) is a BERT encoder: six layers, width 384,
-normalisation after each sublayer. ``OPTForCausalLM`` with ``do_layer_norm_before=False`` computes the
-same sublayers under a causal mask, so the encoder's layers are copied as they are (the warm start of
-Rothe, Narayan and Severyn 2020, section 3). What differs is folded into the embeddings: BERT
-normalises the sum of word and position, OPT does not. Notation: B sequences, T tokens, H width,
-V vocabulary. The forward here computes what ``OPTForCausalLM`` does (``export.reload_matches``
-compares them) but fuses the query, key and value products and hands out an intermediate layer.
+normalisation after each sublayer. ``OPTForCausalLM`` with ``do_layer_norm_before=False`` computes
+the same sublayers under a causal mask, so the encoder's layers are copied as they are (the warm
+start of Rothe, Narayan and Severyn 2020, section 3). What differs is folded into the embeddings:
+BERT normalises the sum of word and position, OPT does not. Notation: B sequences, T tokens, H
+width, V vocabulary. The forward here computes what ``OPTForCausalLM`` does
+(``export.reload_matches`` compares them) but fuses the query, key and value products and hands out
+an intermediate layer.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, BertModel, OPTConfig, OPTForCausalLM
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertModel,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 AUXILIARY_LAYER = 4  # here the sentence is summed up; the layers above compare and copy
 MATCH_LAYER = 4  # its first four heads are shown which earlier answers fit
 OFFSET = 2  # OPT's first two positions are unused
 POSITIONS = 2048
 LAST_GAIN = 0.1  # rows and last states have length 12: their products would saturate the softmax
+COPY_GAIN = 1.5  # what the copying heads write, in lengths of a row
 NEAR_WORDS = {  # tokens without letters, and the words whose vectors they begin with
     "<|pad|>": "[PAD]", "<|bos|>": "[CLS]", "<|eos|>": "[SEP]", "<|end|>": "[SEP]",
     "<|system|>": "system", "<|user|>": "user", "<|assistant|>": "assistant", "<|tool|>": "tool",
@@ -55,7 +62,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> OPTConfig:
 
 @torch.no_grad()
 def create(tokenizer: PreTrainedTokenizerFast, encoder: Path | None, seed: int) -> nn.Module:
-    """A fresh model; with ``encoder`` (a BERT folder of the same shape) it begins as that encoder."""
+    """A fresh model; with ``encoder``, a BERT folder of the same shape, it begins as that one."""
     torch.manual_seed(seed)
     model = OPTForCausalLM(configuration(tokenizer))
     if encoder is None:
@@ -119,7 +126,7 @@ def word_rows(
 def embeddings(bert: BertModel, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Word and position tables whose sum is near BERT's normalised sum of both.
 
-    LN(w + p) ≈ g (w + p̄ − mean)/σ_w + b + g (p − p̄)/σ̄ with σ_w of each word beside the mean position.
+    LN(w + p) ≈ g (w + p̄ − mean)/σ_w + b + g (p − p̄)/σ̄, σ_w of each word beside the mean position.
     Positions past the encoder's 512 follow the hierarchical extension p_{512 i + j} = α u_i +
     (1 − α) u_j (Su 2020) with α = 0.4, which leaves the first 512 as they are.
     """
@@ -137,6 +144,19 @@ def embeddings(bert: BertModel, rows: Tensor) -> tuple[Tensor, Tensor]:
     far = far - middle
     far = far - far.mean(-1, keepdim=True)
     return words, far / spread.mean() * norm.weight
+
+
+@torch.no_grad()
+def copy_heads(model: nn.Module, states: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Let the matching heads copy: ``weight`` (H, H) and ``bias`` (H,) tell a token's row from a
+    state that stands before ``MATCH_LAYER``; values hold its leading components over ``states``."""
+    heads, d = 4, 32
+    attention = model.model.decoder.layers[MATCH_LAYER].self_attn  # type: ignore[attr-defined]
+    told = states @ weight.T + bias
+    _, _, v = torch.pca_lowrank(told, heads * d, center=True)
+    attention.v_proj.weight[: heads * d] = v.T @ weight
+    attention.v_proj.bias[: heads * d] = v.T @ bias
+    attention.out_proj.weight[:, : heads * d] = COPY_GAIN * v
 
 
 @torch.no_grad()

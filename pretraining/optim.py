@@ -1,4 +1,4 @@
-"""AdamW in three groups of rates, with its state as a flat dict for one safetensors file.
+"""AdamW in groups of rates, with its state as a flat dict for one safetensors file.
 
 Muon (Jordan 2024) was the choice for a network of 5.6 million parameters from random weights. Here
 its orthogonal steps cost as much as the passes themselves, and the weights have much to lose.
@@ -14,14 +14,25 @@ def create(
     named: dict[str, nn.Parameter], *, matrix_lr: float, other_lr: float, embedding_lr: float
 ) -> torch.optim.AdamW:
     """One optimiser; each group keeps its peak rate as ``peak``."""
-    groups: dict[str, list[nn.Parameter]] = {"matrix": [], "other": [], "embedding": []}
+    groups: dict[str, list[nn.Parameter]] = {
+        "matrix": [],
+        "other": [],
+        "embedding": [],
+        "fitted": [],
+    }
     for name, p in named.items():
         kind = "embedding" if "embed" in name else "matrix" if p.ndim == 2 else "other"
-        groups[kind].append(p)
+        groups["fitted" if name.startswith("auxiliary") else kind].append(p)
     peaks = {"matrix": matrix_lr, "other": other_lr, "embedding": embedding_lr}
+    peaks["fitted"] = 0.1 * other_lr  # the sentence head, of small weights that are nearly right
     return torch.optim.AdamW(
         [
-            {"params": groups[k], "peak": peaks[k], "weight_decay": 0.01 * (k == "matrix")}
+            {
+                "params": groups[k],
+                "peak": peaks[k],
+                "matrix": k == "matrix",
+                "weight_decay": 0.01 * (k == "matrix"),
+            }
             for k in groups
         ],
         lr=matrix_lr,
@@ -30,10 +41,15 @@ def create(
     )
 
 
-def step(optimiser: torch.optim.AdamW, scale: float, clip: float = 1.0) -> None:
-    """One update at ``scale`` × the peak rates; gradients are clipped to a norm and cleared."""
+def step(
+    optimiser: torch.optim.AdamW, scale: float, matrix_scale: float, clip: float = 1.0
+) -> None:
+    """One update at ``scale`` × the peak rates, the matrices at ``matrix_scale`` × theirs.
+
+    Gradients are clipped to a norm and cleared.
+    """
     for group in optimiser.param_groups:
-        group["lr"] = scale * group["peak"]
+        group["lr"] = (matrix_scale if group["matrix"] else scale) * group["peak"]
     every = [p for group in optimiser.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(every, clip)
     optimiser.step()

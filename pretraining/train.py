@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -41,7 +40,8 @@ class Settings:
     limit: int = 1024
     matrix_lr: float = 4e-4
     other_lr: float = 8e-4
-    embedding_lr: float = 8e-4  # for rows of length 12; larger ones wash the word meanings out
+    embedding_lr: float = 6e-4  # for rows of length 12; larger ones wash the word meanings out
+    warm: float = 0.08  # the matrices' warm-up: what the encoder knows must outlive the first steps
     auxiliary: float = 1.0  # weight of the sentence-vector loss
     matching: float = 1.0  # weight of showing four heads where to look, fading to zero
     seed: int = 0
@@ -153,9 +153,9 @@ def sentence_loss(
     return 0.3 * contrast + (1 - cosine), float(cosine.detach())
 
 
-def rate(done: float, s: Settings) -> float:
-    """Warm up over the first fiftieth, hold, fall linearly over the last ``cool``."""
-    up = min(1.0, (done + 0.0005) / 0.02)
+def rate(done: float, s: Settings, warm: float = 0.01) -> float:
+    """Warm up over the first ``warm`` of the run, hold, fall linearly over the last ``cool``."""
+    up = min(1.0, (done + 0.0005) / warm)
     return up * max(0.05, min(1.0, (1 - done) / s.cool))
 
 
@@ -196,7 +196,7 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
     if checkpoint.exists():
         at |= restore(checkpoint, named, optimiser)
     else:
-        fit_head(model, head, vectors, mixture, tokenizer, s)
+        fit_start(model, head, vectors, mixture, tokenizer, s)
     started, saved = time.time(), time.time()
     before = at["seconds"]
     record: list[dict[str, float]] = []
@@ -217,7 +217,8 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
                     model, head, vectors, batch, s.auxiliary, matching, run, first
                 )
             loss.backward()
-            optim.step(optimiser, rate(done, s))
+            done_now = min(1.0, at["tokens"] / s.planned_tokens)
+            optim.step(optimiser, rate(done_now, s), rate(done_now, s, s.warm))
             at |= {
                 "batch": i + 1,
                 "tokens": at["tokens"] + sum(len(e.ids) for e in group),
@@ -266,7 +267,7 @@ def bfloat16_pays(seconds: float = 0.2) -> bool:
 
 
 @torch.no_grad()
-def fit_head(
+def fit_start(
     model: nn.Module,
     head: nn.Linear,
     vectors: Tensor,
@@ -275,24 +276,43 @@ def fit_head(
     s: Settings,
     pools: int = 3,
 ) -> None:
-    """Ridge regression of the sentence vectors on the middle layer: a random head would push the
-    layers about."""
-    states, truths = [], []
+    """What the encoder's weights lack, by ridge regression on the middle layer's states.
+
+    The sentence head: a random one would push the layers about. And copying, where weights are not
+    a run's own (``start``): the matching heads' values read which token stands where they look, and
+    their outputs write its row of the (tied) table, so that what they attend to becomes likely.
+    """
+    states, truths, seen, rows = [], [], [], []
+    table = model.get_input_embeddings().weight  # type: ignore[operator]
     for pool in range(pools):
-        for _, group in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0):
+        for _, group in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0 if pool else 0.3):
             x, _, cues, _, _ = collate(group, tokenizer.pad_token_id, 8)  # type: ignore[attr-defined]
-            middle = network.forward(model, x.to(vectors.device), part=True)[1]
-            states.append(middle[cues[:, 0], cues[:, 1]].float())
+            x = x.to(vectors.device)
+            middle = network.forward(model, x, part=True)[1].float()
+            states.append(middle[cues[:, 0], cues[:, 1]])
             truths.append(vectors[cues[:, 2]])
+            real = x != tokenizer.pad_token_id  # type: ignore[attr-defined]
+            seen.append(middle[real][::3])
+            rows.append(table[x[real][::3]])
     x, y = torch.cat(states), torch.cat(truths)
-    shift, mean = x.mean(0), y.mean(0)
-    gram = (x - shift).T @ (x - shift)
-    gram += 1e-2 * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
-    weight = torch.linalg.solve(gram, (x - shift).T @ (y - mean)).T
+    weight, bias = ridge(x, y)
     head.weight.copy_(weight)
-    head.bias.copy_(mean - weight @ shift)
+    head.bias.copy_(bias)
     guess = F.normalize(head(x), dim=-1)
     print("sentence head fitted, cosine", round(float((guess * y).sum(-1).mean()), 3), flush=True)
+    if s.start is None and not s.scratch:
+        x, y = torch.cat(seen), torch.cat(rows)
+        weight, bias = ridge(x, y - y.mean(0))
+        network.copy_heads(model, x, weight, bias)
+
+
+def ridge(x: Tensor, y: Tensor, strength: float = 1e-2) -> tuple[Tensor, Tensor]:
+    """Weight (out, in) and bias (out,) of the linear map from x (N, in) to y (N, out)."""
+    shift, mean = x.mean(0), y.mean(0)
+    gram = (x - shift).T @ (x - shift)
+    gram += strength * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
+    weight = torch.linalg.solve(gram, (x - shift).T @ (y - mean)).T
+    return weight, mean - weight @ shift
 
 
 def restore(

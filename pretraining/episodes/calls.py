@@ -159,15 +159,17 @@ def described(
 ) -> str:
     """The function as its caller is told of it: JSON schema, or one line a parameter."""
     both = [*given, *spare]
+    # What is optional and asked for is in the call all the same.
+    needed = [a.name for a in given if len(given) < 2 or draw.random() > 0.25]
     if draw.random() < 0.4:
         properties = {a.name: {"type": a.kind, "description": a.blurb} for a in both}
         schema = {
-            "type": "object", "properties": properties, "required": [a.name for a in given],
+            "type": "object", "properties": properties, "required": needed,
         }  # fmt: skip
         return json.dumps({"name": name, "description": blurb, "parameters": schema})
     lines = [f"{name}: {blurb}"]
     for a in both:
-        lines.append(f"- {a.name} ({a.kind}{'' if a in given else ', optional'}): {a.blurb}")
+        lines.append(f"- {a.name} ({a.kind}{'' if a.name in needed else ', optional'}): {a.blurb}")
     return "\n".join(lines)
 
 
@@ -178,7 +180,8 @@ def tool_call(pools: Pools, draw: random.Random) -> Episode:
     spare = []
     if draw.random() < 0.35:
         taken = {a.name for a in given}
-        spare = [a for a in arguments(pools, draw, subject) if a.name not in taken][:1]
+        spare = [a for a in arguments(pools, draw, subject) if a.name not in taken]
+        spare = spare[: draw.choice([1, 1, 2])]
     joint = draw.choice(["_", "_", "."])
     name = f"{verb}{joint}{subject}" if draw.random() < 0.8 else f"{subject}{joint}{verb}"
     told = " and ".join(a.name.replace("_", " ") for a in given)

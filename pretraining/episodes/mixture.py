@@ -19,19 +19,20 @@ class Mixture:
     def shares(self, progress: float) -> dict[str, float]:
         """Share of each family, in episodes."""
         early = max(0.0, 1 - progress / 0.15)
+        late = min(1.0, max(0.0, (progress - 0.3) / 0.1))  # classes are told apart by then
         return {
-            "classification": 0.38,
+            "classification": 0.38 - 0.08 * late,
             "induction": 0.02 + 0.12 * early,
             "look-up": 0.03,
             "rule": 0.01,
             "arithmetic": 0.01,
-            "tool": 0.08,
-            "slot call": 0.05,
+            "tool": 0.08 + 0.02 * late,
+            "slot call": 0.05 + 0.01 * late,
             "slot question": 0.05,
             "facts": 0.03,
             "extract": 0.02,
-            "reading": 0.23,
-            "natural": 0.05 * (1 - early),
+            "reading": 0.23 + 0.07 * late,
+            "natural": 0.05 * (1 - early) + 0.03 * late,
             "asked": 0.02 * (1 - early),
             "prompted": 0.02 * (1 - early),
             "running": 0.025 + 0.015 * min(1.0, progress / 0.5),
@@ -47,7 +48,7 @@ class Mixture:
 
     def passage(self, draw: random.Random, progress: float) -> int:
         """Length of a passage, in characters."""
-        return draw.choice([150, 250, 400] if progress < 0.15 else [200, 400, 700, 1100])
+        return draw.choice([150, 250, 400] if progress < 0.15 else [150, 250, 400, 700, 1000])
 
     def draw(self, draw: random.Random, progress: float) -> Episode:
         """The next episode; below zero, only texts to sum up."""

@@ -39,7 +39,7 @@ class Encoded:
     kind: str
     ids: np.ndarray
     weights: np.ndarray
-    cues: np.ndarray  # (cues, 2): position, short text
+    cues: np.ndarray  # (cues, 2): position, short text; before each answer and at its first token
     looks: list[tuple[int, list[int]]]  # position before an answer, positions to look at
 
 
@@ -58,7 +58,7 @@ def encode(episode: Episode, tokenizer: PreTrainedTokenizerFast, limit: int) -> 
         if piece.about >= 0:
             at = np.flatnonzero(owner == i)
             if len(at) and at[-1] + 1 < limit:
-                cues.append((at[-1], piece.about))
+                cues += [(at[-1], piece.about), (at[-1] + 1, piece.about)]
     looks, known = [], {}  # type: list[tuple[int, list[int]]], dict[int, list[int]]
     for i, piece in enumerate(episode.pieces):
         if piece.tag >= 0:

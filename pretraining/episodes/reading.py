@@ -24,7 +24,7 @@ FORMS = [
     "Question: {q}\nPassage: {c}\nQuestion: {q}\nAnswer:",
     "Question: {q}\nPassage: {c}\nQuestion: {q}\nAnswer:",
     "Question: {q}\n\nPassage: {c}\n\nQuestion: {q}\nAnswer:",
-    "Input: {q}\nPassages:\n{c}\nInput: {q}\nAnswer:",
+    "Input: {q}\nPassage: {c}\nInput: {q}\nAnswer:",
     "Question: {q}\n\nPassage: {c}\n\nAnswer:",
     "Q: {q}\n{c}\nA:",
     "Passage: {c}\n\nQuestion: {q}\nAnswer:",
@@ -214,9 +214,7 @@ def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
         if apart and len(taken) < 4:
             taken.append((which, span))
     taken = taken[: draw.choice([1, 2, 3, 4])]
-    asked = [
-        (ask(pools, draw, chosen[i], span), chosen[i][span[0] : span[1]]) for i, span in taken
-    ]
+    asked = [(ask(pools, draw, chosen[i], span), chosen[i][span[0] : span[1]]) for i, span in taken]
     passage: list[Piece] = []
     for i, sentence in enumerate(chosen):
         at = 0
@@ -239,13 +237,15 @@ def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
 
 
 def _numbered(draw: random.Random, every: list[list[str]], passage: list[Piece]) -> list[Piece]:
-    """The passage among one or two others, numbered."""
+    """The passage among one or two others, a line each, mostly numbered."""
     others = [" ".join(draw.choice(every)[:3])[:400] for _ in range(draw.choice([1, 1, 2]))]
     blocks = [[Piece(o)] for o in others]
     blocks.insert(draw.randrange(len(blocks) + 1), passage)
     out = []
+    numbered = draw.random() < 0.6
     for i, block in enumerate(blocks):
-        out += [Piece(("\n" if i else "") + f"[{i + 1}] "), *block]
+        lead = ("\n" if i else "") + (f"[{i + 1}] " if numbered else "")
+        out += [Piece(lead), *block] if lead else block
     return out
 
 

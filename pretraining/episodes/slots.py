@@ -20,8 +20,9 @@ ASKS = [
 SAYINGS = {
     "object_name": "title", "object_type": "kind of work", "timeRange": "time", "best_rating":
     "highest rating", "rating_value": "rating", "geographic_poi": "place", "poi": "place",
-    "music_item": "kind of music", "party_size_number": "number of people", "object_select": "which one",
-    "party_size_description": "people", "entity_name": "name", "location_name": "cinema",
+    "music_item": "kind of music", "party_size_number": "number of people",
+    "object_select": "which one", "party_size_description": "people", "entity_name": "name",
+    "location_name": "cinema",
 }  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 """BFCL's simple Python calls: arguments copied into a JSON call, under constrained decoding.
 
-The grammar fixes everything but the values: the function's name, its required parameters in
-order, the JSON around them. A value is the likeliest among what the parameter's type allows and the
-request offers (numbers, lists of numbers, runs of words, the listed choices), scored with what
-closes it; a place that one value was copied from is not offered again. A call matches when every
-value is among the possible answers and what was left out may be left out (the leaderboard's AST
-match: text without case, spaces and punctuation).
+The grammar fixes everything but the values and which optional parameters are given: the function's
+name, its required parameters in order, the JSON around them. A value is the likeliest among what
+the parameter's type allows and the request offers (numbers, lists of numbers, runs of words, the
+listed choices), scored with what closes it; a place that one value was copied from is not offered
+again. A call matches when every value is among the possible answers and what was left out may be
+left out (the leaderboard's AST match: text without case, spaces and punctuation).
 """
 
 from __future__ import annotations
@@ -13,10 +13,27 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?")
+from ..lexicon import listed
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?(?:%|percent)")
+SCALED = re.compile(r"(\d+(?:\.\d+)?) (thousand|million|billion)")
+SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+WORDED = {
+    word: value
+    for value, word in enumerate(
+        listed("zero one two three four five six seven eight nine ten eleven twelve")
+    )
+}
+QUOTED = re.compile(r"(?<!\w)(['\"`‘“])(.+?)(['\"`’”])(?!\w)")
+BRACKETS = re.compile(r"[\[(]([^\[\]()]*\d[^\[\]()]*)[\])]")
+SERIES = re.compile(r"-?\d[\d.]*(?:(?:,| and|, and) -?\d[\d.]*)+")
+BETWEEN = re.compile(r"(-?\d[\d.]*) (?:to|and) (?:[a-z] ?= ?)?(-?\d[\d.]*)")
+AND = re.compile(r",? and |, | & ")
 MOST_WORDS = 5
 
 
@@ -47,62 +64,108 @@ def prompt(request: str, function: dict[str, Any]) -> str:
 
 
 def candidates(request: str, about: dict[str, Any]) -> list[str]:
-    """JSON texts that the value may be."""
+    """JSON texts that the value may be: what stands in the request, as the type writes it."""
     kind = about["type"]
-    numbers = list(dict.fromkeys(str(_number(m.group())) for m in NUMBER.finditer(request)))
     if "enum" in about:
         return [json.dumps(v) for v in about["enum"]]
     if kind == "boolean":
         return ["true", "false"]
     if kind in ("integer", "float"):
-        return numbers or ["1"]
+        return _texts(numbers(request, fractions=kind == "float")) or ["1"]
     if kind in ("array", "tuple"):
-        found = [
-            m.group() for m in re.finditer(r"-?\d[\d.]*(?:(?:,| and|, and) -?\d[\d.]*)+", request)
-        ]
-        lists = [[_number(n) for n in NUMBER.findall(f)] for f in found]
-        lists += [[_number(n) for n in numbers]] if numbers else []
-        words = (
-            [[w] for w in _runs(request)]
-            if (about.get("items") or {}).get("type") == "string"
-            else []
-        )
-        return list(dict.fromkeys(json.dumps(x) for x in [*lists, *words])) or ["[]"]
-    if kind in ("dict", "any"):
+        words = (about.get("items") or {}).get("type") == "string"
+        return _texts(_strings(request) if words else _lists(request)) or ["[]"]
+    if kind == "dict":
         return ["{}"]
-    return [json.dumps(w) for w in _runs(request)]
+    return _texts(_runs(request))
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(json.dumps(v) for v in values))
+
+
+def numbers(request: str, *, fractions: bool) -> list[float | int]:
+    """Numbers as they stand, in words, scaled ("2 million"), and percentages as fractions."""
+    found: list[float | int] = [_number(m.group()) for m in NUMBER.finditer(request)]
+    found += [WORDED[w] for w in re.findall(r"[a-z]+", request.lower()) if w in WORDED]
+    for m in SCALED.finditer(request):
+        found.append(_number(str(round(float(m.group(1)) * SCALES[m.group(2)]))))
+    if fractions:
+        found += [round(float(m.group(1)) / 100, 8) for m in PERCENT.finditer(request)]
+    return found
+
+
+def _lists(request: str) -> list[list[float | int]]:
+    """Runs of numbers: in brackets, in series, from one to another; and all of them."""
+    texts = [m.group(1) for m in BRACKETS.finditer(request)]
+    texts += [m.group() for m in SERIES.finditer(request)]
+    lists = [[_number(n) for n in NUMBER.findall(t)] for t in texts]
+    lists += [[_number(m.group(1)), _number(m.group(2))] for m in BETWEEN.finditer(request)]
+    every = [_number(n) for n in NUMBER.findall(request)]
+    return [x for x in [*lists, every] if x]
+
+
+def _strings(request: str) -> list[list[str]]:
+    """Lists of words: all that is quoted, "A, B and C", or one run alone."""
+    quoted = [m.group(2) for m in QUOTED.finditer(request)]
+    out = [quoted] if quoted else []
+    words = request.split()
+    for i in range(len(words)):
+        for n in range(3, 11):
+            parts = AND.split(" ".join(words[i : i + n]))
+            if i + n <= len(words) and len(parts) > 1 and all(len(p.split()) < 4 for p in parts):
+                out.append([_bare(p) for p in parts])
+    return [x for x in out if all(x)] + [[w] for w in _runs(request)]
 
 
 def _number(text: str) -> float | int:
-    value = float(text.replace(",", ""))
+    value = float(text.replace(",", "").rstrip("."))
     return int(value) if value == int(value) and "." not in text else value
 
 
 def _runs(request: str) -> list[str]:
-    """Runs of up to five words, without the punctuation at their ends."""
+    """What is quoted, and runs of up to five words without the punctuation at their ends."""
+    out = [m.group(2) for m in QUOTED.finditer(request)]
     words = request.split()
-    out = []
     for i in range(len(words)):
         for n in range(1, MOST_WORDS + 1):
             if i + n <= len(words):
-                run = " ".join(words[i : i + n]).strip("\"'“”‘’()[]{},;:?!").rstrip(".")
-                out.append(run.removesuffix("'s").removesuffix("’s"))
+                out.append(_bare(" ".join(words[i : i + n])))
     return list(dict.fromkeys(r for r in out if r))
 
 
+def _bare(run: str) -> str:
+    run = run.strip("\"'`“‘’”()[]{},;:?!").rstrip(".")
+    return run.removesuffix("'s").removesuffix("’s")
+
+
 def call(scorer: Any, request: str, function: dict[str, Any]) -> dict[str, Any]:
-    """The constrained call's arguments."""
+    """The constrained call's arguments: parameters in the order of their listing, the optional ones
+    where their name is likelier than what else may follow."""
     properties = function["parameters"]["properties"]
-    names = [n for n in properties if n in function["parameters"].get("required", [])]
+    required = [n for n in properties if n in function["parameters"].get("required", [])]
     text = prompt(request, function) + f'{{"name": "{function["name"]}", "arguments": {{'
     out: dict[str, Any] = {}
     free = request  # no two parameters copy the same place
-    for i, name in enumerate(names):
-        text += f'{", " if i else ""}"{name}":'
+    left = list(properties)
+    while left:
+        lead = '"' if not out else ', "'
+        waiting = [n for n in left if n in required]
+        may = left[: left.index(waiting[0]) + 1] if waiting else left
+        ways = [f'{lead}{n}":' for n in may] + ([] if waiting else ["}}"])
+        if len(ways) > 1:
+            scores = scorer.tails(scorer.begin(text), ways)
+            picked = scores.index(max(scores))
+            if picked == len(may):
+                break
+        else:
+            picked = 0
+        name = may[picked]
+        left = left[left.index(name) + 1 :]
+        text += ways[picked]
         offered = candidates(free, properties[name])
-        close = "," if i + 1 < len(names) else "}}"
-        shared = scorer.begin(text)
-        scores = scorer.tails(shared, [f" {c}{close}" for c in offered])
+        close = "," if any(n in required for n in left) else "}}" if not left else ""
+        scores = scorer.tails(scorer.begin(text), [f" {c}{close}" for c in offered])
         best = offered[scores.index(max(scores))]
         text += f" {best}"
         out[name] = json.loads(best)

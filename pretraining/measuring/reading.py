@@ -1,10 +1,10 @@
 """XQuAD in English: an answer out of the passage, and the same question with no passage.
 
-The question stands before the passage as well as after it: a causal model reads a passage better when
-it knows what is asked. *Free*: greedy text up to the line's end. *From the passage*: the likeliest of
-the passage's runs of whole words, closed by a line end, found by a beam over the passage's own
-continuations, so that what is not in the passage cannot be said. Exact match after SQuAD's
-normalisation (Rajpurkar et al. 2016).
+The question stands before the passage as well as after it: a causal model reads a passage better
+when it knows what is asked. *Free*: greedy text up to the line's end. *From the passage*: the
+likeliest of the passage's runs of whole words, closed by a line end, found by a beam over the
+passage's own continuations, so that what is not in the passage cannot be said. Exact match after
+SQuAD's normalisation (Rajpurkar et al. 2016).
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ class PromptFormat:
     """Everything about a prompt that carries no meaning and still moves the score (FormatSpread).
 
     `style` "auto" uses the model's chat template where the model prefers it, and plain text
-    elsewhere. `label_style` "words" shows `card_arrival` as `card arrival`.
+    elsewhere. `label_style` "words" shows `card_arrival` as `card arrival`. `input_place` "around"
+    writes the input before its passage as well as after it: a causal model reads a passage better
+    when it knows what is asked (Arora et al. 2024, arXiv:2407.05483, on reading twice).
     """
 
     input_name: str = "Input"
@@ -47,6 +49,7 @@ class PromptFormat:
     list_labels: bool = True
     label_style: Literal["as-is", "words"] = "as-is"
     style: Literal["auto", "plain", "chat"] = "auto"
+    input_place: Literal["after", "around"] = "after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +144,12 @@ def _head(prompt: Prompt) -> str:
 
 
 def _block(form: PromptFormat, text: str, passage: str | None) -> str:
-    lines = []
-    if passage:
-        lines.append(f"{form.context_name}{form.name_separator}{passage.strip()}")
-    lines.append(f"{form.input_name}{form.name_separator}{text.strip()}")
+    asked = f"{form.input_name}{form.name_separator}{text.strip()}"
+    if not passage:
+        return asked
+    lines = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+    if form.input_place == "around":
+        lines.insert(0, asked)
     return form.field_separator.join(lines)
 
 
@@ -153,6 +158,10 @@ def _answer(form: PromptFormat, target: str) -> str:
 
 
 def _chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:
-    if passage:
-        return f"{form.context_name}{form.name_separator}{passage.strip()}\n\n{text.strip()}"
-    return text.strip()
+    asked = text.strip()
+    if not passage:
+        return asked
+    parts = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+    if form.input_place == "around":
+        parts.insert(0, asked)
+    return "\n\n".join(parts)

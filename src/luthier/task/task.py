@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_mean
 from luthier.models.adaptation import Decoding
@@ -129,14 +129,22 @@ class Task:
         return replace(self, _test=None, _test_facts=self._facts)
 
     def base_prompt(self) -> Prompt:
-        """The prompt the task file itself describes: no demonstrations, nothing searched."""
+        """The prompt the task file itself describes: no demonstrations, nothing searched.
+
+        A question stands before its passage and after it.
+        """
+        place: Literal["after", "around"] = (
+            "around" if self.kind is Kind.QUESTION_ANSWERING else "after"
+        )
         return Prompt(
             instruction=self.instruction,
             context=self.context,
             objective=self.objective,
             labels=self.labels,
             label_descriptions=self.label_descriptions,
-            format=PromptFormat(input_name=self.input_name, target_name=self.target_name),
+            format=PromptFormat(
+                input_name=self.input_name, target_name=self.target_name, input_place=place
+            ),
         )
 
     def base_decoding(self) -> Decoding:

@@ -4,12 +4,13 @@ drawn."""
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Literal
 
 from luthier.errors import BudgetError, TechniqueError
 from luthier.models.local.backend import LocalBackend
 from luthier.models.model import Model
-from luthier.models.prompt import Prompt, PromptFormat
+from luthier.models.prompt import Prompt
 from luthier.records import Budget, Example
 from luthier.task.task import Task
 
@@ -30,20 +31,13 @@ def starting(model: Model, task: Task, style: PromptStyle) -> Model:
         decoding = task.base_decoding()
     if decoding.label_bias:
         # A bias was measured on the untrained model; training moves what it corrected.
-        from dataclasses import replace
-
         decoding = replace(decoding, label_bias=())
     prompt = adaptation.prompt
     if prompt == Prompt():
         prompt = task.base_prompt()
         if style == "bare":
             form = prompt.format
-            prompt = Prompt(
-                labels=prompt.labels,
-                format=PromptFormat(
-                    input_name=form.input_name, target_name=form.target_name, list_labels=False
-                ),
-            )
+            prompt = Prompt(labels=prompt.labels, format=replace(form, list_labels=False))
     return model.adapt(prompt=prompt, decoding=decoding)
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from typing import Literal
 
 from luthier.models.prompt import Prompt, PromptFormat, label_text
 from luthier.records import Kind
@@ -158,6 +159,10 @@ def _frames(form: PromptFormat, task: Task) -> Iterator[Change]:
     for source, target in ((task.input_name, task.target_name), *NAMES):
         names = replace(form, input_name=source, target_name=target)
         yield f"names {source}/{target}", names
+    if any(e.context for e in task.train[:1]):
+        places: tuple[Literal["around", "after"], ...] = ("around", "after")
+        for place in places:
+            yield f"input {place} the passage", replace(form, input_place=place)
     for shown, separator in (("newline", ":\n"), ("colon", ": "), ("arrow", " -> ")):
         yield f"after names {shown}", replace(form, name_separator=separator)
     for shown, separator in (("blank line", "\n\n"), ("newline", "\n"), ("bar", " | ")):
