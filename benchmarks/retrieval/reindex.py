@@ -16,13 +16,15 @@ from pathlib import Path
 from luthier.retrieval import IndexReport, IndexSettings, build_index
 
 
-def measured(files: int, changed: int, embedder: str, folder: Path) -> dict[str, object]:
+def measured(
+    files: int, changed: int, length: int, embedder: str, folder: Path
+) -> dict[str, object]:
     """Build, index again unchanged, change some files, index again."""
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(5000)]
 
     def text() -> str:
-        return f"# {draw.choice(words)}\n\n" + " ".join(draw.choices(words, k=100)) + "\n"
+        return f"# {draw.choice(words)}\n\n" + " ".join(draw.choices(words, k=length)) + "\n"
 
     docs = folder / "docs"
     for i in range(files):
@@ -38,7 +40,8 @@ def measured(files: int, changed: int, embedder: str, folder: Path) -> dict[str,
     again, again_cpu = _timed(docs, folder, settings)
     assert (first.added, same.unchanged, again.changed) == (files, files, changed)
     return {
-        "files": files, "changed": changed, "embedder": embedder, "passages": first.passages,
+        "files": files, "changed": changed, "words_a_file": length, "embedder": embedder,
+        "passages": first.passages,
         "first_seconds": first.seconds, "unchanged_seconds": same.seconds,
         "again_seconds": again.seconds, "share": again.seconds / first.seconds,
         "first_cpu_seconds": first_cpu, "unchanged_cpu_seconds": same_cpu,
@@ -57,10 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--changed", type=int, default=10)
+    parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--embedder", default="none")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measured(asked.files, asked.changed, asked.embedder, Path(folder))))
+        given = (asked.files, asked.changed, asked.words, asked.embedder)
+        print(json.dumps(measured(*given, Path(folder))))
 
 
 if __name__ == "__main__":

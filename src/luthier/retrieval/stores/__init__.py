@@ -13,6 +13,7 @@ ADDRESSES = (
     "lancedb://FOLDER",
     "postgresql://HOST/DATABASE#INDEX",
     "qdrant+http://HOST:6333#INDEX",
+    "qdrant://FOLDER#INDEX",
 )
 
 

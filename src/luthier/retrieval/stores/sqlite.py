@@ -94,6 +94,7 @@ class SqliteStore:
             # One plain file is left, which can be copied, hashed and read where nothing may be
             # written. Readers at work keep it from happening; then it is a file and its log.
             with suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA busy_timeout=1000")
                 db.execute("PRAGMA journal_mode=DELETE")
 
     def bytes(self) -> int | None:
@@ -111,7 +112,9 @@ class SqliteStore:
                     f"No index in {self.folder}",
                     next_step=f"Make one: luthier index docs/ --into {self.folder}",
                 )
-            db = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+            # A run waits for searches to end before its first write; after that neither waits.
+            seconds = 10.0 if stemmer is None else 60.0
+            db = sqlite3.connect(path, timeout=seconds, isolation_level=None)
             try:
                 found = db.execute("PRAGMA user_version").fetchone()[0]
                 if found > VERSION:
