@@ -16,7 +16,7 @@ import pytest
 from luthier.cli.main import run
 from luthier.errors import StorageError, UserError
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.store import Store
+from luthier.retrieval.store import Edition, Held, Store
 from luthier.retrieval.stores import open_store
 from tests.contract_store import check_store, documents, top, unit_vectors, write
 from tests.postgres_server import postgres
@@ -191,6 +191,47 @@ def test_addresses_that_lead_nowhere(
         open_index(where)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_graph_finds_nearly_what_exact_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it follows edits: what went is not found, what came is."""
+    faiss = pytest.importorskip("faiss")
+    monkeypatch.setattr("luthier.retrieval.stores.dense.GRAPH_FROM", 1000)
+    made = documents(20, 100)
+    ids = [p.id for passages in made.values() for p in passages]
+    vectors, queries = unit_vectors(len(ids), 7), unit_vectors(50, 8)
+    store = open_store(tmp_path / "i")
+    write(store, made, vectors)
+    (graph,) = (tmp_path / "i").glob("*graph*")
+    oracle = faiss.IndexFlatIP(vectors.shape[1])
+    oracle.add(vectors)
+
+    def recall(store: Store, alive: set[str]) -> float:
+        _, right = oracle.search(queries, len(ids))
+        with store.reading() as reader:
+            found = reader.nearest(queries, 10)
+        shares = []
+        for ranking, order in zip(found, right, strict=True):
+            best = [ids[i] for i in order if ids[i] in alive][:10]
+            shares.append(len({i for i, _ in ranking} & set(best)) / 10)
+        return sum(shares) / len(shares)
+
+    assert recall(open_store(tmp_path / "i"), set(ids)) >= 0.97
+    first, second, *_ = made
+    with store.writing(IndexSettings(), lambda: 32) as writer:
+        again = [p for p in made[second] if p.start % 2]
+        writer.publish(Edition(gone=[first], new={second: (Held("new"), again)},
+                               facts={"fingerprint": "two"}))  # fmt: skip
+    assert [*(tmp_path / "i").glob("*graph*")] == [graph], "a few edits need no new graph"
+    alive = {p.id for n in made if n not in (first, second) for p in made[n]}
+    assert recall(store, alive | {p.id for p in again}) >= 0.97
+    graph.unlink()
+    assert recall(open_store(tmp_path / "i"), alive | {p.id for p in again}) == 1.0, "exact"
+    with store.writing(IndexSettings(), lambda: 32):
+        pass
+    assert [*(tmp_path / "i").glob("*graph*")], "made anew by the next run"
 
 
 def test_the_matrix_and_the_database_agree_on_ties() -> None:

@@ -131,7 +131,8 @@ class LanceStore:
 
 
 def _connect(folder: Path) -> Any:
-    os.environ.setdefault("LANCE_LOG", "error")  # it warns that a new table is new
+    for name in ("LANCE_LOG", "LANCEDB_LOG"):  # it warns that a new table is new
+        os.environ.setdefault(name, "error")
     try:
         import lancedb
     except ImportError as error:

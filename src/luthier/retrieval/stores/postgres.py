@@ -110,7 +110,9 @@ class PostgresStore:
                 self._check(db)
             else:
                 _make(db, self.index, None if dimension is None else dimension())
-            yield PostgresWriter(db, CONFIGURATIONS[settings.stemmer], dimension is not None)
+            writer = PostgresWriter(db, CONFIGURATIONS[settings.stemmer], dimension is not None)
+            yield writer
+            writer.follow()
 
     def bytes(self) -> int | None:
         """The server's disk is its own."""
@@ -293,7 +295,6 @@ class PostgresWriter:
                 list(edition.facts.items()),
             )
             do.execute("DELETE FROM computed")
-        self._follow()
 
     def passages(self) -> int:
         """See `Writer`."""
@@ -307,7 +308,7 @@ class PostgresWriter:
         words = f"{header} {text}"
         return p.id, p.source, text, place, labels, self._configuration, words
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """A graph over the vectors once there are many. Readers go on without it meanwhile."""
         width = self.facts().get("dimension") or "0"
         if not self._dense or self.passages() < GRAPH_FROM or int(width) > MOST_DIMENSIONS:

@@ -90,7 +90,8 @@ class SqliteStore:
     def writing(self, settings: IndexSettings, dimension: Dimension) -> Iterator[SqliteWriter]:
         """The lock dies with the process that holds it."""
         with alone_in(self.folder, option="--into"), self._opened(settings.stemmer) as db:
-            yield SqliteWriter(db, self._dense)
+            yield SqliteWriter(db)
+            self._dense.follow(db)
             # One plain file is left, which can be copied, hashed and read where nothing may be
             # written. Readers at work keep it from happening; then it is a file and its log.
             with suppress(sqlite3.OperationalError):
@@ -164,10 +165,13 @@ class SqliteReader:
 
     def __init__(self, db: sqlite3.Connection, dense: Dense) -> None:
         self._db, self._dense = db, dense
+        self._facts: dict[str, str] | None = None
 
     def facts(self) -> dict[str, str]:
         """See `Reader`."""
-        return dict(self._db.execute("SELECT key, value FROM facts"))
+        if self._facts is None:
+            self._facts = dict(self._db.execute("SELECT key, value FROM facts"))
+        return self._facts
 
     def counts(self) -> tuple[int, int]:
         """See `Reader`."""
@@ -184,8 +188,7 @@ class SqliteReader:
             condition, values = _condition(where)
             asked = f"SELECT number FROM passages p WHERE vector NOT NULL{condition}"
             numbers = [n for (n,) in self._db.execute(asked, values)]
-        found = self._dense.nearest(self._db, self.facts(), vectors, k, numbers)
-        return [[(self._id(n), score) for n, score in one] for one in found]
+        return self._dense.nearest(self._db, self.facts(), vectors, k, numbers)
 
     def matching(self, queries: Sequence[str], k: int, where: Where = ()) -> list[Ranking]:
         """See `Reader`. Words are stemmed as the index was made."""
@@ -218,16 +221,12 @@ class SqliteReader:
         found = {i: self._db.execute(ask, (i,)).fetchone() for i in ids}
         return {i: np.frombuffer(v[0], "<f4").astype(np.float32) for i, v in found.items() if v}
 
-    def _id(self, number: int) -> str:
-        ask = "SELECT id FROM passages WHERE number = ?"
-        return str(self._db.execute(ask, (number,)).fetchone()[0])
-
 
 class SqliteWriter:
     """Writes through one connection, by one transaction a publication."""
 
-    def __init__(self, db: sqlite3.Connection, dense: Dense) -> None:
-        self._db, self._dense = db, dense
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
 
     def facts(self) -> dict[str, str]:
         """See `Writer`."""
@@ -281,7 +280,6 @@ class SqliteWriter:
             facts = {**edition.facts, "numbers": str(number)}
             db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(facts.items()))
             db.execute("DELETE FROM computed")
-        self._dense.follow(db)
 
     def passages(self) -> int:
         """See `Writer`."""
