@@ -27,7 +27,7 @@ from luthier.retrieval.records import (
 from luthier.retrieval.store import Edition, Held, Writer
 from luthier.retrieval.stores import is_address, open_store
 
-BATCH = 64
+BATCH = 128  # passages embedded together, of whatever documents, and kept together
 MADE = 1  # raise when the same documents and settings would give other passages
 
 
@@ -63,7 +63,7 @@ def build_index(
                 f"The index in {store.where} was made with other settings: {facts['settings']}",
                 next_step="Use those, or another --into.",
             )
-        run = _Run(writer, embedder, settings, facts, listener, started)
+        run = _Run(writer, store.where, embedder, settings, facts, listener, started)
         held = writer.held()
         if not replace:
             check_names(found, held)
@@ -89,10 +89,10 @@ class _Run:
     """One run of indexing: what it found out, on its way to an edition."""
 
     def __init__(
-        self, writer: Writer, embedder: Embedder | None, settings: IndexSettings,
+        self, writer: Writer, where: str, embedder: Embedder | None, settings: IndexSettings,
         facts: Mapping[str, str], listener: IndexListener | None, started: float,
     ) -> None:  # fmt: skip
-        self.writer, self.settings, self.facts = writer, settings, facts
+        self.writer, self.where, self.settings, self.facts = writer, where, settings, facts
         self.listener, self.started = listener, started
         self.embedder = embedder
         self.bad: list[BadFile] = []
@@ -100,6 +100,7 @@ class _Run:
         self.same: dict[str, Held] = {}
         self.restamped: dict[str, Held] = {}
         self.embedded = 0
+        self._waiting: list[Passage] = []
         self._checked = not facts.get("embedder")
 
     def through(self, found: Sequence[Found], held: Mapping[str, Held]) -> None:
@@ -127,6 +128,8 @@ class _Run:
                 self.listener.progressed(
                     IndexProgress("embedding", i, len(found), done, work, left, one.name)
                 )
+        if self.embedder is not None and self._waiting:
+            self._embed(self.embedder, self._waiting)
 
     def publish(
         self, held: Mapping[str, Held], gone: Sequence[str], kept: Sequence[str], recipe: str
@@ -160,27 +163,33 @@ class _Run:
             self._unchanged(one.name, known, now)
             return
         made = list(cut(read(one, data), one.name, self.settings))
-        self._embed(made)
         self.new[one.name] = (now, made)
+        if self.embedder is not None:
+            self._waiting += made
+            while len(self._waiting) >= BATCH:
+                self._embed(self.embedder, self._waiting[:BATCH])
+                del self._waiting[:BATCH]
 
     def _unchanged(self, name: str, known: Held, now: Held) -> None:
         self.same[name] = now
         if now is not known:
             self.restamped[name] = now
 
-    def _embed(self, made: Sequence[Passage]) -> None:
-        if self.embedder is None or not made:
-            return
+    def _embed(self, embedder: Embedder, waiting: Sequence[Passage]) -> None:
         if not self._checked:  # vectors of another model must not stand among those there are
-            check_identity(self.embedder, self.facts, "use")
+            check_identity(embedder, self.facts, self.where)
             self._checked = True
-        missing = self.writer.without_vector([p.id for p in made])
-        todo = [p for p in made if p.id in missing]
-        for at in range(0, len(todo), BATCH):
-            part = todo[at : at + BATCH]
-            headed = self.settings.headers
-            texts = [f"{p.header}\n{p.text}" if headed and p.header else p.text for p in part]
-            self.writer.keep_computed([p.id for p in part], self.embedder.embed(texts))
+        missing = self.writer.without_vector([p.id for p in waiting])
+        todo = [p for p in waiting if p.id in missing]
+        if not todo:
+            return
+        headed = self.settings.headers
+        texts = [f"{p.header}\n{p.text}" if headed and p.header else p.text for p in todo]
+        # What is said word for word in many places is embedded once.
+        once = list(dict.fromkeys(texts))
+        row = {text: i for i, text in enumerate(once)}
+        vectors = embedder.embed(once)[[row[text] for text in texts]]
+        self.writer.keep_computed([p.id for p in todo], vectors)
         self.embedded += len(todo)
 
 
