@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -227,6 +228,22 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
     assert [*(tmp_path / "i").glob("*graph*")] == [graph], "a few edits need no new graph"
     alive = {p.id for n in made if n not in (first, second) for p in made[n]}
     assert recall(store, alive | {p.id for p in again}) >= 0.97
+    few = [p for n in (*list(made)[2:], second) for p in made[n] if p.id in alive][:15]
+    with monkeypatch.context() as patch:  # killed before it saw to the graph
+        patch.setattr("luthier.retrieval.stores.dense.Dense.follow", lambda *_: None)
+        other = tmp_path / "other"
+        shutil.copytree(tmp_path / "i", other)
+        shrunk = open_store(other)
+        with shrunk.writing(IndexSettings(), lambda: 32) as writer:
+            name = few[0].source
+            writer.publish(Edition(gone=[n for n in writer.held() if n != name],
+                                   new={name: (Held("few"), few)},
+                                   facts={"fingerprint": "three"}))  # fmt: skip
+        assert [*other.glob("*graph*")]
+        assert recall(shrunk, {p.id for p in few if p.source == name}) == 1.0
+    with shrunk.writing(IndexSettings(), lambda: 32):
+        pass
+    assert not [*other.glob("*graph*")], "too few for a graph"
     graph.unlink()
     assert recall(open_store(tmp_path / "i"), alive | {p.id for p in again}) == 1.0, "exact"
     with store.writing(IndexSettings(), lambda: 32):

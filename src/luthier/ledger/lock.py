@@ -27,7 +27,7 @@ def alone_in(folder: Path, *, option: str = "--out") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise storage_error(folder, error, option=option) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -55,12 +55,7 @@ class Dense:
         known = graph_facts(facts)
         graph = self._graph(known) if known is not None and among is None else None
         if known is None or graph is None:
-            self._load(db, facts["fingerprint"], 0)
-            numbers, matrix = self._numbers, self._matrix
-            if among is not None:
-                chosen = np.isin(numbers, np.asarray(among, np.int64))
-                numbers, matrix = numbers[chosen], matrix[chosen]
-            return [_named(db, exact(numbers, matrix, v, k)) for v in vectors]
+            return self._exactly(db, facts, vectors, k, among)
         self._load(db, facts["fingerprint"], known.top)
         wide = min(k + MARGIN, known.size)
         import faiss
@@ -70,9 +65,11 @@ class Dense:
         out = []
         for vector, numbers in zip(vectors, found.tolist(), strict=True):
             ranking = _scored(db, numbers, vector)
-            if len(ranking) < min(k, wide):  # many went, and all of them were near
+            if len(ranking) < k:  # many went that were near
                 far = graph.search(vector[None].astype(np.float32), min(10 * wide, known.size))
                 ranking = _scored(db, far[1][0].tolist(), vector)
+                if len(ranking) < min(k, _left(db, known)):  # most went
+                    return self._exactly(db, facts, vectors, k, None)
             ranking += _named(db, exact(self._numbers, self._matrix, vector, k))
             out.append(sorted(ranking, key=lambda pair: (-pair[1], pair[0]))[:k])
         return out
@@ -81,12 +78,14 @@ class Dense:
         """Make a graph where there are vectors enough and the one there is is none or stale."""
         facts = dict(db.execute("SELECT key, value FROM facts"))
         count = db.execute("SELECT count(*) FROM passages").fetchone()[0]
-        if not facts.get("dimension") or count < GRAPH_FROM:
-            return
         known = graph_facts(facts)
+        if not facts.get("dimension") or count < GRAPH_FROM:
+            if known is not None:
+                db.execute("DELETE FROM facts WHERE key = 'graph'")
+                (self.folder / known.file).unlink(missing_ok=True)
+            return
         if known is not None and (self.folder / known.file).is_file():
-            ask = "SELECT count(*) FROM passages WHERE number <= ?"
-            left = db.execute(ask, (known.top,)).fetchone()[0]
+            left = _left(db, known)
             if known.size - left + count - left <= STALE * known.size:
                 return
         try:
@@ -115,6 +114,17 @@ class Dense:
         """Of the graph."""
         return sum(p.stat().st_size for p in self.folder.glob("graph-*.faiss"))
 
+    def _exactly(
+        self, db: sqlite3.Connection, facts: Mapping[str, str], vectors: Vectors, k: int,
+        among: Sequence[int] | None,
+    ) -> list[Ranking]:  # fmt: skip
+        self._load(db, facts["fingerprint"], 0)
+        numbers, matrix = self._numbers, self._matrix
+        if among is not None:
+            chosen = np.isin(numbers, np.asarray(among, np.int64))
+            numbers, matrix = numbers[chosen], matrix[chosen]
+        return [_named(db, exact(numbers, matrix, v, k)) for v in vectors]
+
     def _graph(self, known: GraphFacts) -> Any:
         """None where it cannot be had: its library is missing, or it was replaced just now."""
         if self._opened[0] != known.file:
@@ -137,6 +147,12 @@ class Dense:
 def graph_facts(facts: Mapping[str, str]) -> GraphFacts | None:
     """What an index writes down of its graph; None for none."""
     return GraphFacts(*json.loads(facts["graph"])) if "graph" in facts else None
+
+
+def _left(db: sqlite3.Connection, known: GraphFacts) -> int:
+    """How many of a graph's passages are still there."""
+    ask = "SELECT count(*) FROM passages WHERE number <= ?"
+    return int(db.execute(ask, (known.top,)).fetchone()[0])
 
 
 def read_vectors(db: sqlite3.Connection, above: int = 0) -> tuple[NDArray[np.int64], Vectors]:

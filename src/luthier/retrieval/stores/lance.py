@@ -120,7 +120,7 @@ class LanceStore:
         try:
             yield
         except (OSError, RuntimeError) as error:  # LanceDB raises both
-            raise storage_error(self.folder, error) from error
+            raise storage_error(self.folder, error, option="--into") from error
         except ValueError as error:
             if "lance" not in str(error).lower() and not isinstance(error, json.JSONDecodeError):
                 raise

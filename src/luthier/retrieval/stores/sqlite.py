@@ -130,7 +130,7 @@ class SqliteStore:
             finally:
                 db.close()
         except (sqlite3.Error, OSError) as error:
-            raise storage_error(path, error) from error
+            raise storage_error(path, error, option="--into") from error
 
 
 def _bring_up_to_date(db: sqlite3.Connection, found: int, stemmer: str) -> None:
