@@ -286,6 +286,7 @@ class LanceWriter:
                 metric="dot",
                 index_type="IVF_HNSW_SQ",
                 num_partitions=1,
+                ef_construction=100,
                 vector_column_name="vector",
             )
         for table in (self._passages, self._documents):
