@@ -16,10 +16,18 @@ import pytest
 
 from luthier.cli.main import run
 from luthier.errors import StorageError, UserError
+from luthier.models import load
+from luthier.models.adaptation import Adaptation, Knowledge
+from luthier.models.answering import render_for
+from luthier.models.fake import FakeBackend
+from luthier.models.model import Model
+from luthier.models.prompt import Prompt
+from luthier.records import Example
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
 from luthier.retrieval.store import Edition, Held, Store
 from luthier.retrieval.stores import open_store
 from tests.contract_store import check_store, documents, top, unit_vectors, write
+from tests.knowledge import write_documents
 from tests.postgres_server import postgres
 
 LEXICAL = SearchSettings(k=2, mode="lexical")
@@ -257,3 +265,17 @@ def test_the_matrix_and_the_database_agree_on_ties() -> None:
     matrix = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
     numbers = np.array([3, 5, 7, 9], np.int64)
     assert exact(numbers, matrix, np.array([1, 0], np.float32), 2) == [(3, 1.0), (7, 1.0)]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_model_reads_out_of_any_store(
+    name: str, address: Callable[[str], str], tmp_path: Path
+) -> None:
+    where = address(name)
+    build_index([write_documents(tmp_path / "docs")], where, settings=WORDS)
+    slot = Knowledge(where, open_index(where).fingerprint, LEXICAL)
+    model = Model(FakeBackend(), Adaptation(prompt=Prompt("Answer."), knowledge=slot))
+    asked = [Example("q", "Who is the mayor of Dorma?", "Quist")]
+    before = render_for(model, asked)
+    assert "The mayor of Dorma is Quist." in before[0].text
+    assert render_for(load(model.save(tmp_path / "saved")), asked) == before
