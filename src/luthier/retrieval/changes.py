@@ -46,7 +46,8 @@ def left_over(
             there[origin] = _is_there(origin)
         moved = not there[origin] and name.split("/")[0] in roots
         # A file that was named itself, and deleted since.
-        deleted = not there[origin] and name == root_of(origin) and Path(origin).parent.is_dir()
+        named = bool(origin) and name == root_of(origin)
+        deleted = named and not there[origin] and Path(origin).parent.is_dir()
         (gone if replace or origin in origins or moved or deleted else kept).append(name)
     return gone, kept
 
