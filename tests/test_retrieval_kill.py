@@ -16,7 +16,7 @@ from tests.index_kill import Letters
 
 pytest.importorskip("semantic_text_splitter", reason="needs luthier[rag]")
 FILES = 30
-STORES = {"sqlite": ("faiss", 10), "lancedb": ("lancedb", 4)}  # what it needs, and kills
+STORES = {"sqlite": ("sqlite3", 10), "lancedb": ("lancedb", 4)}  # what it needs, and kills
 
 
 def _write(docs: Path, round_number: int) -> None:
