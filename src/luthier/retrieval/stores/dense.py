@@ -60,7 +60,8 @@ class Dense:
         wide = min(k + MARGIN, known.size)
         import faiss
 
-        faiss.downcast_index(graph.index).hnsw.efSearch = max(SEARCH_BREADTH, 2 * wide)
+        inner: Any = faiss.downcast_index(graph.index)
+        inner.hnsw.efSearch = max(SEARCH_BREADTH, 2 * wide)
         _, found = graph.search(np.ascontiguousarray(vectors, np.float32), wide)
         out = []
         for vector, numbers in zip(vectors, found.tolist(), strict=True):
@@ -93,7 +94,7 @@ class Dense:
         except ImportError:  # exact search serves
             return
         numbers, matrix = read_vectors(db)
-        graph = faiss.index_factory(matrix.shape[1], KIND, faiss.METRIC_INNER_PRODUCT)
+        graph: Any = faiss.index_factory(matrix.shape[1], KIND, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = BUILD_BREADTH
         mapped = faiss.IndexIDMap2(graph)
         for at in range(0, len(numbers), AT_ONCE):  # so that Ctrl-C is heard
