@@ -447,3 +447,15 @@ def test_hits_are_remembered_not_looked_up_again(index: Path, monkeypatch: Any) 
 
     monkeypatch.setattr(Index, "search", lambda *_: pytest.fail("searched again"))
     assert hits_for(slot, ["Who is the mayor of Garth?"]) == first
+
+
+def test_a_folder_of_documents_is_no_index_and_an_index_is_one(tmp_path: Path) -> None:
+    from luthier.task.documents import index_among
+
+    index = make_index(tmp_path)
+    assert index_among([str(tmp_path / "docs")]) is None
+    assert index_among([str(index)]) == str(index)
+    assert index_among([str(index), str(tmp_path / "docs")]) is None
+    before = documents_digest([str(index)])
+    (index / "index.sqlite-note").write_text("beside it", "utf-8")
+    assert documents_digest([str(index)]) == before, "what it holds, not its files"

@@ -105,7 +105,7 @@ def test_a_failed_run_leaves_the_last_version(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.retrieval.catalogue._place", break_off)
+        patch.setattr("luthier.retrieval.stores.sqlite._place", break_off)
         with pytest.raises(KeyboardInterrupt):
             build_index([docs], tmp_path / "i", settings=WORDS)
     index = open_index(tmp_path / "i")
@@ -115,7 +115,7 @@ def test_a_failed_run_leaves_the_last_version(
 
 
 def test_fusion_sums_reciprocal_ranks() -> None:
-    assert fused([[7, 8], [8]]) == [(8, 1 / 62 + 1 / 61), (7, 1 / 61)]
+    assert fused([["7", "8"], ["8"]]) == [("8", 1 / 62 + 1 / 61), ("7", 1 / 61)]
 
 
 def test_the_commands_index_and_search(

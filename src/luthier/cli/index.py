@@ -12,15 +12,30 @@ if TYPE_CHECKING:
 
 def index(
     sources: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
-    into: Annotated[str, typer.Option(help="The folder of the index.")],
-    embedder: Annotated[str, typer.Option(help="minilm, or none (words only).")] = "minilm",
+    into: Annotated[
+        str,
+        typer.Option(
+            help="A folder, or a store: lancedb://FOLDER, postgresql://HOST/DATABASE#INDEX, "
+            "qdrant+http://HOST:6333#INDEX."
+        ),
+    ],
+    embedder: Annotated[
+        str,
+        typer.Option(
+            help="minilm, none (words only), a sentence-transformers model (org/name or a folder), "
+            "or an endpoint (http://HOST/v1#MODEL)."
+        ),
+    ] = "minilm",
     chunk: Annotated[int, typer.Option(help="Most characters in a passage.")] = 1000,
     urls: Annotated[bool, typer.Option("--urls", help="Allow http:// sources.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop what the index holds of other sources.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
     """Index documents. Run it again after edits: only what changed is read anew.
 
-    The index holds the documents named here and no others. Exit code 1 when some could not be
+    Documents of sources named earlier stay unless --replace. Exit code 1 when some could not be
     read; the rest are indexed.
     """
     from dataclasses import asdict
@@ -43,7 +58,7 @@ def index(
                 rest = "" if left is None else f", about {left:.0f} s left"
                 status.update(f"Indexing {progress.files_done} of {progress.files}{rest}")
 
-        report = build_index(sources, into, settings=settings, listener=Shown())
+        report = build_index(sources, into, settings=settings, replace=replace, listener=Shown())
     if as_json:
         print_json(asdict(report))
     else:
@@ -53,6 +68,12 @@ def index(
             f"({report.seconds:.1f} s)",
             markup=False, soft_wrap=True,
         )  # fmt: skip
+        if report.kept:
+            names = ", ".join(name or "unknown" for name in report.kept_of[:5])
+            console.print(
+                f"{report.kept} of other sources stay ({names}): --replace drops them",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
     for bad in report.bad:
         console.print(f"not indexed: {bad.source}: {bad.reason}", markup=False, soft_wrap=True)
     if report.bad:

@@ -8,7 +8,9 @@ import typer
 
 
 def search(
-    folder: Annotated[str, typer.Argument(help="The folder of the index.")],
+    folder: Annotated[
+        str, typer.Argument(help="The folder of the index, or its address (see luthier index).")
+    ],
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
     mode: Annotated[
@@ -19,6 +21,17 @@ def search(
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="name=value, several times.", show_default=False)
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(help="From 0 to 1: relevance against variety of the passages.")
+    ] = 0.0,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="A cross-encoder (org/name or a folder).", show_default=False),
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="The index's own embedder at another address.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The passages as JSON.")] = False,
 ) -> None:
@@ -37,9 +50,11 @@ def search(
             raise UserError(f"--where takes name=value, not {pair!r}")
         pairs.append((name, value))
     with only_data_on_stdout():
-        index = open_index(folder)
+        index = open_index(folder, embedder=embedder)
         chosen = mode or ("hybrid" if index.facts.dimension else "lexical")
-        settings = SearchSettings(k=k, mode=cast(Mode, chosen), where=tuple(pairs))
+        settings = SearchSettings(
+            k=k, mode=cast(Mode, chosen), where=tuple(pairs), diversity=diversity, rerank=rerank
+        )
         hits = index.search([query], settings)[0]
     if as_json:
         print_json({"query": query, "mode": chosen, "hits": [asdict(h) for h in hits]})
@@ -47,5 +62,10 @@ def search(
     for hit in hits:
         typer.echo(f"[{hit.rank}] {hit.passage.place}  ({hit.score:.3f})")
         if hit.passage.header:
-            typer.echo(f"    {hit.passage.header}")
-        typer.echo(f"    {' '.join(hit.passage.text.split())[:300]}")
+            typer.echo(f"    {shown(hit.passage.header)}")
+        typer.echo(f"    {shown(hit.passage.text)[:300]}")
+
+
+def shown(text: str) -> str:
+    """In one line, and without what a terminal would take for an order."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

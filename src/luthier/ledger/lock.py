@@ -12,8 +12,11 @@ from luthier.ledger.store import storage_error
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder; StorageError, naming the other process, when one holds it already."""
+def alone_in(folder: Path, *, option: str = "--out") -> Iterator[None]:
+    """Hold the folder; StorageError, naming the other process, when one holds it already.
+
+    `option` is how the command line takes another folder.
+    """
     try:
         import fcntl
     except ImportError:  # Windows: SQLite's own locks still keep the ledger whole
@@ -24,7 +27,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise storage_error(folder, error, option=option) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,7 +36,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             holder = file.read().strip() or "unknown"
             raise StorageError(
                 f"{folder} is in use by another luthier (process {holder})",
-                next_step="Wait for it to end, or choose another --out folder.",
+                next_step=f"Wait for it to end, or choose another {option} folder.",
             ) from None
         file.seek(0)
         file.truncate()

@@ -263,13 +263,16 @@ class Store:
             raise storage_error(self.path, error) from error
 
 
-def storage_error(path: Path, error: Exception) -> StorageError:
-    """The StorageError for an error of SQLite or of the file system at `path`."""
+def storage_error(path: Path, error: Exception, *, option: str = "--out") -> StorageError:
+    """The StorageError for an error of SQLite or of the file system at `path`.
+
+    `option` is how the command line takes another folder.
+    """
     said = str(error).lower()
     if "locked" in said or "busy" in said:
         return StorageError(
             f"{path} has been locked by another process for {BUSY_SECONDS:.0f} s",
-            next_step="Wait for the other luthier to end, or choose another --out folder.",
+            next_step=f"Wait for the other luthier to end, or choose another {option} folder.",
         )
     if "full" in said or "no space" in said:
         return StorageError(
@@ -279,11 +282,11 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     if any(word in said for word in ("readonly", "read-only", "permission", "unable to open")):
         return StorageError(
             f"{path} cannot be written ({error})",
-            next_step="Choose a folder you may write to with --out.",
+            next_step=f"Choose a folder you may write to with {option}.",
         )
     if "not a database" in said or "malformed" in said:
         return StorageError(
             f"{path} is no ledger, or is damaged ({error})",
-            next_step="Move it away, or choose another --out folder.",
+            next_step=f"Move it away, or choose another {option} folder.",
         )
-    return StorageError(f"{path}: {error}", next_step="Choose another --out folder.")
+    return StorageError(f"{path}: {error}", next_step=f"Choose another {option} folder.")

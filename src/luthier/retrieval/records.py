@@ -65,8 +65,8 @@ class SearchSettings:
 
     `where` keeps passages whose metadata has all these values ("source" is the document's name).
     `diversity` in [0, 1] trades relevance for variety by maximal marginal relevance; 0 is off.
-    `candidates` is how many of each ranking take part in fusion and diversity. `rerank` is kept for
-    a cross-encoder and must be None.
+    `candidates` is how many of each ranking take part in fusion, reranking and diversity. `rerank`
+    is a cross-encoder of sentence-transformers, by name or folder, that orders the candidates anew.
     """
 
     k: int = 5
@@ -92,9 +92,11 @@ class IndexSettings:
     """How an index is made; all of it but `urls` stays with the index.
 
     `chunk_characters` bounds a passage (1,000 characters are about 230 tokens: MiniLM reads 256,
-    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm" or
-    "none" (lexical search only). `headers` puts the headings before the text that is embedded and
-    matched (not before the passage's own text). `stemmer` serves lexical search.
+    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm",
+    "none" (lexical search only), a sentence-transformers model ("org/name" or a folder) or an
+    OpenAI-compatible endpoint ("http://HOST/v1#MODEL"). `headers` puts the headings before the text
+    that is embedded and matched (not before the passage's own text). `stemmer` serves lexical
+    search.
     """
 
     chunk_characters: int = 1000
@@ -138,7 +140,10 @@ class IndexFacts:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one run of indexing did, in files and passages."""
+    """What one run of indexing did, in files and passages.
+
+    `kept` documents are of sources that were not named this time, `kept_of`.
+    """
 
     added: int
     changed: int
@@ -148,6 +153,8 @@ class IndexReport:
     embedded: int
     bad: tuple[BadFile, ...]
     seconds: float
+    kept: int = 0
+    kept_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

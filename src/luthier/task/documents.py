@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from luthier.errors import StorageError, TaskError
+from luthier.errors import StorageError, TaskError, UserError
 from luthier.ledger.cache import default_cache_path
 from luthier.task.loaders import python_function
 
@@ -50,13 +50,19 @@ def document_sources(knowledge: Sequence[str]) -> tuple[str, ...]:
 
 def index_among(knowledge: Sequence[str]) -> str | None:
     """The index that `knowledge` names, where it is one; None for documents."""
-    if len(knowledge) != 1 or "://" in knowledge[0] or not Path(knowledge[0]).is_dir():
-        return None
     from luthier.retrieval import open_index
+    from luthier.retrieval.stores import is_address
 
+    if len(knowledge) != 1:
+        return None
+    if is_address(knowledge[0]):
+        open_index(knowledge[0])
+        return knowledge[0]
+    if "://" in knowledge[0] or not Path(knowledge[0]).is_dir():
+        return None
     try:
         open_index(knowledge[0])
-    except StorageError:
+    except UserError:  # a folder of documents; a broken or newer index is told
         return None
     return knowledge[0]
 
@@ -64,12 +70,19 @@ def index_among(knowledge: Sequence[str]) -> str | None:
 def documents_digest(knowledge: Sequence[str]) -> str:
     """SHA-256 (hex) over the names and the content of every document; "" for none.
 
-    The same wherever the documents lie. Addresses count as they are written.
+    The same wherever the documents lie. An index counts by its fingerprint, other addresses as they
+    are written.
     """
     if not knowledge:
         return ""
     total = hashlib.sha256()
     for source in knowledge:
+        index = index_among([source])
+        if index is not None:
+            from luthier.retrieval import open_index
+
+            total.update(open_index(index).fingerprint.encode())
+            continue
         if "://" in source:
             total.update(source.encode())
             continue

@@ -25,33 +25,32 @@ FUSION = 60  # of reciprocal ranks
 
 @dataclass(eq=False)
 class Embedder:
-    """Embeds as an index does: unit vectors (N, H). Vectors of passages are remembered by id."""
+    """Embeds as an index does: unit vectors (N, H). Vectors of passages are remembered by id.
+
+    `embed` reads questions; passages too, unless `embed_passages` does.
+    """
 
     embed: Callable[[Sequence[str]], Vectors]
+    embed_passages: Callable[[Sequence[str]], Vectors] | None = None
     known: dict[str, Vectors] = field(default_factory=dict)
 
     @classmethod
     def of(cls, index: Index) -> Embedder:
-        """TechniqueError for an index that has no embeddings, or others than MiniLM's."""
-        from luthier.retrieval.embed.minilm import MiniLM
-
-        own = getattr(index, "embed", None)
-        if callable(own):
-            return cls(own)
-        if index.facts.embedder != MiniLM.id:
+        """TechniqueError for an index that has no embeddings."""
+        if index.facts.dimension is None:
             raise TechniqueError(
-                f"a query map needs an index embedded by {MiniLM.id}, and this one is by "
-                f"{index.facts.embedder}",
-                next_step="Index the documents with the embedder that ships.",
+                f"a query map needs an index with vectors, and {index.where} holds words only",
+                next_step="Index the documents with an embedder.",
             )
-        return cls(MiniLM().embed)
+        return cls(index.embedder.embed_queries, index.embedder.embed)
 
     def passages(self, passages: Sequence[Passage]) -> Vectors:
         """(N, H), headings included as when they were indexed."""
         new = list({p.id: p for p in passages if p.id not in self.known}.values())
         if new:
             texts = [f"{p.header}\n{p.text}" if p.header else p.text for p in new]
-            for passage, vector in zip(new, self.embed(texts), strict=True):
+            made = (self.embed_passages or self.embed)(texts)
+            for passage, vector in zip(new, made, strict=True):
                 self.known[passage.id] = vector
         return np.stack([self.known[p.id] for p in passages])
 

@@ -1,1 +1,99 @@
-"""Texts to vectors."""
+"""Texts to vectors: which embedder an index was made with, and whether it still is that one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from luthier.errors import UserError, did_you_mean
+from luthier.retrieval.records import LEXICAL_ONLY, MINILM
+from luthier.retrieval.store import Vectors
+
+CHOICES = (
+    MINILM,
+    LEXICAL_ONLY,
+    "org/name or a folder (sentence-transformers)",
+    "http://HOST/v1#MODEL",
+)
+PROBE = "The quick brown fox jumps over the lazy dog."
+SAME = 0.999  # cosine of the probe's vectors: rounding and runtimes stay far above it
+
+
+class Embedder(Protocol):
+    """Vectors of length 1. `id` names the model; `dimension` is what `embed` gives."""
+
+    @property
+    def id(self) -> str:
+        """Of the model."""
+
+    @property
+    def dimension(self) -> int:
+        """Of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Passages: (N, H) float32."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Questions: (N, H) float32. Some models read them in another way than passages."""
+
+
+def open_embedder(name: str) -> Embedder | None:
+    """By the name in `IndexSettings`; None for an index of words only.
+
+    Nothing is loaded or reached yet. UserError for a name that is none.
+    """
+    if name == LEXICAL_ONLY:
+        return None
+    if name == MINILM:
+        from luthier.retrieval.embed.minilm import MiniLM
+
+        return MiniLM()
+    if name.startswith(("http://", "https://")):
+        from luthier.retrieval.embed.endpoint import EndpointEmbedder
+
+        return EndpointEmbedder.connect(name)
+    if "/" in name or Path(name).is_dir():
+        from luthier.retrieval.embed.sentence import SentenceEmbedder
+
+        return SentenceEmbedder(name)
+    raise UserError(
+        f"No embedder {name!r}", choices=CHOICES, next_step=did_you_mean(name, (MINILM, "none"))
+    )
+
+
+def identity(embedder: Embedder | None) -> dict[str, str]:
+    """What an index writes down of its embedder: name, dimension, and the vector of a sentence."""
+    if embedder is None:
+        return {"embedder": LEXICAL_ONLY, "dimension": "", "probe": ""}
+    probe = embedder.embed([PROBE])[0].astype("<f4")
+    return {
+        "embedder": embedder.id,
+        "dimension": str(len(probe)),
+        "probe": base64.b64encode(probe.tobytes()).decode(),
+    }
+
+
+def check_identity(embedder: Embedder, facts: Mapping[str, str], where: str) -> None:
+    """UserError where the embedder's vectors cannot be compared with those of the index."""
+    made_by, dimension = facts["embedder"], int(facts["dimension"])
+    if embedder.dimension != dimension:
+        raise UserError(
+            f"The index in {where} holds vectors of {made_by} with {dimension} numbers each; "
+            f"{embedder.id} gives {embedder.dimension}",
+            next_step=f"Search with {made_by}, or make the index anew in another place.",
+        )
+    if not facts.get("probe"):  # made before probes were kept
+        same = embedder.id == made_by
+    else:
+        kept = np.frombuffer(base64.b64decode(facts["probe"]), "<f4")
+        same = float(kept @ embedder.embed([PROBE])[0]) >= SAME
+    if not same:
+        raise UserError(
+            f"The index in {where} was made by {made_by}, and {embedder.id} gives other vectors: "
+            "their neighbours would mean nothing",
+            next_step="Search with the model it was made with, or make the index anew.",
+        )

@@ -44,6 +44,10 @@ class MiniLM:
                 out[rows] = torch.nn.functional.normalize(pooled, dim=1).numpy()
         return out
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The model reads questions as it reads passages."""
+        return self.embed(texts)
+
 
 def folder() -> Path:
     """The model's folder in the wheel. ModelError when it is not installed."""

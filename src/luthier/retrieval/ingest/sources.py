@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -35,11 +37,21 @@ PASSED_OVER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that is there. `name` is what citations show: the same on every machine."""
+    """A document that is there. `name` is what citations show: the same on every machine.
+
+    `stat` is its size, and the times of its content and of its record (ns); `origin` is the source
+    it was found by, with its whole path.
+    """
 
     name: str
     place: str
-    size_bytes: int
+    stat: tuple[int, int, int]
+    origin: str
+
+    @property
+    def size_bytes(self) -> int:
+        """0 for an address."""
+        return self.stat[0]
 
     def read(self) -> bytes:
         """Its content. UnreadableError when it cannot be had."""
@@ -76,18 +88,20 @@ def find(
 ) -> list[Found]:
     """All documents in order of name. TaskError where a source is missing or holds none."""
     found: dict[str, Found] = {}
+    inside = f"{leaving_out}{os.sep}" if leaving_out else None
     for source in sources:
         before = len(found)
-        for name, place, size in _in(str(source), urls):
-            inside = not _is_url(place) and leaving_out and leaving_out in Path(place).parents
-            if inside:
+        origin = str(source) if _is_url(str(source)) else os.path.abspath(source)  # noqa: PTH100
+        for name, place, facts in _in(str(source), urls):
+            if inside and place.startswith(inside):
                 continue
-            if name in found and found[name].place != place:
+            other = found.get(name)
+            if other is not None and other.place != place:
                 raise TaskError(
-                    f"Two documents are both called {name!r}: {found[name].place} and {place}",
+                    f"Two documents are both called {name!r}: {other.place} and {place}",
                     next_step="Name a folder that holds both.",
                 )
-            found[name] = Found(name, place, size)
+            found[name] = Found(name, place, facts, origin)
         if len(found) == before and not any(str(s) == str(source) for s in sources[:-1]):
             raise TaskError(
                 f"There are no documents in {source}",
@@ -96,35 +110,79 @@ def find(
     return [found[name] for name in sorted(found)]
 
 
-def roots(sources: Sequence[str | Path]) -> tuple[str, ...]:
-    """The first part of the names that each source's documents get."""
-    return tuple(sorted({_root(str(s))[0] for s in sources}))
+def fixed(source: str) -> str:
+    """The part of a source before its first pattern; an address as it is."""
+    return source if _is_url(source) else str(_fixed(source))
 
 
-def _in(source: str, urls: bool) -> Iterator[tuple[str, str, int]]:
+def root_of(source: str) -> str:
+    """The first part of the names that a source's documents get."""
+    return _root(source)[0]
+
+
+def _in(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
+    """Name, place and facts of each document of a source."""
     if _is_url(source):
         if not urls:
             raise UserError(
                 f"{source} is an address, and fetching is off", next_step="Allow it with --urls."
             )
-        yield source, source, 0
+        yield source, source, (0, 0, 0)
         return
     root, base = _root(source)
     if Path(source).is_file():
-        yield root, str(base), base.stat().st_size
+        yield root, str(base), _facts(base.stat())
         return
-    pattern = source if glob.has_magic(source) else str(Path(source) / "**")
-    fixed = _fixed(source)
-    for text in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - knows whole paths
+    if not glob.has_magic(source):
+        yield from _walk(base, root)
+        return
+    for text in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 - knows whole paths
         path = Path(text)
-        if path.is_dir() and glob.has_magic(source) and not source.endswith("**"):
+        # Unresolved: a link may lead elsewhere.
+        relative = path.relative_to(_fixed(source)).as_posix()
+        if "__pycache__" in relative or path.suffix.lower() in PASSED_OVER:
             continue
-        relative = path.relative_to(fixed)  # unresolved: a link may lead elsewhere
-        if not path.is_file() or "__pycache__" in relative.parts:
+        try:
+            known = path.stat()
+        except OSError:
             continue
-        if path.suffix.lower() in PASSED_OVER:
+        if stat.S_ISREG(known.st_mode):
+            yield f"{root}/{relative}", str(path.resolve()), _facts(known)
+
+
+def _walk(base: Path, root: str) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
+    """The files below a folder that are no hidden ones; one look at each."""
+    todo = [(f"{root}/", str(base))]
+    seen: set[tuple[int, int]] = set()  # a link may lead back up
+    while todo:
+        below, folder = todo.pop()
+        try:
+            known = os.stat(folder)  # noqa: PTH116 - of ten thousands, Path costs
+            entries = list(os.scandir(folder))
+        except OSError:
             continue
-        yield f"{root}/{relative.as_posix()}", str(path.resolve()), path.stat().st_size
+        if (known.st_dev, known.st_ino) in seen:
+            continue
+        seen.add((known.st_dev, known.st_ino))
+        for entry in entries:
+            name = entry.name
+            if name[0] == "." or name == "__pycache__":
+                continue
+            try:
+                if entry.is_dir():
+                    todo.append((f"{below}{name}/", entry.path))
+                    continue
+                if name[name.rfind(".") :].lower() in PASSED_OVER or not entry.is_file():
+                    continue
+                facts = _facts(entry.stat())
+            except OSError:
+                continue
+            place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+            yield below + name, place, facts
+
+
+def _facts(known: os.stat_result) -> tuple[int, int, int]:
+    return known.st_size, known.st_mtime_ns, known.st_ctime_ns
 
 
 def _root(source: str) -> tuple[str, Path]:

@@ -1,0 +1,1 @@
+"""Retrieval, measured: re-indexing, stores, ingest."""

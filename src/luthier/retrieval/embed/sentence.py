@@ -1,0 +1,62 @@
+"""Any sentence-transformers model, by name or folder. Needs `pip install luthier[embedders]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from luthier.errors import ModelError
+from luthier.retrieval.store import Vectors
+
+
+@dataclass(eq=False)
+class SentenceEmbedder:
+    """Passages by `encode_document`, questions by `encode_query`: models with prompts use them."""
+
+    id: str
+
+    @property
+    def model(self) -> Any:
+        """Loaded when first asked. ModelError where the library or the model is missing."""
+        return _loaded(self.id)
+
+    @property
+    def dimension(self) -> int:
+        """As the model tells."""
+        return int(self.model.get_embedding_dimension())
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """(N, H), of length 1."""
+        return self._made(self.model.encode_document, texts)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """(N, H), of length 1."""
+        return self._made(self.model.encode_query, texts)
+
+    def _made(self, encode: Any, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        made = encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(made, np.float32)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ModelError(
+            f"The embedder {name} needs sentence-transformers, which is not installed",
+            next_step="pip install 'luthier[embedders]'",
+        ) from error
+    try:
+        return SentenceTransformer(name, device="cpu")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"No sentence-transformers model {name}: {str(error).splitlines()[0]}",
+            next_step="Give a folder that holds one, or a name on a hub that can be reached.",
+        ) from error
