@@ -21,7 +21,7 @@ LABELS = (" billing", " billing account", " b", " delivery")
 
 @pytest.fixture(scope="module")
 def backends():
-    return {family: tiny.backend(family) for family in ("llama", "gpt2", "t5")}
+    return {family: tiny.backend(family) for family in ("llama", "gpt2", "opt", "t5")}
 
 
 def check(backend, requests):
@@ -51,13 +51,13 @@ def test_a_continuation_longer_than_the_context(backends):
         backends["llama"].score([request], Adaptation())
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "t5"])
 def test_an_empty_input(backends, family):
     scored = check(backends[family], [ScoreRequest(Rendered(text=""), LABELS)])[0]
     assert all(x < 0 for x in scored.logprobs)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "t5"])
 def test_labels_equal_or_one_the_beginning_of_another(backends, family):
     labels = (" billing", " billing account", " billing", " billing account fault")
     scored = check(backends[family], [ScoreRequest(Rendered(text="Input: a\nLabel:"), labels)])[0]

@@ -20,7 +20,7 @@ def soft(seed: int, placement: str, votes: int = 1) -> Adaptation:
     return Adaptation(soft_prompt=VirtualTokens(tensor, placement))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "t5"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3", "t5"])
 def test_mixed_equals_one_at_a_time(family):
     backend = tiny.backend(family)
     adaptations = [

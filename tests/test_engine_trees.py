@@ -50,13 +50,14 @@ def soft(votes: int, placement: str) -> Adaptation:
     return Adaptation(soft_prompt=VirtualTokens(tensor, placement))
 
 
-def prefix() -> Adaptation:
+def prefix(family: str) -> Adaptation:
+    heads = {"llama": 2, "opt": 4}[family]  # of keys, each 8 wide
     config = {
         "peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 5,
-        "num_layers": 3, "token_dim": 16, "num_attention_heads": 2,
+        "num_layers": 3, "token_dim": 8 * heads, "num_attention_heads": heads,
         "num_transformer_submodules": 1, "base_model_name_or_path": None,
     }  # fmt: skip
-    weight = torch.randn(5, 3 * 2 * 16, generator=torch.manual_seed(4))
+    weight = torch.randn(5, 3 * 2 * 8 * heads, generator=torch.manual_seed(4))
     return Adaptation(adapter=Adapter(config, {"prompt_embeddings": weight}))
 
 
@@ -93,13 +94,14 @@ def test_random_trees_score_as_the_plain_way(backends, family, paths, data, cost
         check(backends[family], ADAPTATIONS[adaptation], requests)
 
 
+@pytest.mark.parametrize("family", ["llama", "opt"])
 @quick
 @given(PATHS, st.data(), COSTS)
-def test_random_trees_behind_a_prefix_adapter(backends, paths, data, costs):
+def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, costs):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "costs_of", lambda *_: costs)
-        check(backends["llama"], prefix(), requests)
+        check(backends[family], prefix(family), requests)
 
 
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple)

@@ -34,11 +34,11 @@ ASKED = [GenerateRequest(Rendered(text=f"Input: {i}\nLabel:"), s) for s, i in en
 
 @pytest.fixture(scope="module")
 def backends():
-    made = {family: tiny.backend(family) for family in ("llama", "gpt2", "gemma3", "t5")}
+    made = {family: tiny.backend(family) for family in ("llama", "gpt2", "opt", "gemma3", "t5")}
     return {**made, "nano": luthier.load("nano").backend}
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "t5", "nano"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3", "t5", "nano"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_json_holds_to_its_schema(backends, family, temperature):
     decoding = Decoding(json_schema=CALL, max_new_tokens=90, temperature=temperature)

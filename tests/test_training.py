@@ -138,14 +138,18 @@ def test_recipe_by_closure(task, llama):
         lora.fit(both, locked, budget=budget)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen3", "gemma3", "t5"])
+@pytest.mark.parametrize("family", ["gpt2", "opt", "qwen3", "gemma3", "t5"])
 def test_every_family_trains(family, task):
     model = tiny.model(family)
-    for technique in (
+    techniques = [
         SoftPrompt(tokens=3, learning_rates=(0.7,)),
+        SoftPrompt(tokens=3, learning_rates=(0.7,), placement="after"),
         LoRA(rank=2, learning_rates=(0.01,)),
         IA3(learning_rates=(0.05,)),
-    ):
+    ]
+    if family != "t5":
+        techniques.append(PrefixTuning(tokens=3, learning_rates=(0.05,)))
+    for technique in techniques:
         fitted = technique.fit(model, task.without_test(), budget=Budget(tokens=8_000))
         assert len(fitted.answer(task.test)) == len(task.test)
 

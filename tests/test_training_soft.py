@@ -21,7 +21,7 @@ from luthier.training.trainable import FROZEN_BASE, SoftPromptParameters
 from tests import tiny
 from tests.test_training import Killed, make_task
 
-FAMILIES = ["llama", "qwen3", "gpt2", "gemma2", "gemma3", "mistral"]
+FAMILIES = ["llama", "qwen3", "gpt2", "opt", "gemma2", "gemma3", "mistral"]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ TEXT = [
     "Input: please give me my money back\nLabel: refunds-and-returns",
     "the quick brown fox jumps over the lazy dog 0123456789 billing technical fault account access",
 ]
-FAMILIES = ("llama", "gpt2", "qwen3", "gemma2", "gemma3", "mistral", "t5")
+FAMILIES = ("llama", "gpt2", "opt", "qwen3", "gemma2", "gemma3", "mistral", "t5")
 
 
 @lru_cache
@@ -70,6 +70,12 @@ def config(family: str) -> Any:
         return transformers.Gemma2Config(**shape, head_dim=8, sliding_window=9)
     if family == "gemma3":
         return transformers.Gemma3TextConfig(**shape, head_dim=8, sliding_window=9)
+    if family == "opt":  # norms after the blocks, learned positions two rows on, biases everywhere
+        return transformers.OPTConfig(
+            vocab_size=320, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=3,
+            num_attention_heads=4, max_position_embeddings=512, do_layer_norm_before=False,
+            activation_function="gelu", bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        )  # fmt: skip
     if family == "gpt2":
         return transformers.GPT2Config(
             vocab_size=320, n_embd=32, n_layer=3, n_head=4, n_positions=512,

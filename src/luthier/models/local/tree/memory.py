@@ -63,7 +63,8 @@ class Shape:
         config = session.module.config.get_text_config()
         hidden = int(session.embeddings.weight.shape[1])
         heads = int(getattr(config, "num_attention_heads", None) or 1)
-        inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+        names = ("intermediate_size", "ffn_dim", "n_inner")
+        inner = next((w for n in names if (w := getattr(config, n, None))), None)
         return cls(
             hidden=hidden,
             inner=int(inner or 4 * hidden),
