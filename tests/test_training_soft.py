@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import luthier.training.precision as precision
 from luthier.ledger.work import Work, working
 from luthier.records import Budget
 from luthier.techniques.soft_prompt import SoftPrompt
@@ -22,12 +21,6 @@ from tests import tiny
 from tests.test_training import Killed, make_task
 
 FAMILIES = ["llama", "qwen3", "gpt2", "opt", "gemma2", "gemma3", "mistral"]
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    """Mixed precision rounds differently for every shape of batch."""
-    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="module")

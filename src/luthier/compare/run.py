@@ -237,7 +237,7 @@ def _opened(question: Question, store: Store) -> tuple[ComparisonRow, Plan]:
         model=dumps(facts),
         plan=dumps(plan),
         prices=dumps(question.book),
-        provenance=dumps(provenance()),
+        provenance=dumps(provenance(products=getattr(backend, "products", None))),
     )
     store.start_comparison(row)
     return store.comparison(row.id) or row, plan

@@ -25,12 +25,14 @@ class Provenance:
     cpu: str | None = None
     cpu_cores: int | None = None
     memory_bytes: int | None = None
+    products: str | None = None
     git_commit: str | None = None
     time: str | None = None
 
 
-def provenance() -> Provenance:
-    """Look around, without importing any of the heavy packages."""
+def provenance(*, products: str | None = None) -> Provenance:
+    """Look around, without importing any of the heavy packages. `products`: the number format of a
+    local base's matrix products."""
     return Provenance(
         luthier=luthier_version(),
         python=platform.python_version(),
@@ -41,6 +43,7 @@ def provenance() -> Provenance:
         cpu=_cpu_name(),
         cpu_cores=os.cpu_count(),
         memory_bytes=_memory_bytes(),
+        products=products,
         git_commit=_git_commit(),
         time=now(),
     )

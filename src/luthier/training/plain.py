@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import torch
 
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev import dev_look
-from luthier.training.precision import mixed_precision
 from luthier.training.rows import TrainRow, batch_of, loss_of
 from luthier.training.trainable import Holder, State
 
@@ -59,7 +59,7 @@ class PlainTrials:
         out = []
         for k in live:
             session = self.session(k)
-            with mixed_precision(session.device, session.dtype):
+            with fast_products(session.device, session.dtype):
                 out.append(loss_of(session, batch_of(session, rows), self._holder(k).soft()))
         return out
 

@@ -13,6 +13,7 @@ import torch
 from luthier.errors import BackendError
 from luthier.models.backend import ScoreRequest, ScoreResult
 from luthier.models.local import plain_scoring
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
 from luthier.models.local.tree.feet import foot_of
 from luthier.models.local.tree.layout import Laid, batch_of, lay
@@ -31,7 +32,8 @@ def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResul
     """Summed log-probabilities of every continuation, end of sequence included."""
     if plain_scoring.engine() == "plain":
         return plain_scoring.score(session, requests)
-    return results_of(voting_rows(session, requests), partial(_score_rows, session))
+    with fast_products(session.device, session.dtype):
+        return results_of(voting_rows(session, requests), partial(_score_rows, session))
 
 
 def encode_prompts(

@@ -15,6 +15,7 @@ import torch
 
 from luthier.errors import UserError, did_you_mean
 from luthier.models.backend import ScoreRequest, ScoreResult
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
 from luthier.models.local.tree.rows import voting_rows
 from luthier.models.local.votes import result_of
@@ -57,9 +58,9 @@ def knows_trees(session: Session) -> bool:
 
 def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
     """Summed log-probabilities of every continuation of every request, one forward pass each."""
-    if session.encoder_decoder:
-        return [_encoded(session, r) for r in requests]
-    return [_joined(session, r) for r in requests]
+    one = _encoded if session.encoder_decoder else _joined
+    with fast_products(session.device, session.dtype):
+        return [one(session, r) for r in requests]
 
 
 def _joined(session: Session, request: ScoreRequest) -> ScoreResult:

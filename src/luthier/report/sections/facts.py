@@ -21,6 +21,7 @@ _PROVENANCE = {
     "cpu": "processor",
     "cpu_cores": "cores",
     "memory_bytes": "memory",
+    "products": "matrix products in",
     "git_commit": "commit of the working folder",
     "time": "time",
 }

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
-from luthier.training.precision import mixed_precision
 from luthier.training.soft.branches import Layers, Past, prefill
 
 MOST_BYTES = 2 << 30
@@ -74,7 +74,7 @@ class CachedInputs:
         """Compute inputs in batches of like length and hold what fits; returns all of them."""
         session, start = self.session, len(self.shared)
         out: dict[tuple[int, ...], Layers] = {}
-        with mixed_precision(session.device, session.dtype):
+        with fast_products(session.device, session.dtype):
             if self._start is None and start and new:
                 self._start = prefill(session, [self.shared])
             at = 0

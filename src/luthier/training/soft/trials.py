@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 
 from luthier.models.local.decoder_scoring import LOGITS_A_BATCH, TOKENS_A_BATCH, rows_of
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev import label_requests, label_score
-from luthier.training.precision import mixed_precision
 from luthier.training.rows import TrainRow, rows_for
 from luthier.training.soft.ways import AfterInput, BeforeInput, Ids, Way
 from luthier.training.trainable import FROZEN_BASE, SoftPromptParameters, State
@@ -57,7 +57,7 @@ class SoftTrials:
         """One forward pass for all live trials."""
         softs = [self.holders[k].soft()[0] for k in live]
         answers = [[r.answer] for r in rows]
-        with mixed_precision(self.session.device, self.session.dtype):
+        with fast_products(self.session.device, self.session.dtype):
             found = self.way.likelihoods(softs, [r.prompt for r in rows], answers)[:, :, 0]
         counted = sum(len(r.answer) for r in rows)
         return list(-found.sum(0) / counted)
@@ -128,7 +128,7 @@ class SoftTrials:
         tails = sum(len(a) for a in answers[0]) + 1
         size = max(1, LOGITS_A_BATCH // (len(prompts) * tails * self.session.vocabulary))
         out = []
-        with mixed_precision(self.session.device, self.session.dtype):
+        with fast_products(self.session.device, self.session.dtype):
             if not live:
                 way.hold(prompts)
                 return torch.zeros(len(prompts), 0, len(answers[0]))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from luthier.errors import BackendError
+from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
 from luthier.models.local.tree.feet import foot_of
 from luthier.models.local.tree.layout import Laid, batch_of, lay
@@ -121,7 +122,7 @@ class Run:
         before = torch.arange(past.length, device=device).expand(len(laid), past.length)
         keys = torch.cat([before, positions], dim=1)
         reads = past.length > 0 or past.record
-        with self.under(adapters):
+        with self.under(adapters), fast_products(device, session.dtype):
             out = session.module(
                 inputs_embeds=session.embed(batch.ids.to(device)),
                 attention_mask=masks(session, batch.visible.to(device), positions, keys),
