@@ -36,7 +36,7 @@ def same_dev_loss() -> Sequence[Line]:
     mine, theirs = in_turn(
         lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=steps),
         lambda k: _peer(ground, settings, rate=peer_rate)[1],
-        rounds=3,
+        rounds=2,
     )
     return [
         Ratio(
@@ -54,7 +54,7 @@ def same_dev_loss() -> Sequence[Line]:
             peer=Side(
                 tuple(s for _, s in theirs),
                 1,
-                settings=settings.record(),
+                settings=replace(settings, learning_rate=peer_rate * ground.scale).record(),
                 notes={
                     "dev_loss": target,
                     "dev_loss_by_rate": reached,
