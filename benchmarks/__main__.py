@@ -22,6 +22,7 @@ JOBS = {
     "trials": "tuning:eight_trials",
     "suffix": "tuning:long_inputs",
     "lora": "lora:variable_lengths",
+    "mixed": "mixed:queue",
     "growth": "growth:run",
 }
 # Run by name only: they measure Luthier alone and take minutes.

@@ -16,6 +16,7 @@ import torch
 import luthier
 from luthier.models.backend import ScoreRequest
 from luthier.models.local.backend import LocalBackend
+from luthier.models.local.products import decision
 from luthier.models.prompt import Rendered
 
 LLAMA_135M = {
@@ -40,8 +41,7 @@ def nano() -> LocalBackend:
 
 @cache
 def llama_135m() -> LocalBackend:
-    """Random weights in bfloat16: on a CPU that multiplies it in hardware both sides run about
-    twice as fast as in float32."""
+    """Random weights, for both sides in the number format that this machine multiplies faster."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def llama_135m() -> LocalBackend:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    module = LlamaForCausalLM(config).to(torch.bfloat16)
+    module = LlamaForCausalLM(config).to(getattr(torch, decision().format))
     return LocalBackend(module, tokenizer, name="llama-135m-random", fingerprint="random-0")
 
 

@@ -21,7 +21,7 @@ from luthier.models.model import Model
 from luthier.records import Example
 from luthier.task.task import Task
 from luthier.techniques.soft_prompt import initial_tokens, trials_of
-from luthier.training.loop import Fit, Schedule
+from luthier.training.loop import WARM_STEPS, Fit, Schedule
 from luthier.training.rows import TrainRow, batches, rows_for
 from luthier.training.start import starting
 from luthier.training.trainable import SoftPromptParameters, Trainable
@@ -90,18 +90,14 @@ def run_steps(
     trainable: Trainable, rows: Sequence[TrainRow], rates: tuple[float, ...], *,
     steps: int, seed: int, batch_size: int = 16,
 ) -> None:  # fmt: skip
-    """The one training loop with one candidate of `len(rates)` trials and no looks."""
+    """So many steps of the one training loop for all trials, warmed up and decayed by steps as the
+    peer's are. A budget in tokens would buy one trial another number of them than eight."""
     trainable.ready(rows)
-    live = range(len(rates))
-    tokens = trainable.standing(rows) if steps * batch_size >= len(rows) else 0
-    for batch in islice(batches(rows, size=batch_size, seed=seed), steps):
-        tokens += trainable.cost(batch, live) - (trainable.standing(batch) if tokens else 0)
-    calls = 0
-
-    def look(trials: Sequence[int]) -> tuple[list[float], int]:
-        nonlocal calls
-        calls += 1
-        return [float(calls)] * len(trials), 0  # always better: the last state is kept
-
-    schedule = Schedule(tokens=tokens, candidates=(rates,), batch_size=batch_size)
-    Fit(trainable, rows=rows, look=look, schedule=schedule, seed=seed).run()
+    fit = Fit(
+        trainable, rows=rows, look=lambda trials: ([0.0] * len(trials), 0), seed=seed,
+        schedule=Schedule(tokens=1, candidates=(rates,), batch_size=batch_size),
+    )  # fmt: skip
+    fit.at.live = list(range(len(rates)))
+    fit.optimisers = {k: fit._optimiser(k) for k in fit.at.live}
+    for step, batch in enumerate(islice(batches(rows, size=batch_size, seed=seed), steps)):
+        fit._step(batch, min(1.0, (step + 1) / WARM_STEPS) * (1.0 - step / steps))

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import psutil
 import torch
 
 from benchmarks.cases import Classification
+from benchmarks.measure import clock
+from luthier.models.local.products import decision
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "trl", "datasets")
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 576, 1536), (4096, 1536, 576))
@@ -28,6 +31,8 @@ def surroundings() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "threads": torch.get_num_threads(),
+        "clock": clock()[1],
+        "matrix_products": asdict(decision()),
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},
@@ -39,14 +44,15 @@ def matmul_peak(dtype: torch.dtype, *, seconds: float = 2.0) -> float:
     with the threads torch now has. Measured beside the job, for a shared machine has no constant.
     """
     best = 0.0
+    now, _ = clock()
     for m, k, n in SHAPES:
         a, b = torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)
         torch.nn.functional.linear(a, b)
         until = time.perf_counter() + seconds / len(SHAPES)
         while time.perf_counter() < until:
-            start = time.perf_counter()
+            start = now()
             torch.nn.functional.linear(a, b)
-            best = max(best, 2 * m * k * n / (time.perf_counter() - start))
+            best = max(best, 2 * m * k * n / (now() - start))
     return best
 
 

@@ -11,7 +11,7 @@ from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
 from luthier.models.local import plain_scoring
-from luthier.models.local.tree import run
+from luthier.models.local.tree import attention, run
 from luthier.models.local.tree.plan import Costs, Node, plan
 from luthier.models.local.tree.rows import Row
 from luthier.models.prompt import Rendered
@@ -86,21 +86,25 @@ ADAPTATIONS = {
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @quick
-@given(PATHS, st.data(), COSTS, st.sampled_from(sorted(ADAPTATIONS)))
-def test_random_trees_score_as_the_plain_way(backends, family, paths, data, costs, adaptation):
+@given(PATHS, st.data(), COSTS, st.sampled_from(sorted(ADAPTATIONS)), st.sampled_from([1, 10_000]))
+def test_random_trees_score_as_the_plain_way(
+    backends, family, paths, data, costs, adaptation, worth_it
+):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "costs_of", lambda *_: costs)
+        patch.setattr(attention, "WORTH_IT", worth_it)
         check(backends[family], ADAPTATIONS[adaptation], requests)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @quick
-@given(PATHS, st.data(), COSTS)
-def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, costs):
+@given(PATHS, st.data(), COSTS, st.sampled_from([1, 10_000]))
+def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, costs, worth_it):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "costs_of", lambda *_: costs)
+        patch.setattr(attention, "WORTH_IT", worth_it)
         check(backends[family], prefix(family), requests)
 
 
@@ -185,3 +189,22 @@ def test_an_engine_that_is_none(backends, monkeypatch):
     assert caught.value.exit_code == 2
     for said in ("plian", "tree", "plain"):
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen3"])
+def test_a_long_shared_prefix_is_read_and_not_copied(backends, family, monkeypatch):
+    head = "Input: my card was charged twice\nLabel: billing\n\n" * 6
+    requests = [ScoreRequest(Rendered(text=f"{head}Input: {i}\nLabel:"), LABELS[:3]) for i in "abc"]
+    parts: list[tuple[int, int]] = []
+    real = attention._part
+
+    def seen(query, key, *args, **kwargs):
+        parts.append((len(key), key.shape[2]))
+        return real(query, key, *args, **kwargs)
+
+    monkeypatch.setattr(attention, "_part", seen)
+    monkeypatch.setattr(run, "costs_of", lambda *_: Costs(call=8, pack=24))
+    check(backends[family], Adaptation(), requests)
+    prefixes = [length for rows, length in parts if length > 60]
+    assert len(prefixes) == 3  # one a layer
+    assert all(rows == 1 for rows, length in parts if length > 60)

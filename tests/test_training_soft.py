@@ -13,6 +13,7 @@ from luthier.techniques.soft_prompt import SoftPrompt
 from luthier.training.loop import Fit, Schedule
 from luthier.training.plain import PlainTrials
 from luthier.training.rows import TrainRow
+from luthier.training.soft import attention
 from luthier.training.soft.cached_inputs import CachedInputs
 from luthier.training.soft.trials import SoftTrials
 from luthier.training.start import starting
@@ -44,9 +45,11 @@ def some_holders(width: int, bottleneck: int | None = None) -> list[SoftPromptPa
     return [SoftPromptParameters(s, bottleneck=bottleneck) for s in starts]
 
 
+@pytest.mark.parametrize("longer", [0, 10_000])
 @pytest.mark.parametrize("placement", ["before", "after"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_and_gradients_equal_the_plain_path(family, placement):
+def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, monkeypatch):
+    monkeypatch.setattr(attention, "LONGER", longer)  # 0: plain products, else the fused attention
     backend = tiny.backend(family)
     rows = some_rows(bos=family != "gpt2")
     with backend.session(tiny.model(family).adaptation) as session:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from benchmarks.cases import Classification, llama_135m
 from benchmarks.machine import matmul_peak, scoring_operations
 from benchmarks.measure import Equality, Line, Ratio, Share, Side, in_turn, seconds_of
@@ -14,8 +16,8 @@ from luthier.models.local.backend import LocalBackend
 
 FEW_SHOT = Classification(shared=600, inputs=200, input_tokens=40, labels=10)
 ZERO_SHOT = Classification(shared=20, inputs=24, input_tokens=40, labels=10)
-# Scores of the two sides differ by the rounding of bfloat16, which a batch's shape decides.
-TOLERANCE = 0.1
+# Scores of the two sides differ by rounding, which a batch's shape decides.
+TOLERANCE = {torch.bfloat16: 0.1, torch.float32: 1e-3}
 # Of 1, 2, 5 and 10 rows a batch the harness took 47, 45, 47 and 50 s for one few-shot input.
 ROWS = 2
 
@@ -65,7 +67,7 @@ def _against_harness(
             settings=harness.settings,
             notes={"peer_inputs": peer_inputs, "tokens_an_input": case.full_tokens / case.inputs},
         ),
-        equality=Equality("log-probabilities of the labels, nats", gap, TOLERANCE),
+        equality=Equality("log-probabilities of the labels, nats", gap, TOLERANCE[module.dtype]),
         setting=_setting(case, backend),
     )
     operations = scoring_operations(backend.module.config, case)

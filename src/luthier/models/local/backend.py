@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,17 @@ class LocalBackend:
     def score_mixed(self, asked: Sequence[tuple[ScoreRequest, Adaptation]]) -> list[ScoreResult]:
         """As `score`, each request under an adaptation of its own, results in their order.
 
-        Requests whose adaptations differ in soft prompt, prompt or decoding only share batches;
-        those with an adapter or a fork run adaptation by adaptation.
+        Requests whose adaptations differ in LoRA adapter, soft prompt, prompt or decoding only
+        share batches; those with another adapter or a fork run adaptation by adaptation.
         """
-        from luthier.models.local import mixed
+        from luthier.models.local import low_rank, mixed, plain_scoring
+
+        bare = Session(self._module, self.tokenizer)
+        one_by_one = (
+            bare.encoder_decoder
+            or plain_scoring.engine() == "plain"
+            or not plain_scoring.knows_trees(bare)
+        )
 
         by_adaptation: dict[int, list[int]] = {}
         for i, (_, adaptation) in enumerate(asked):
@@ -145,20 +153,24 @@ class LocalBackend:
         together: list[tuple[Adaptation, list[int]]] = []
         for members in by_adaptation.values():
             adaptation = asked[members[0]][1]
-            alone = adaptation.adapter is not None or adaptation.weights is not None
-            if alone or self._module.config.is_encoder_decoder:
+            adapter = adaptation.adapter
+            mixes = adapter is None or low_rank.mixes(adapter)
+            if one_by_one or not mixes or adaptation.weights is not None:
                 requests = [asked[i][0] for i in members]
                 out.update(zip(members, self.score(requests, adaptation), strict=True))
             else:
                 together.append((adaptation, members))
         if together:
             with ExitStack() as stack, torch.inference_mode():
-                sessions = [stack.enter_context(self.session(a)) for a, _ in together]
-                pairs = [
-                    (session, [asked[i][0] for i in members])
-                    for session, (_, members) in zip(sessions, together, strict=True)
+                each = [
+                    (
+                        stack.enter_context(self.session(replace(a, adapter=None))),
+                        a.adapter,
+                        [asked[i][0] for i in members],
+                    )
+                    for a, members in together
                 ]
-                for (_, members), found in zip(together, mixed.score(pairs), strict=True):
+                for (_, members), found in zip(together, mixed.score(each), strict=True):
                     out.update(zip(members, found, strict=True))
         return [out[i] for i in range(len(asked))]
 

@@ -1,8 +1,8 @@
-"""Requests for different soft prompts of one base in one tree.
+"""Requests for different soft prompts and LoRA adapters of one base in one tree.
 
 The virtual tokens of all of them stand in one table above the vocabulary, each soft prompt with ids
-of its own. So what comes before a soft prompt is shared between adaptations, what comes after it is
-not, and rows of different adaptations fill one batch.
+of its own. So what comes before a soft prompt is shared between adaptations of one adapter, what
+comes after it is not, and rows of all adaptations fill one batch.
 """
 
 from __future__ import annotations
@@ -12,36 +12,46 @@ from dataclasses import replace
 
 import torch
 
+from luthier.models.adaptation import Adapter
 from luthier.models.backend import ScoreRequest, ScoreResult
-from luthier.models.local import plain_scoring
+from luthier.models.local.low_rank import LowRank
 from luthier.models.local.session import Session
 from luthier.models.local.tree.rows import Row, voting_rows
 from luthier.models.local.tree.run import score_rows
 from luthier.models.local.votes import results_of
 
+Asked = tuple[Session, Adapter | None, Sequence[ScoreRequest]]
 
-def score(asked: Sequence[tuple[Session, Sequence[ScoreRequest]]]) -> list[list[ScoreResult]]:
-    """Results of each session's requests. The sessions are of one decoder and differ in their
-    soft prompts only."""
+
+def score(asked: Sequence[Asked]) -> list[list[ScoreResult]]:
+    """Results of each session's requests under its adapter. The sessions are of one decoder, which
+    knows trees and has nothing injected; each adapter is one that `low_rank.mixes`."""
     base = asked[0][0]
-    if plain_scoring.engine() == "plain" or not plain_scoring.knows_trees(base):
-        return [plain_scoring.score(session, requests) for session, requests in asked]
+    numbers: dict[int, int] = {}
+    adapters: list[Adapter] = []
     table: list[torch.Tensor] = []
     rows: list[list[Row]] = []
     above = 0  # virtual tokens of the sessions before
-    for session, requests in asked:
-        made = voting_rows(session, requests)
-        rows += [[_raised(row, session.vocabulary, above) for row in votes] for votes in made]
+    for session, adapter, requests in asked:
+        number = 0
+        if adapter is not None:
+            if id(adapter) not in numbers:
+                adapters.append(adapter)
+            number = numbers.setdefault(id(adapter), len(adapters))
+        for votes in voting_rows(session, requests):
+            rows.append([_raised(row, session.vocabulary, above, number) for row in votes])
         if session.soft is not None:
             table.append(session.soft.flatten(0, 1))
             above += len(table[-1])
     soft = torch.cat(table).unsqueeze(0) if table else None
-    together = replace(base, soft=soft)
-    found = iter(results_of(rows, lambda distinct: score_rows(together, distinct)))
-    return [[next(found) for _ in requests] for _, requests in asked]
+    together, beside = replace(base, soft=soft), LowRank(base.module, adapters)
+    with beside.injected():
+        found = iter(
+            results_of(rows, lambda distinct: score_rows(together, distinct, beside.under))
+        )
+    return [[next(found) for _ in requests] for _, _, requests in asked]
 
 
-def _raised(row: Row, vocabulary: int, by: int) -> Row:
-    if by == 0:
-        return row
-    return replace(row, trunk=tuple(i + by if i >= vocabulary else i for i in row.trunk))
+def _raised(row: Row, vocabulary: int, by: int, adapter: int) -> Row:
+    trunk = tuple(i + by if i >= vocabulary else i for i in row.trunk) if by else row.trunk
+    return replace(row, trunk=trunk, adapter=adapter)

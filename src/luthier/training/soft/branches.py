@@ -12,6 +12,7 @@ R rows, C trunks a row, J tails a trunk, S past tokens, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ def log_likelihoods(
     session: Session, past: Past, columns: Columns, soft: torch.Tensor | None
 ) -> torch.Tensor:
     """(R, C, J) summed natural log-probabilities of tail j after trunk c; gradients flow to `soft`
-    (1, P, H), whose rows the ids from `session.vocabulary` on name, and to the past."""
+    (1, P, H), whose rows the ids from `session.vocabulary` on name, and to the past. A past of
+    fewer rows serves R / its rows each, in their order."""
     trunks, tails, device = columns.trunks, columns.tails, session.device
     rows, heads, each = len(trunks), len(trunks[0]), len(tails[0])
     widths = [max(len(r[c]) for r in trunks) for c in range(heads)]
@@ -102,22 +104,34 @@ def _forward(
     """Logits (R, len(keep), V) in float32; the head runs at these columns only."""
     from transformers import DynamicCache
 
+    from luthier.training.soft.attention import Aside, PlainProducts, stays_aside
+
     device, rows = session.device, len(ids)
-    cache, before = DynamicCache(), 0
-    for i, (keys, values) in enumerate(past.layers):
-        cache.update(keys, values, i)
-        before = int(keys.shape[2])
-    positions = offset.to(device) + past.lengths.to(device).unsqueeze(1)
-    there = torch.arange(before, device=device) < past.lengths.to(device).unsqueeze(1)
+    each = rows // len(past.lengths)
+    before = int(past.layers[0][0].shape[2]) if past.layers else 0
+    cache: Any = DynamicCache()
+    reading: AbstractContextManager[Any] = nullcontext()
+    if stays_aside(session, past.layers, rows, ids.shape[1]):
+        cache = Aside(past.layers)
+        reading = PlainProducts(cache)
+    else:
+        for i, (keys, values) in enumerate(past.layers):
+            cache.update(*(t.repeat_interleave(each, 0) for t in (keys, values)), i)
+    lengths = past.lengths.to(device).repeat_interleave(each).unsqueeze(1)
+    positions = offset.to(device) + lengths
+    there = torch.arange(before, device=device) < lengths
     seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
-    out = session.module(
-        inputs_embeds=session.embed(ids.to(device), soft),
-        attention_mask=masks(session, torch.cat([seen, sees.to(device)], -1), positions, before),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=torch.tensor(keep, device=device),
-    )
+    with reading:
+        out = session.module(
+            inputs_embeds=session.embed(ids.to(device), soft),
+            attention_mask=masks(
+                session, torch.cat([seen, sees.to(device)], -1), positions, before
+            ),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(keep, device=device),
+        )
     logits: torch.Tensor = out.logits.float()
     return logits
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import Columns, Past, log_likelihoods, prefill
+from luthier.training.soft.branches import Columns, log_likelihoods, prefill
 from luthier.training.soft.cached_inputs import CachedInputs, common_prefix
 
 Ids = list[int]
@@ -43,7 +43,7 @@ class Way(Protocol):
 
 
 class AfterInput:
-    """[input, cached] [virtual tokens] [answer]: a row holds a branch for each trial."""
+    """[input, cached] [virtual tokens] [answer]: every input is read by a row of each trial."""
 
     def __init__(self, session: Session, prompts: Sequence[Ids]) -> None:
         self.session = session
@@ -54,8 +54,10 @@ class AfterInput:
     ) -> torch.Tensor:
         """(B, K, J)."""
         past = self.inputs.take(prompts)
-        trunks = [virtual_ids(self.session, softs)] * len(prompts)
-        return log_likelihoods(self.session, past, Columns(trunks, answers), _joined(softs))
+        trunks = [[ids] for _ in prompts for ids in virtual_ids(self.session, softs)]
+        tails = [row for row in answers for _ in softs]
+        found = log_likelihoods(self.session, past, Columns(trunks, tails), _joined(softs))
+        return found.reshape(len(prompts), len(softs), -1)
 
     def standing(self, prompts: Sequence[Ids]) -> int:
         """The inputs that are not held yet."""
@@ -87,14 +89,10 @@ class BeforeInput:
         session, soft, rows = self.session, _joined(softs), len(prompts)
         prefixes = [self.first + v + self.shared for v in virtual_ids(session, softs)]
         past = prefill(session, prefixes, soft)
-        spread = Past(
-            [(k.repeat_interleave(rows, 0), v.repeat_interleave(rows, 0)) for k, v in past.layers],
-            past.lengths.repeat_interleave(rows),
-        )
         skip = len(self.first) + len(self.shared)
         trunks = [[p[skip:]] for p in prompts] * len(softs)
         columns = Columns(trunks, list(answers) * len(softs))
-        out = log_likelihoods(session, spread, columns, soft)
+        out = log_likelihoods(session, past, columns, soft)
         return out.reshape(len(softs), rows, -1).transpose(0, 1)
 
     def standing(self, prompts: Sequence[Ids]) -> int:

@@ -22,13 +22,19 @@ def masks(session: Session, seen: torch.Tensor, positions: torch.Tensor, keys: t
         mask = torch.zeros(allowed.shape, dtype=session.dtype, device=allowed.device)
         return mask.masked_fill(~allowed, lowest).unsqueeze(1)
 
-    window: int = getattr(config, "sliding_window", None) or 0
-    kinds = getattr(config, "layer_types", None)
-    slides = window and (kinds is None or "sliding_attention" in kinds)
-    if not slides or getattr(config, "use_sliding_window", True) is False:
+    window = sliding_window(config)
+    if not window:
         return additive(seen)
     near = positions.unsqueeze(2) - keys.unsqueeze(1) < window
     sliding = additive(seen & near)
-    if kinds is None:
+    if getattr(config, "layer_types", None) is None:
         return sliding
     return {"full_attention": additive(seen), "sliding_attention": sliding}
+
+
+def sliding_window(config: Any) -> int:
+    """How many positions back the layers of a text config see that slide; 0 where none does."""
+    window: int = getattr(config, "sliding_window", None) or 0
+    kinds = getattr(config, "layer_types", None)
+    slides = kinds is None or "sliding_attention" in kinds
+    return window if slides and getattr(config, "use_sliding_window", True) is not False else 0

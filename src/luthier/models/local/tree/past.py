@@ -16,7 +16,8 @@ class Past(DynamicCache):  # type: ignore[misc]
 
     transformers' own cache would hold a copy for every row of the batch in every layer. With
     `record` the new keys and values are kept behind the old, in `grown`; otherwise nothing
-    is changed and one object serves any number of batches.
+    is changed and one object serves any number of batches. While `apart` the layers get their new
+    keys and values alone, and `layer` says which runs: see `luthier.models.local.tree.attention`.
     """
 
     def __init__(self, kept: Layers, *, record: bool = False) -> None:
@@ -24,6 +25,8 @@ class Past(DynamicCache):  # type: ignore[misc]
         self.kept = kept
         self.record = record
         self.grown: Layers = {}
+        self.apart = False
+        self.layer = 0
 
     @property
     def length(self) -> int:
@@ -43,7 +46,8 @@ class Past(DynamicCache):  # type: ignore[misc]
         **__: Any,
     ) -> Layer:
         """Old and new keys and values of one layer, (B, heads, P + W, head width)."""
-        if not self.kept:
+        self.layer = layer_idx
+        if not self.kept or self.apart:
             both = key_states, value_states
         else:
             keys, values = self.kept[layer_idx]

@@ -1,0 +1,90 @@
+"""Requests for 32 LoRA adapters of one base in one queue, in no order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.cases import Classification, nano
+from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of, timed
+from benchmarks.peers.peft_switching import Switching
+from luthier.models.adaptation import Adaptation, Adapter
+from luthier.models.backend import ScoreRequest
+from luthier.models.local.backend import injected
+from luthier.training.adapter_fit import adapter_config
+
+ADAPTERS, RANK = 32, 8
+CASE = Classification(shared=20, inputs=128, input_tokens=40, labels=8)
+
+
+def queue(*, rounds: int = 3) -> Sequence[Line]:
+    """Four inputs an adapter, shuffled; the peer gets the faster of its two ways."""
+    backend = nano()
+    adapters = [random_lora(k) for k in range(ADAPTERS)]
+    adaptations = [Adaptation(adapter=a) for a in adapters]
+    order = [k % ADAPTERS for k in range(CASE.inputs)]
+    random.Random(0).shuffle(order)
+    queues: list[list[tuple[ScoreRequest, int]]] = [
+        list(zip(CASE.requests(backend.tokenizer, seed=k), order, strict=True))
+        for k in range(rounds)
+    ]
+    ways = [Switching(backend.module, backend.tokenizer, adapters, rows=n) for n in (0, 4, 16)]
+    tried = {}
+    for way in ways:
+        way.score(queues[0][:16])
+        tried[way.settings["way"]] = timed(lambda w=way: w.score(queues[0][:64]))[0]
+    peer = min(ways, key=lambda w: tried[w.settings["way"]])
+    backend.score_mixed([(r, adaptations[k]) for r, k in queues[0][:16]])
+    mine, theirs = in_turn(
+        lambda k: backend.score_mixed([(r, adaptations[a]) for r, a in queues[k]]),
+        lambda k: peer.score(queues[k]),
+        rounds=rounds,
+    )
+    gap = max(
+        abs(a - b)
+        for ours, expected in zip(mine[0][1], theirs[0][1], strict=True)
+        for a, b in zip(ours.logprobs, expected, strict=True)
+    )
+    return [
+        Ratio(
+            job="32 adaptations mixed in one queue",
+            peer_name="PEFT, all adapters loaded",
+            unit="request",
+            must_be=5.0,
+            ours=Side(seconds_of(mine), CASE.inputs),
+            peer=Side(
+                seconds_of(theirs),
+                CASE.inputs,
+                settings=peer.settings,
+                notes={"seconds_of_64_requests": tried},
+            ),
+            equality=Equality("log-probabilities of the labels, nats", gap, 2e-3),
+            setting={
+                "model": backend.name,
+                "adapters": ADAPTERS,
+                "rank": RANK,
+                "target_modules": "all-linear",
+                "prompt_tokens": CASE.shared + CASE.input_tokens,
+                "labels": CASE.labels,
+                "label_tokens": CASE.label_tokens,
+            },
+        )
+    ]
+
+
+def random_lora(seed: int) -> Adapter:
+    """An adapter as a fit would leave it, with random weights: what they say costs no time."""
+    import peft
+
+    made = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"
+    )
+    config = adapter_config(made)
+    generator = torch.Generator().manual_seed(seed)
+    with injected(nano().module, Adapter(config, {})) as wrapped:
+        shapes = {k: t.shape for k, t in peft.get_peft_model_state_dict(wrapped).items()}
+    return Adapter(
+        config, {k: 0.02 * torch.randn(s, generator=generator) for k, s in shapes.items()}
+    )

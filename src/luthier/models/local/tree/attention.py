@@ -1,0 +1,98 @@
+"""Attention of many rows to one shared prefix, without a copy of it for every row.
+
+Softmax over [prefix, own] is a mean of the softmaxes over both parts, weighed by their sums:
+with o and l the output and the log of the sum of exponentials of each part,
+o = σ(l_prefix − l_own) o_prefix + σ(l_own − l_prefix) o_own (as in cascade inference and in
+Juravsky et al. 2024, arXiv:2402.05099, section 3.1). All queries of all rows stand in one long row
+against the prefix; those of heads that share a key head do too, so that nothing is widened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from luthier.models.local.session import Session
+from luthier.models.local.tree.masks import sliding_window
+from luthier.models.local.tree.past import Past
+
+WORTH_IT = 32  # tokens; a shorter prefix is copied
+
+# Gives the log of the sum of exponentials too, which `scaled_dot_product_attention` does not.
+_part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def shares_prefix(session: Session, past: Past) -> bool:
+    """Whether this base's attention can be taken apart: on a CPU, through torch's own function,
+    every layer over all tokens."""
+    config = session.module.config.get_text_config()
+    return (
+        past.length >= WORTH_IT
+        and not past.record
+        and not sliding_window(config)
+        and session.device.type == "cpu"
+        and config._attn_implementation == "sdpa"
+        and all(k.shape[-1] == v.shape[-1] for k, v in past.kept.values())
+    )
+
+
+class SharedPrefix(TorchFunctionMode):
+    """Inside it a layer's attention sees `past.kept` before the keys and values it is given. The
+    mask is that of the row's own tokens; all of them see the whole prefix."""
+
+    def __init__(self, past: Past) -> None:
+        super().__init__()
+        self.past = past
+
+    def __enter__(self) -> SharedPrefix:
+        self.past.apart = True
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        self.past.apart = False
+        super().__exit__(*reason)  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **named)
+        given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | named
+        kept = self.past.kept[self.past.layer]
+        with torch.autocast("cpu", enabled=False):
+            query, key, value, mask, *prefix = (
+                t.float() for t in (*(given[n] for n in _INPUTS), *kept)
+            )
+            out = _joined(query, key, value, mask, prefix[0], prefix[1], given.get("scale"))
+        return out.to(given["query"].dtype)
+
+
+_INPUTS = ("query", "key", "value", "attn_mask")
+
+
+def _joined(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+    kept_keys: torch.Tensor, kept_values: torch.Tensor, scale: float | None,
+) -> torch.Tensor:  # fmt: skip
+    """(B, heads, W, D) queries over the prefix (1, key heads, P, D) and over their own keys."""
+    rows, heads, width, size = query.shape
+    few = kept_keys.shape[1]
+    many = heads // few
+    long = query.reshape(rows, few, many, width, size).permute(1, 2, 0, 3, 4)
+    above, sums = _part(long.reshape(1, few, -1, size), kept_keys, kept_values, scale=scale)
+    above = above.reshape(few, many, rows, width, size).permute(2, 0, 1, 3, 4)
+    sums = sums.reshape(few, many, rows, width).permute(2, 0, 1, 3)
+    if key.shape[1] != heads:
+        key, value = (t.repeat_interleave(many, 1) for t in (key, value))
+    own, own_sums = _part(query, key, value, attn_mask=mask, scale=scale)
+    share = torch.sigmoid(sums.reshape(rows, heads, width) - own_sums)
+    return torch.lerp(own, above.reshape(rows, heads, width, size), share.unsqueeze(-1))
