@@ -63,9 +63,12 @@ def scoring_operations(config: Any, case: Classification) -> float:
     the places that predict a label's tokens. Norms, softmax and look-ups are left out.
     """
     width, layers = config.hidden_size, config.num_hidden_layers
-    heads, pairs = config.num_attention_heads, config.num_key_value_heads
+    heads = config.num_attention_heads
+    pairs = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or width // heads
-    layer = width * size * (2 * heads + 2 * pairs) + 3 * width * config.intermediate_size
+    gated = getattr(config, "intermediate_size", None)  # gate, up and down; OPT has no gate
+    feed_forward = 3 * width * gated if gated else 2 * width * config.ffn_dim
+    layer = width * size * (2 * heads + 2 * pairs) + feed_forward
     tail = case.label_tokens - 1
     first = case.shared + case.input_tokens
     seen = case.shared * (case.shared + 1) / 2
