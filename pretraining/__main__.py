@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
     parser.add_argument("--queries", type=int, default=100, help="test queries a draw")
-    parser.add_argument("--lora-tokens", type=int, default=1_500_000, help="0: no fit")
+    parser.add_argument("--lora-tokens", type=int, default=700_000, help="0: no fit")
     parser.add_argument("--card", action="store_true", help="write the model card as well")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
