@@ -373,3 +373,10 @@ def test_the_page_works_in_a_browser(tmp_path: Path, comparison: Comparison) -> 
     said = f"A (lora, seed 0) alone is right on {gaps.count(1.0)}, B (prompt-search, seed 0) alone"
     assert said in done.stdout
     assert f"A right, B wrong ({gaps.count(1.0)})" in done.stdout
+
+
+def test_backticks_become_code_and_nothing_else_becomes_markup():
+    from luthier.report.html import _commands
+
+    assert _commands("as `luthier ask` does") == "as <code>luthier ask</code> does"
+    assert _commands("`<b>` & <i>") == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"

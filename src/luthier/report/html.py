@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -130,7 +131,16 @@ def _environment() -> jinja2.Environment:
     ):  # fmt: skip
         environment.filters[write.__name__] = write
     environment.filters["family_marker"] = _marker
+    environment.filters["commands"] = _commands
     return environment
+
+
+def _commands(text: str) -> Any:
+    """A sentence with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    # Trusted: the text is escaped before the tags are written.
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _marker(shape: str, cls: str) -> Any:
