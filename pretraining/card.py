@@ -86,8 +86,8 @@ The six layers of all-MiniLM-L6-v2 (Apache-2.0) were copied into a decoder of th
 token embeddings began with the encoder's word vectors; four heads were set to copy what they attend
 to and shown where to look. The run was stopped and taken up again three times to change its data:
 at 0.45 M tokens (optional parameters in calls), at 1.45 M (sentence vectors at the answers' first
-tokens too) and at 2.85 M (more reading and calls, shorter passages). Half an hour of other settings
-went before it. The recipe is `pretraining/` in Luthier's repository.
+tokens too) and at 2.85 M (more reading and calls, shorter passages). A quarter of an hour of other
+settings went before it. The recipe is `pretraining/` in Luthier's repository.
 
 | tokens | loss | label loss | label hits | sentence cosine |
 |---|---|---|---|---|
