@@ -6,7 +6,7 @@ import pytest
 import torch
 from pretraining import model as network
 from pretraining import optim
-from pretraining.episodes import reading
+from pretraining.episodes import questions, reading
 from pretraining.episodes.piece import Piece
 from pretraining.measuring import calls
 from pretraining.measuring.reading import matches
@@ -120,11 +120,38 @@ def test_a_question_stands_around_its_passage_and_its_answer_carries_the_loss():
     forms = set()
     for _ in range(60):
         pieces = reading.laid_out(draw, "", [Piece("It rained in Oslo.")], "Where?", "Oslo")
-        assert [p.text for p in pieces if p.weight == 1.0] == [" Oslo"]
+        assert "".join(p.text for p in pieces if p.weight == 1.0) == " Oslo\n"
         text = "".join(p.text for p in pieces)
         assert "It rained in Oslo." in text
         forms.add(text.count("Where?"))
     assert forms == {1, 2}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # textblob's files
+@pytest.mark.parametrize(
+    ("sentence", "wanted"),
+    [
+        ("Kenyatta visited China in 1964.", {("kenyatta", "visit china"), ("what", "in 1964")}),
+        (
+            "The name oxygen was coined in 1777 by Antoine Lavoisier.",
+            {("who coined", "name oxygen")},
+        ),
+        ("Ninety-eight people sat in the new hall.", {("what", "people sit")}),
+        ("Typical speeds are 3600 revolutions per minute.", {("how many", "revolutions")}),
+    ],
+)
+def test_a_statement_is_turned_round_into_a_question(sentence, wanted):
+    asker = questions.Asker(["The chemist Antoine Lavoisier died in Paris."] * 9)
+    draw, seen = random.Random(0), set()
+    for _ in range(80):
+        made = asker.ask(draw, sentence)
+        if made is not None:
+            answer = sentence[made.first : made.last]
+            assert answer == answer.strip()
+            assert answer.lower() not in made.text.lower()
+            seen.add(made.text.lower())
+    for parts in wanted:
+        assert any(all(p in text for p in parts) for text in seen), sorted(seen)
 
 
 def test_exact_match_forgives_articles_and_punctuation():

@@ -17,6 +17,7 @@ from functools import lru_cache
 from ..lexicon import listed
 from .piece import Episode, Piece
 from .pools import Pools
+from .questions import DATE, QUANTITY, Asker
 
 FORMS = [
     # A causal model reads a passage better when it knows the question, and finds the answer better
@@ -48,13 +49,15 @@ SMALL = frozenset(
         "it its from had has have which who whom their his her"
     )
 )
-NAME = re.compile(r"[A-Z][\w'’-]+(?: (?:of the |of |de |van |the )?[A-Z][\w'’-]+)*")
-NUMBER = re.compile(r"\b\d[\d,.]*\d\b|\b\d\b")
+NAME = re.compile(
+    r"[A-Z][\w'’-]+(?: (?:of the |of |de |van |the )?[A-Z][\w'’-]+)*(?: \d[\dA-Z]*\b)?"
+)
 PHRASE = re.compile(
-    r"\b(?:the|a|an|of|by|called|as|was|were|is|are|for|with) ((?:[a-z][\w-]+ ){0,2}[a-z][\w-]{3,})"
+    r"\b(?:the|a|an|of|by|called|as|for|with) ((?:[a-z][\w-]+ ){0,2}[a-z][\w-]{3,})"
     r"(?=[,.;:)]| (?:of|in|and|to|for|that|which|was|were|is|by|on|at|from|with)\b)"
 )
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+LEAD = re.compile(r"^(?:[A-Z][\w ]{2,40}: ?)+(?:- )?(?:[A-Z]+, [\w ]+(?:\(CNN\) )?--? )?")
 WORLDLY = ("adversarial_qa", "quoref", "wiki_hop", "multi_news", "cnn_", "xsum", "ropes", "duorc")
 
 
@@ -66,7 +69,7 @@ def paragraphs(pools: Pools) -> list[list[str]]:
         if not row["template"].startswith(WORLDLY):
             continue
         for block in re.split(r"\n+", row["prompt"]):
-            block = " ".join(block.split()).strip("\"' ")
+            block = LEAD.sub("", " ".join(block.split()).strip("\"' -"))
             sentences = [s for s in SENTENCE.split(block) if 20 < len(s) < 400]
             if len(block) > 250 and len(sentences) >= 3:
                 found.setdefault(block[:80], sentences)
@@ -76,9 +79,11 @@ def paragraphs(pools: Pools) -> list[list[str]]:
 def spans(sentence: str) -> list[tuple[int, int, str]]:
     """(start, end, kind) of what may be asked for: numbers, names, noun phrases."""
     out = []
-    for m in NUMBER.finditer(sentence):
-        year = re.fullmatch(r"1\d\d\d|20\d\d", m.group())
-        out.append((*m.span(), "year" if year else "number"))
+    dates = [m.span() for m in DATE.finditer(sentence)]
+    out += [(*d, "year") for d in dates]
+    for m in QUANTITY.finditer(sentence):
+        if not any(a <= m.start() < b for a, b in dates):
+            out.append((*m.span(), "number"))
     for m in NAME.finditer(sentence):
         if m.start() or " " in m.group():
             words = m.group().split()
@@ -89,6 +94,28 @@ def spans(sentence: str) -> list[tuple[int, int, str]]:
         if not set(words) <= SMALL:
             out.append((*m.span(1), "phrase"))
     return [s for s in out if 2 <= s[1] - s[0] + (s[2] == "number") * 2 <= 50]
+
+
+@lru_cache(maxsize=1)
+def asker(pools: Pools) -> Asker:
+    """Knows the names that stand in the paragraphs."""
+    return Asker([s for sentences in paragraphs(pools) for s in sentences])
+
+
+def offers(
+    pools: Pools, draw: random.Random, sentences: list[str]
+) -> list[tuple[int, int, int, str]]:
+    """(sentence, start, end, question), in the order in which they are to be taken: two in three
+    are questions, the others clozes."""
+    out = []
+    for i, sentence in enumerate(sentences):
+        for _ in range(3):
+            made = asker(pools).ask(draw, sentence)
+            if made is not None:
+                out.append((draw.random() * 0.5, i, made.first, made.last, made.text))
+        for span in spans(sentence):
+            out.append((draw.random(), i, span[0], span[1], ask(pools, draw, sentence, span)))
+    return [o[1:] for o in sorted(out)]
 
 
 AUXILIARIES = frozenset(listed("was were is are had has have can could will would may must should"))
@@ -105,8 +132,8 @@ def ask(pools: Pools, draw: random.Random, sentence: str, span: tuple[int, int, 
         {
             "year": ["when", "in what year", "in which year", "what year"],
             "number": ["how many", "how many", "what number of", "how much"],
-            "name": ["who", "what", "which", "where", "what is the name of"],
-            "phrase": ["what", "what", "which", "what kind of thing"],
+            "name": ["who", "what", "which", "where"],
+            "phrase": ["what", "what", "which"],
         }[kind]
     )
     keep = draw.choice([1.0, 0.85, 0.7])
@@ -195,30 +222,30 @@ def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
             if chosen and sum(map(len, chosen)) + len(s) > budget:
                 break
             chosen.append(s)
-        found = [(i, span) for i, s in enumerate(chosen) for span in spans(s)]
+        found = offers(pools, draw, chosen)
         if found:
             break
     tell = draw.choice(TELLS)
     if len(chosen) > 1 and draw.random() < 0.07:
-        which, span = draw.choice(found)
-        answer = chosen[which][span[0] : span[1]]
+        which, start, end, question = found[0]
+        answer = chosen[which][start:end]
         left = " ".join(s for i, s in enumerate(chosen) if i != which)
         if answer.lower() not in left.lower():
-            question, none = ask(pools, draw, chosen[which], span), draw.choice(ABSENT)
+            none = draw.choice(ABSENT)
             tell = f'{tell.strip()} If the answer is not there, write "{none}".\n\n'.lstrip()
             pieces = laid_out(draw, tell, [Piece(left)], question, none)
             return Episode("reading", pieces, draw.random() < 0.5)
-    taken: list[tuple[int, tuple[int, int, str]]] = []
-    for which, span in draw.sample(found, len(found)):
-        apart = all(i != which or span[1] < a or b < span[0] for i, (a, b, _) in taken)
-        if apart and len(taken) < 4:
-            taken.append((which, span))
-    taken = taken[: draw.choice([1, 2, 3, 4])]
-    asked = [(ask(pools, draw, chosen[i], span), chosen[i][span[0] : span[1]]) for i, span in taken]
+    taken: list[tuple[int, int, int]] = []
+    asked: list[tuple[str, str]] = []
+    most = draw.choice([1, 1, 2, 3, 5, 8])  # a passage is read once for many answers
+    for which, start, end, question in found:
+        if len(taken) < most and all(i != which or end < a or b < start for i, a, b in taken):
+            taken.append((which, start, end))
+            asked.append((question, chosen[which][start:end]))
     passage: list[Piece] = []
     for i, sentence in enumerate(chosen):
         at = 0
-        for (a, b, _), tag in sorted((span, t) for t, (w, span) in enumerate(taken) if w == i):
+        for a, b, tag in sorted((a, b, t) for t, (w, a, b) in enumerate(taken) if w == i):
             before = sentence[at:a]
             space = before.endswith(" ")
             passage.append(Piece(before[:-1] if space else before))
@@ -232,7 +259,7 @@ def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
     more = draw.choice([("Question: ", "\nAnswer:"), ("Q: ", "\nA:")])
     for tag, (question, answer) in enumerate(asked[1:], 1):
         pieces += [Piece(f"{more[0]}{question}{more[1]}")]
-        pieces += [Piece(f" {answer}", 1.0, tag=tag), Piece("\n", 0.5)]
+        pieces += [Piece(f" {answer}", 1.0, tag=tag), Piece("\n", 1.0)]
     return Episode("reading", pieces, draw.random() < 0.5)
 
 
@@ -260,7 +287,7 @@ def laid_out(
         *passage,
         Piece(tail),
         Piece(f" {answer}", 1.0, tag=0),
-        Piece("\n", 0.5),
+        Piece("\n", 1.0),  # where an answer ends is half of what there is to learn
     ]
 
 
