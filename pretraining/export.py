@@ -25,6 +25,8 @@ def export(out: Path, folder: Path, *, name: str = "checkpoint.safetensors") -> 
     model.tie_weights()
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
+    # Most episodes are plain text; the template is there for dialogue and tools.
+    model.config.prefers_chat = False
     end = tokenizer.convert_tokens_to_ids(tokens.END)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,

@@ -1,7 +1,8 @@
 """Prompt tuning: learnt virtual tokens beside the text, over a frozen base.
 
 Lester, Al-Rfou and Constant 2021 (arXiv:2104.08691): maximise log p(y | [P; x]) over the P virtual
-tokens (P, H) alone. B batch, T tokens, H width, P prompt length, V votes.
+tokens (P, H) alone; begun from demonstrations as in Lu et al. 2025 (arXiv:2507.04221). B batch,
+T tokens, H width, P prompt length, V votes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
@@ -23,26 +24,39 @@ if TYPE_CHECKING:
     from luthier.models.local.session import Session
     from luthier.training.trainable import SoftPromptParameters, Trainable
 
-Init = Literal["labels", "text", "vocabulary"]
+Init = Literal["demonstrations", "labels", "text", "vocabulary"]
+PLACEMENTS = ("before", "after")
+MOST_NAMED = 16  # virtual tokens whose nearest words the record names
+DEMONSTRATION_TOKENS = 512  # at most; a quarter of the context where that is less
 
 
 @dataclass(frozen=True)
 class SoftPrompt:
-    """`tokens` P. `init`: "labels" (embeddings of the class labels), "text" (of the instruction),
-    "vocabulary" (of sampled frequent tokens). `bottleneck` None trains the tokens alone, a number
-    reparameterises them through a residual bottleneck that is dropped afterwards. `votes` V prompts
-    are trained on V seeds side by side, on one budget, and vote in one forward pass. With placement
-    "after" a step costs virtual tokens and answers only, for the input is computed once.
-    `learning_rates` are in units of the RMS of the base's embeddings: a step of AdamW is absolute,
-    and tables differ in scale by a factor of twenty from base to base."""
+    """`init`: where the virtual tokens begin: "demonstrations" (the embeddings of one short
+    example of each label; where these do not fit, or the model has a prompt already, "labels"),
+    "labels" (of the class labels), "text" (of the instruction), "vocabulary" (of sampled frequent
+    tokens). What is None follows from it:
 
-    tokens: int = 8
-    init: Init = "labels"
-    placement: Literal["before", "after"] = "after"
+    - `init`: demonstrations, unless `placement` is "after".
+    - `tokens` P: as many as the demonstrations take, at most 512; 8 for the others.
+    - `placement`: demonstrations stand before the input. Others stand after it, where a step costs
+      virtual tokens and answers only, for the input is computed once.
+    - `learning_rates`, in units of the RMS of the base's embeddings (a step of AdamW is absolute,
+      and tables differ in scale by a factor of twenty from base to base): 0.03 for
+      demonstrations, which have much to lose, 0.3 and 1 for the others.
+    - `batch_size`: 4 for demonstrations, for a step pays for the prompt as well; 16 otherwise.
+
+    `bottleneck` None trains the tokens alone, a number reparameterises them through a residual
+    bottleneck that is dropped afterwards. `votes` V prompts are trained on V seeds side by side, on
+    one budget, and vote in one forward pass."""
+
+    tokens: int | None = None
+    init: Init | None = None
+    placement: Literal["before", "after"] | None = None
     bottleneck: int | None = None
     votes: int = 1
-    learning_rates: tuple[float, ...] = (0.3, 1.0)
-    batch_size: int = 16
+    learning_rates: tuple[float, ...] | None = None
+    batch_size: int | None = None
     prompt: str = "bare"
 
     name: ClassVar[str] = "soft-prompt"
@@ -53,21 +67,29 @@ class SoftPrompt:
         changes="puts learnt vectors among the token embeddings; base and text stay",
         needs="gradients through the base, and from some tens of labelled examples",
         pays_when="the base has the skill and words do not bring it out; many tasks on one server",
-        costs="a few kilobytes a task; P more tokens a request, which a prefix cache makes free",
-        source="Lester et al. 2021, arXiv:2104.08691; residual: arXiv:2305.03937",
+        costs="P × H numbers a task; P more tokens a request, which a prefix cache makes free",
+        source="Lester et al. 2021, arXiv:2104.08691; from demonstrations: arXiv:2507.04221; "
+        "residual: arXiv:2305.03937",
     )
 
     def __post_init__(self) -> None:
         choices = {
-            "init": ("labels", "text", "vocabulary"),
-            "placement": ("before", "after"),
+            "init": get_args(Init),
+            "placement": PLACEMENTS,
         }
         for field, allowed in choices.items():
             value = getattr(self, field)
-            if value not in allowed:
+            if value is not None and value not in allowed:
                 raise TechniqueError(f"{field}={value!r} is unknown", choices=allowed)
+        if self.init == "demonstrations" and self.placement == "after":
+            raise TechniqueError(
+                "init='demonstrations' with placement='after' would show examples after the input",
+                next_step="Leave placement out, or take another init.",
+                choices=[i for i in get_args(Init) if i != "demonstrations"],
+            )
         for field in ("tokens", "votes"):
-            if getattr(self, field) < 1:
+            value = getattr(self, field)
+            if value is not None and value < 1:
                 raise TechniqueError(
                     f"{field}={getattr(self, field)} is too small", next_step="Take 1 or more."
                 )
@@ -87,35 +109,90 @@ class SoftPrompt:
         tokens = budget_tokens(budget, backend)
         with backend.session(ready.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
+            begun = self._begun(session, model, ready, task, seed)
             holders = []
-            for _ in self.learning_rates:
-                for vote in range(self.votes):
+            for _ in begun.rates:
+                for vote, start in enumerate(begun.starts):
                     torch.manual_seed(seed + 1000 * vote)
-                    start = initial_tokens(session, task, self.tokens, self.init, seed + vote)
                     holders.append(SoftPromptParameters(start, bottleneck=self.bottleneck))
             fitted = fit(
                 ready,
                 task,
                 session=session,
-                trainable=trials_of(session, holders, self.placement),
+                trainable=trials_of(session, holders, begun.placement),
                 settings=Settings(
-                    tuple(rate * scale for rate in self.learning_rates),
-                    self.batch_size,
+                    tuple(rate * scale for rate in begun.rates),
+                    self.batch_size or begun.batch_size,
                     members=self.votes,
                 ),
                 tokens=tokens,
                 seed=seed,
-                room=self.tokens,
+                room=len(begun.starts[0]),
+                leave_out=begun.shown,
             )
             stacked = torch.cat([holders[k].soft().detach().cpu() for k in fitted.winners])
             nearest = nearest_words(session, stacked[0])
         record = replace(
             fitted.record,
             trainable_parameters=stacked.numel(),
-            chosen={**fitted.record.chosen, "init": self.init, "nearest_vocabulary": nearest},
+            chosen={
+                **fitted.record.chosen,
+                "init": begun.init,
+                "virtual_tokens": int(stacked.shape[1]),
+                "nearest_vocabulary": nearest[:MOST_NAMED],
+            },
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return ready.adapt(soft_prompt=VirtualTokens(stacked, self.placement), lineage=lineage)
+        return ready.adapt(soft_prompt=VirtualTokens(stacked, begun.placement), lineage=lineage)
+
+    def _begun(
+        self, session: Session, model: Model, ready: Model, task: Task, seed: int
+    ) -> Beginning:
+        """The settings that were left out, and a start for each vote."""
+        from luthier.models.prompt import Prompt
+        from luthier.training.soft.initial import from_demonstrations, from_words
+
+        fresh = model.adaptation.prompt == Prompt() and model.adaptation.knowledge is None
+        wanted = self.init or ("labels" if self.placement == "after" else "demonstrations")
+        if wanted == "demonstrations" and fresh:
+            most = self.tokens or DEMONSTRATION_TOKENS
+            if session.context_length is not None:
+                most = min(most, session.context_length // 4)
+            shown = [
+                s
+                for vote in range(self.votes)
+                if (s := from_demonstrations(session, ready, task, most, seed + 1000 * vote))
+            ]
+            if len(shown) == self.votes:
+                # Votes are stacked: the longer ones lose their beginning.
+                length = min(len(s.start) for s in shown)
+                return Beginning(
+                    "demonstrations",
+                    "before",
+                    self.learning_rates or (0.03,),
+                    [s.start[-length:] for s in shown],
+                    4,
+                    frozenset(e.id for s in shown for e in s.examples),
+                )
+        init = "labels" if wanted == "demonstrations" else wanted
+        starts = [
+            from_words(session, task, self.tokens or 8, init, seed + vote)
+            for vote in range(self.votes)
+        ]
+        rates = self.learning_rates or (0.3, 1.0)
+        return Beginning(init, self.placement or "after", rates, starts, 16, frozenset())
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """`starts` (P, H), one for each vote; `shown`: ids of the examples that stand in them."""
+
+    init: str
+    placement: Literal["before", "after"]
+    rates: tuple[float, ...]
+    starts: list[torch.Tensor]
+    batch_size: int
+    shown: frozenset[str]
 
 
 def trials_of(
@@ -131,39 +208,6 @@ def trials_of(
     if plain or session.encoder_decoder or session.prefix_cache(1) is not None:
         return PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
     return SoftTrials(session, holders, placement=placement)
-
-
-def initial_tokens(
-    session: Session, task: Task, tokens: int, init: Init, seed: int
-) -> torch.Tensor:
-    """(P, H) from the base's own embeddings (Lester et al. 2021, section 3.2).
-
-    "labels" cycles through the tokens of the labels; a task without labels falls back to "text",
-    and one without text to "vocabulary", drawn from the 5,000 first (most frequent) tokens.
-    """
-    import torch
-
-    words = ", ".join(label.replace("_", " ").replace("-", " ") for label in task.labels)
-    text = task.instruction
-    if init == "labels" and words:
-        source = words
-    elif init != "vocabulary" and text:
-        source = f"{text} {words}"
-    else:
-        source = ""
-    table = session.embeddings.weight.detach().float()
-    if source:
-        ids = list(session.tokenizer(source, add_special_tokens=False).input_ids)
-        ids = (ids * (tokens // max(len(ids), 1) + 1))[:tokens]
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        most = min(5000, table.shape[0])
-        ids = torch.randint(0, most, (tokens,), generator=generator).tolist()
-    rows = torch.tensor(ids, device=table.device)
-    # Through the layer, not the table: some families scale their embeddings in it.
-    with torch.no_grad():
-        start: torch.Tensor = session.embeddings(rows).float()
-    return start
 
 
 def nearest_words(session: Session, tokens: torch.Tensor) -> list[str]:

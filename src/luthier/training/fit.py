@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,16 +42,18 @@ class Fitted:
 
 def fit(
     model: Model, task: Task, *, session: Session, trainable: Trainable, settings: Settings,
-    tokens: int, seed: int, room: int = 0,
+    tokens: int, seed: int, room: int = 0, leave_out: Collection[str] = (),
 ) -> Fitted:  # fmt: skip
     """Train `trainable` inside an open session and leave it in its best state.
 
     It has a trial for each learning rate and member, members of one rate together. About an eighth
     of the tokens goes to looks at dev. `room`: virtual tokens that rows must leave space for.
+    `leave_out`: ids of training examples that are used in another way.
     BudgetError when the tokens do not reach for four steps.
     """
     begin = time.perf_counter()
-    rows = rows_for(model, session, task.train, room=room)
+    examples = [e for e in task.train if e.id not in leave_out]
+    rows = rows_for(model, session, examples, room=room)
     trainable.ready(rows)
     size = max(1, min(settings.batch_size, len(rows)))
     rates = settings.learning_rates
@@ -89,7 +91,7 @@ def fit(
         fit_seconds=time.perf_counter() - begin,
         spent_tokens=done.total_spent,
         trainable_parameters=sum(p.numel() for k in winners for p in trainable.parameters(k)),
-        train_examples=len(rows),
+        train_examples=len(task.train),
         chosen=chosen,
         history=tuple(done.history),
     )

@@ -45,7 +45,7 @@ class LocalBackend:
         self._speed: float | None = None
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        self.facts = _facts(module, tokenizer, name)
+        self.facts = _facts(module, tokenizer)
 
     @classmethod
     def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
@@ -272,7 +272,7 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _facts(module: Any, tokenizer: Any, name: str) -> ModelFacts:
+def _facts(module: Any, tokenizer: Any) -> ModelFacts:
     config = module.config.get_text_config()
     embeddings = module.get_input_embeddings().weight
     total = sum(p.numel() for p in module.parameters())
@@ -284,8 +284,9 @@ def _facts(module: Any, tokenizer: Any, name: str) -> ModelFacts:
         vocabulary=int(embeddings.shape[0]),
         context_length=getattr(config, "max_position_embeddings", None),
         architecture=type(module).__name__,
-        # nano learnt its tasks from plain text; its template is there for dialogue and tools.
-        prefers_chat=bool(getattr(tokenizer, "chat_template", None)) and name != "nano",
+        # A base may have a template and do better in plain text; its config.json may say so.
+        prefers_chat=bool(getattr(tokenizer, "chat_template", None))
+        and bool(getattr(config, "prefers_chat", True)),
         device=str(module.device),
         dtype=str(embeddings.dtype).removeprefix("torch."),
     )
