@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import JOBS, OTHERS, RESULTS, write
 from benchmarks.cases import Classification, nano
-from benchmarks.machine import scoring_operations, surroundings
+from benchmarks.machine import surroundings
 from benchmarks.measure import Equality, Ratio, Share, Side, in_turn
+from benchmarks.operations import scoring_operations
 from benchmarks.table import show
 
 ROOT = Path(__file__).parent.parent
