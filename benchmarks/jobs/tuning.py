@@ -41,7 +41,7 @@ def same_dev_loss() -> Sequence[Line]:
     mine, theirs = in_turn(
         lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=steps),
         lambda k: peer_run(ground, settings, rate=peer_rate)[1],
-        rounds=3,
+        rounds=2,
     )
     peaks.append(matmul_peak(torch.float32))
     counted = _counted(ground, steps, min(seconds_of(mine)), max(peaks))
@@ -77,19 +77,22 @@ def same_dev_loss() -> Sequence[Line]:
 def long_inputs() -> Sequence[Line]:
     """Inputs of 400 tokens: ours stand after the input, whose keys and values are computed once.
     Beside the 20 virtual tokens that are asked for, the 8 that a soft prompt has by default."""
+    task = _long_task(64)
+    ground = Ground.of(task, tokens=TOKENS)
+    found = peer_settings(ground, steps=len(ground.rows) // BATCH)
+    fewer = Ground.of(task, tokens=SoftPrompt().tokens)
     return [
-        _long(_long_task(64), virtual=TOKENS, must_be=20.0, rounds=3),
-        _long(_long_task(64), virtual=SoftPrompt().tokens, must_be=None, rounds=1),
+        _long(ground, *found, must_be=20.0, rounds=3),
+        _long(fewer, *found, must_be=None, rounds=1),
     ]
 
 
-def _long(task: Task, *, virtual: int, must_be: float | None, rounds: int) -> Ratio:
+def _long(
+    ground: Ground, settings: peer.Settings, tried: Any, *, must_be: float | None, rounds: int
+) -> Ratio:
     """An epoch costs the peer the same every time, so that it runs one a round."""
     epochs = 20
-    ground = Ground.of(task, tokens=virtual)
-    an_epoch = len(ground.rows) // BATCH
-    steps = an_epoch * epochs
-    settings, tried = peer_settings(ground, steps=an_epoch)
+    steps = settings.steps * epochs
     peaks = [matmul_peak(torch.float32)]
     mine, theirs = in_turn(
         lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=steps),
@@ -99,7 +102,7 @@ def _long(task: Task, *, virtual: int, must_be: float | None, rounds: int) -> Ra
     peaks.append(matmul_peak(torch.float32))
     seconds = seconds_of(mine)
     return Ratio(
-        job=f"suffix prompt tuning, {virtual} after 400 tokens, {epochs} epochs",
+        job=f"suffix prompt tuning, {len(ground.start)} after 400 tokens, {epochs} epochs",
         peer_name=f"{PEER}, prompt before the input",
         unit="epoch",
         must_be=must_be,
