@@ -49,11 +49,6 @@ class Ground:
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
         return cls(task, model, rows, start, scale)
 
-    def rows_of(self, examples: Sequence[Example]) -> list[TrainRow]:
-        """Other examples under the same bare prompt."""
-        with nano().session(self.model.adaptation) as session:
-            return rows_for(self.model, session, examples, room=len(self.start))
-
     def dev_loss(self, adaptation: Adaptation) -> float:
         """Nats a token of the right label, mean over the dev split."""
         found = nano().score(

@@ -82,7 +82,7 @@ def long_inputs() -> Sequence[Line]:
     found = peer_settings(ground, steps=len(ground.rows) // BATCH)
     fewer = Ground.of(task, tokens=SoftPrompt().tokens)
     return [
-        _long(ground, *found, must_be=20.0, rounds=3),
+        _long(ground, *found, must_be=20.0, rounds=2),
         _long(fewer, *found, must_be=None, rounds=1),
     ]
 

@@ -100,23 +100,6 @@ def train(wrapped: Any, tokenizer: Any, rows: Sequence[TrainRow], settings: Sett
         return timed(trainer.train)[0]
 
 
-@torch.inference_mode()
-def loss_on(wrapped: Any, tokenizer: Any, rows: Sequence[TrainRow]) -> float:
-    """Nats a token of the answers, mean over tokens; off the clock."""
-    import transformers
-
-    wrapped.eval()
-    collate = transformers.DataCollatorForSeq2Seq(tokenizer, padding=True)
-    total, tokens = 0.0, 0
-    for at in range(0, len(rows), 16):
-        some = rows[at : at + 16]
-        counted = sum(len(r.answer) for r in some)
-        batch = collate(columns(some))
-        total += float(wrapped(**batch).loss) * counted
-        tokens += counted
-    return total / tokens
-
-
 def prompt_tuning(module: Any, start: torch.Tensor) -> Any:
     """A PeftModel with virtual tokens before the input, beginning as `start` (P, H)."""
     import peft
