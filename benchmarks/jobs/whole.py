@@ -3,7 +3,7 @@
 Our side is `luthier.compare` as a user calls it, everything that it does included: the search over
 prompts, the fits, the test split, latency, the ledger. What it asked the model is written down, and
 the harness is asked the same: a prompt's requests through its HF backend, soft prompt and LoRA
-trained by PEFT under the Trainer for as many steps as ours took, and then asked about the test split.
+trained by PEFT under the Trainer for as many steps as ours took, and asked about the test split.
 """
 
 from __future__ import annotations
