@@ -57,8 +57,9 @@ class SharedPrefix(Float32Attention):
 
     def attend(self, given: dict[str, Any]) -> torch.Tensor:
         """Over the prefix and over the row's own tokens."""
-        kept = [t.float() for t in self.past.kept[self.past.layer]]
-        return _joined(*(given[n] for n in _INPUTS), *kept, given.get("scale"))
+        keys, values = (t.float() for t in self.past.kept[self.past.layer])
+        query, key, value, mask = (given[n] for n in _INPUTS)
+        return _joined(query, key, value, mask, keys, values, given.get("scale"))
 
 
 _INPUTS = ("query", "key", "value", "attn_mask")
