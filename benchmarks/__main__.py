@@ -19,10 +19,11 @@ JOBS = {
     "few-shot": "scoring:few_shot",
     "zero-shot": "scoring:zero_shot",
     "prompt-tuning": "tuning:same_dev_loss",
-    "trials": "tuning:eight_trials",
+    "trials": "trials:eight_trials",
     "suffix": "tuning:long_inputs",
     "lora": "lora:variable_lengths",
     "mixed": "mixed:queue",
+    "whole": "whole:comparison",
     "growth": "growth:run",
 }
 # Run by name only: they measure Luthier alone and take minutes.

@@ -6,9 +6,10 @@ by the same scoring code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -84,6 +85,24 @@ def train_prompts(
             trainable, ground.rows, tuple(r * ground.scale for r in rates), steps=steps, seed=seed
         )
     return [holder.soft().detach() for holder in holders]
+
+
+def steps_by_trial(history: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """How many steps each trial took, from a fit's record: those since the look before count for
+    every trial that a look measured."""
+    out: dict[int, int] = {}
+    before = 0
+    for step in sorted({h["step"] for h in history}):
+        for look in history:
+            if look["step"] == step:
+                out[look["trial"]] = out.get(look["trial"], 0) + step - before
+        before = step
+    return out
+
+
+def first_batches(rows: Sequence[TrainRow], steps: int, *, size: int = 16) -> list[list[TrainRow]]:
+    """What the loop reads in so many steps with seed 0."""
+    return list(islice(batches(rows, size=size, seed=0), steps))
 
 
 def run_steps(

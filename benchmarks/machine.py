@@ -1,4 +1,4 @@
-"""The machine: what it is, how fast it multiplies, and the operations that a job needs at least."""
+"""The machine: what it is, and how fast it multiplies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.cases import Classification
 from benchmarks.measure import clock
 from luthier.models.local.products import decision
 
@@ -54,35 +53,6 @@ def matmul_peak(dtype: torch.dtype, *, seconds: float = 2.0) -> float:
             torch.nn.functional.linear(a, b)
             best = max(best, 2 * m * k * n / (now() - start))
     return best
-
-
-def scoring_operations(config: Any, case: Classification) -> float:
-    """Floating-point operations of the distinct tokens, every one computed once.
-
-    Matrix products of the layers, attention over the tokens each one sees, and the output head at
-    the places that predict a label's tokens. Norms, softmax and look-ups are left out.
-    """
-    width, layers = config.hidden_size, config.num_hidden_layers
-    heads = config.num_attention_heads
-    pairs = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or width // heads
-    gated = getattr(config, "intermediate_size", None)  # gate, up and down; OPT has no gate
-    feed_forward = 3 * width * gated if gated else 2 * width * config.ffn_dim
-    layer = width * size * (2 * heads + 2 * pairs) + feed_forward
-    tail = case.label_tokens - 1
-    first = case.shared + case.input_tokens
-    seen = case.shared * (case.shared + 1) / 2
-    for start, count, times in (
-        (case.shared, case.input_tokens, case.inputs),
-        (first, tail, case.inputs * case.labels),
-    ):
-        seen += times * (count * start + count * (count + 1) / 2)
-    predicting = case.inputs * (1 + case.labels * tail)
-    return (
-        2.0 * layers * layer * case.distinct_tokens
-        + 4.0 * layers * heads * size * seen
-        + 2.0 * width * config.vocab_size * predicting
-    )
 
 
 def _version(name: str) -> str | None:

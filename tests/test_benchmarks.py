@@ -11,9 +11,19 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import JOBS, OTHERS, RESULTS, write
 from benchmarks.cases import Classification, nano
-from benchmarks.machine import scoring_operations, surroundings
+from benchmarks.fitting import steps_by_trial
+from benchmarks.machine import surroundings
 from benchmarks.measure import Equality, Ratio, Share, Side, in_turn
+from benchmarks.operations import (
+    after_inputs,
+    inputs_once,
+    scoring_operations,
+    tuned_after,
+    whole_rows,
+)
 from benchmarks.table import show
+
+from luthier.training.rows import TrainRow
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,6 +108,29 @@ def test_distinct_tokens_and_their_operations():
     assert parameters is not None
     # The head and attention come on top of two operations a parameter and token.
     assert 1.0 < once / (2 * parameters * case.distinct_tokens) < 2.0
+
+
+def test_a_forward_pass_in_two_parts_takes_what_it_takes_in_one():
+    config, rows = nano().module.config, [TrainRow([5] * 40, 36), TrainRow([5] * 9, 7)]
+    apart = inputs_once(config, rows) + after_inputs(config, rows, virtual=20) / 2
+    assert apart == pytest.approx(whole_rows(config, rows, virtual=20) / 2)
+    twice = [rows, rows]
+    assert tuned_after(config, twice, virtual=20) == pytest.approx(
+        inputs_once(config, rows) + 2 * after_inputs(config, rows, virtual=20)
+    )
+    assert whole_rows(config, rows, virtual=20, head=True) > whole_rows(config, rows, virtual=20)
+
+
+@pytest.mark.parametrize(
+    ("looks", "steps"),
+    [
+        ([(0, 4), (1, 4), (1, 10)], {0: 4, 1: 10}),  # side by side, then the winner
+        ([(0, 5), (1, 9), (1, 20)], {0: 5, 1: 15}),  # in turns
+        ([], {}),
+    ],
+)
+def test_steps_of_each_trial_come_from_the_record(looks, steps):
+    assert steps_by_trial([{"trial": t, "step": s} for t, s in looks]) == steps
 
 
 def test_results_say_where_and_on_what_they_were_measured(tmp_path: Path):

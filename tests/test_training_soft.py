@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch
 from luthier.ledger.work import Work, working
 from luthier.records import Budget
 from luthier.techniques.soft_prompt import SoftPrompt
-from luthier.training.loop import Fit, Schedule
+from luthier.training.fit import dev_size
+from luthier.training.loop import SEARCH_SHARE, Fit, Schedule
 from luthier.training.plain import PlainTrials
 from luthier.training.rows import TrainRow
 from luthier.training.soft import attention
@@ -184,6 +186,36 @@ def test_halving_keeps_the_better_rates(task):
     assert set(second) == set(sorted(first, key=lambda k: -first[k])[:2])
     assert {h["trial"] for h in history if h["stage"] == "train"} == {max(second, key=second.get)}
     assert fitted.lineage.fit.spent_tokens <= 60_000
+
+
+def test_every_rung_of_a_wide_search_trains(task):
+    model = tiny.model("llama")
+    wide = SoftPrompt(
+        tokens=3, learning_rates=tuple(0.01 * 2**k for k in range(8)), placement="after"
+    )
+    fitted = wide.fit(model, task.without_test(), budget=Budget(tokens=110_000), seed=0)
+    live: dict[int, int] = {}
+    for h in fitted.lineage.fit.history:
+        if h["stage"] == "search":
+            live[h["step"]] = live.get(h["step"], 0) + 1
+    assert [live[s] for s in sorted(live)] == [8, 4, 2]
+
+
+def test_looks_of_a_wide_search_leave_tokens_to_train_with():
+    each, once, tokens = 6 - 4 + 8, 16, 80_000  # as `dev_size` counts these rows
+    rows = [TrainRow([1] * 20, 16)] * 10
+    trainable = SimpleNamespace(
+        factor=2,
+        standing=lambda rows: once * len(rows),
+        cost=lambda rows, live: (once + 2 * 6 * len(live)) * len(rows),
+    )
+
+    def found(candidates: int) -> int:
+        return dev_size(trainable, rows, tokens, members=1, candidates=candidates)
+
+    assert found(1) == found(2) == tokens // 8 // (once + 5 * each)
+    assert 2 * found(8) * (once + 8 * each) <= tokens * SEARCH_SHARE / 3
+    assert found(8) > 16
 
 
 @pytest.mark.parametrize("at", [0.1, 0.2, 0.5])

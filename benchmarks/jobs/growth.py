@@ -46,7 +46,9 @@ def run() -> Sequence[Line]:
     axes = [
         _scoring("inputs", (8, 16, 32, 64, 128), lambda n: replace(BASE, inputs=n)),
         _scoring("labels", (2, 4, 8, 16, 32), lambda n: replace(BASE, labels=n)),
-        _scoring("shared tokens", (64, 128, 256, 512, 1024), lambda n: replace(BASE, shared=n)),
+        _scoring(
+            "demonstration tokens", (64, 128, 256, 512, 1024), lambda n: replace(BASE, shared=n)
+        ),
         _scoring("input tokens", (16, 32, 64, 128, 256), lambda n: replace(BASE, input_tokens=n)),
         _trials((1, 2, 4, 8)),
     ]

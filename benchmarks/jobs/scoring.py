@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from benchmarks.cases import Classification, llama_135m
-from benchmarks.machine import matmul_peak, scoring_operations
+from benchmarks.machine import matmul_peak
 from benchmarks.measure import Equality, Line, Ratio, Share, Side, in_turn, seconds_of
+from benchmarks.operations import scoring_operations
 from luthier.models.adaptation import Adaptation
 from luthier.models.local.backend import LocalBackend
 

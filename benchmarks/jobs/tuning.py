@@ -1,4 +1,4 @@
-"""Prompt tuning on nano against PEFT under the Trainer: one prompt, eight trials, long inputs."""
+"""Prompt tuning on nano against PEFT under the Trainer: one prompt, and long inputs."""
 
 from __future__ import annotations
 
@@ -7,37 +7,44 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 import luthier
 from benchmarks.cases import nano, words
-from benchmarks.fitting import Ground, train_prompts
-from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of, timed
+from benchmarks.fitting import Ground, first_batches, train_prompts
+from benchmarks.machine import matmul_peak
+from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
+from benchmarks.operations import floor, tuned_after, whole_rows
 from benchmarks.peers import trainer as peer
 from luthier.task.task import Task
+from luthier.techniques.soft_prompt import SoftPrompt
 
 PEER = "PEFT + transformers Trainer"
 TOKENS, BATCH = 20, 16
 # In units of the embedding table's scale. Ours after 20 steps at 0.3, 0.6, 1 and 1.5: dev losses of
 # 2.92, 2.63, 2.56 and 3.07. The peer's rate is the better of two, tried off the clock.
 PEER_RATE, PEER_RATES, AFTER_RATE = 0.3, (0.3, 1.0), 1.0
-TRIALS = (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 
 
 def same_dev_loss() -> Sequence[Line]:
     """The peer trains for 40 steps; we take the fewest steps that reach its dev loss."""
     ground = Ground.of(Task.load("routing"), tokens=TOKENS)
-    settings, tried = _peer_settings(ground, steps=40)
+    settings, tried = peer_settings(ground, steps=40)
     reached = {}
     for rate in PEER_RATES:
-        wrapped, _ = _peer(ground, settings, rate=rate)
+        wrapped, _ = peer_run(ground, settings, rate=rate)
         reached[rate] = ground.dev_loss(ground.soft(peer.virtual_tokens(wrapped), "before"))
     peer_rate = min(reached, key=lambda r: reached[r])
     target = reached[peer_rate]
     steps, loss = _fewest_steps(ground, target)
+    peaks = [matmul_peak(torch.float32)]
     mine, theirs = in_turn(
         lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=steps),
-        lambda k: _peer(ground, settings, rate=peer_rate)[1],
+        lambda k: peer_run(ground, settings, rate=peer_rate)[1],
         rounds=2,
     )
+    peaks.append(matmul_peak(torch.float32))
+    counted = _counted(ground, steps, min(seconds_of(mine)), max(peaks))
     return [
         Ratio(
             job="prompt tuning to the same dev loss",
@@ -48,7 +55,7 @@ def same_dev_loss() -> Sequence[Line]:
                 seconds_of(mine),
                 1,
                 settings={"placement": "after", "steps": steps, "rate": AFTER_RATE},
-                notes={"dev_loss": loss},
+                notes={"dev_loss": loss, "floor": counted["floor"]},
             ),
             # The time of train() alone, without building the Trainer.
             peer=Side(
@@ -62,131 +69,91 @@ def same_dev_loss() -> Sequence[Line]:
                 },
             ),
             equality=Equality("dev loss, nats a token: ours less the peer's", loss - target, 0.0),
-            setting=_setting(ground),
+            setting=setting(ground),
         )
     ]
 
 
-def eight_trials() -> Sequence[Line]:
-    """Eight learning rates, every trial to its end; the peer runs two of them a round."""
-    ground = Ground.of(Task.load("routing"), tokens=TOKENS)
-    settings, tried = _peer_settings(ground, steps=25)
-    losses: dict[float, float] = {}
-
-    def theirs_of(k: int) -> float:
-        seconds = 0.0
-        for rate in TRIALS[2 * k : 2 * k + 2]:
-            wrapped, spent = _peer(ground, settings, rate=rate)
-            seconds += spent
-            losses[rate] = ground.dev_loss(ground.soft(peer.virtual_tokens(wrapped), "before"))
-        return seconds
-
-    lines: list[Line] = []
-    kept: list[tuple[float, Any]] = []
-    for placement, must_be, name in (
-        ("after", 10.0, "8 prompt-tuning trials"),
-        ("before", None, "8 prompt-tuning trials, before the input as the peer's"),
-    ):
-        if not kept:
-            mine, kept = in_turn(
-                lambda k: train_prompts(ground, TRIALS, placement="after", steps=settings.steps),
-                theirs_of,
-                rounds=4,
-            )
-        else:
-            mine = [
-                timed(
-                    lambda: train_prompts(ground, TRIALS, placement="before", steps=settings.steps)
-                )
-                for _ in range(1)
-            ]
-        best = min(ground.dev_loss(ground.soft(t, placement)) for t in mine[0][1])
-        theirs = kept[: len(mine)]
-        lines.append(
-            Ratio(
-                job=name,
-                peer_name=f"{PEER}, one after another",
-                unit="trial",
-                must_be=must_be,
-                ours=Side(
-                    seconds_of(mine),
-                    len(TRIALS),
-                    settings={"placement": placement, "steps": settings.steps},
-                    notes={"best_dev_loss": best},
-                ),
-                peer=Side(
-                    tuple(s for _, s in theirs),
-                    2,
-                    settings=settings.record(),
-                    notes={
-                        "peer_trials": 2,
-                        "best_dev_loss": min(losses.values()),
-                        "seconds_of_four_steps": tried,
-                    },
-                ),
-                equality=Equality(
-                    "best dev loss of the trials, nats a token: ours less the peer's",
-                    best - min(losses.values()),
-                    0.05,
-                ),
-                setting={**_setting(ground), "rates": list(TRIALS)},
-            )
-        )
-    return lines
-
-
-def long_inputs(*, examples: int = 64, epochs: int = 20) -> Sequence[Line]:
+def long_inputs() -> Sequence[Line]:
     """Inputs of 400 tokens: ours stand after the input, whose keys and values are computed once.
-
-    An epoch costs the peer the same every time, so that it runs one a round.
-    """
-    ground = Ground.of(_long_task(examples), tokens=TOKENS)
-    an_epoch = len(ground.rows) // BATCH
-    settings, tried = _peer_settings(ground, steps=an_epoch)
-    mine, theirs = in_turn(
-        lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=an_epoch * epochs),
-        lambda k: _peer(ground, settings, rate=PEER_RATE)[1],
-        rounds=3,
-    )
-    ours = ground.dev_loss(ground.soft(mine[0][1][0], "after"))
-    wrapped, _ = _peer(ground, replace(settings, steps=an_epoch * 2), rate=PEER_RATE)
-    begun = ground.dev_loss(ground.soft(peer.virtual_tokens(wrapped), "before"))
+    Beside the 20 virtual tokens that are asked for, the 8 that a soft prompt has by default."""
+    task = _long_task(64)
+    ground = Ground.of(task, tokens=TOKENS)
+    found = peer_settings(ground, steps=len(ground.rows) // BATCH)
+    fewer = Ground.of(task, tokens=SoftPrompt().tokens)
     return [
-        Ratio(
-            job=f"suffix prompt tuning, 400-token inputs, {epochs} epochs",
-            peer_name=f"{PEER}, prompt before the input",
-            unit="epoch",
-            must_be=20.0,
-            ours=Side(
-                seconds_of(mine),
-                epochs,
-                settings={"placement": "after", "steps": an_epoch * epochs},
-                notes={"dev_loss": ours},
-            ),
-            peer=Side(
-                tuple(s for _, s in theirs),
-                1,
-                settings=settings.record(),
-                notes={
-                    "peer_epochs": 1,
-                    "dev_loss_after_two_epochs": begun,
-                    "seconds_of_four_steps": tried,
-                },
-            ),
-            equality=Equality(
-                "rows, answers, virtual tokens and steps an epoch are the same; the placements "
-                "are two methods, so that losses are noted and not held equal",
-                0.0,
-                0.0,
-            ),
-            setting={**_setting(ground), "examples": len(ground.rows)},
-        )
+        _long(ground, *found, must_be=20.0, rounds=2),
+        _long(fewer, *found, must_be=None, rounds=1),
     ]
 
 
-def _peer_settings(ground: Ground, *, steps: int) -> tuple[peer.Settings, Any]:
+def _long(
+    ground: Ground, settings: peer.Settings, tried: Any, *, must_be: float | None, rounds: int
+) -> Ratio:
+    """An epoch costs the peer the same every time, so that it runs one a round."""
+    epochs = 20
+    steps = settings.steps * epochs
+    peaks = [matmul_peak(torch.float32)]
+    mine, theirs = in_turn(
+        lambda k: train_prompts(ground, [AFTER_RATE], placement="after", steps=steps),
+        lambda k: peer_run(ground, settings, rate=PEER_RATE)[1],
+        rounds=rounds,
+    )
+    peaks.append(matmul_peak(torch.float32))
+    seconds = seconds_of(mine)
+    return Ratio(
+        job=f"suffix prompt tuning, {len(ground.start)} after 400 tokens, {epochs} epochs",
+        peer_name=f"{PEER}, prompt before the input",
+        unit="epoch",
+        must_be=must_be,
+        ours=Side(
+            seconds,
+            epochs,
+            settings={"placement": "after", "steps": steps},
+            notes={
+                "dev_loss": ground.dev_loss(ground.soft(mine[0][1][0], "after")),
+                **_counted(ground, steps, min(seconds), max(peaks)),
+            },
+        ),
+        peer=Side(
+            tuple(s for _, s in theirs),
+            1,
+            settings=settings.record(),
+            notes={"peer_epochs": 1, "seconds_of_four_steps": tried},
+        ),
+        equality=Equality(
+            "rows, answers, virtual tokens and steps an epoch are the same; the placements "
+            "are two methods, so that losses are noted and not held equal",
+            0.0,
+            0.0,
+        ),
+        setting={**setting(ground), "examples": len(ground.rows)},
+    )
+
+
+def _counted(ground: Ground, steps: int, seconds: float, peak: float) -> dict[str, Any]:
+    """The share of the machine, and how far ahead we could be by counting alone: were both sides
+    to run at one speed, with nothing padded."""
+    config, virtual = nano().module.config, len(ground.start)
+    batches = first_batches(ground.rows, steps)
+    ours = tuned_after(config, batches, virtual=virtual)
+    theirs = sum(whole_rows(config, b, virtual=virtual, head=True) for b in batches)
+    at_answers = sum(whole_rows(config, b, virtual=virtual) for b in batches)
+    return {
+        "floor": floor(ours, seconds, peak),
+        "ceiling_by_operations": theirs / ours,
+        "ceiling_by_operations_with_the_peers_head_at_answers_only": at_answers / ours,
+    }
+
+
+def peer_settings(
+    ground: Ground, *, steps: int, batch_size: int = BATCH
+) -> tuple[peer.Settings, Any]:
+    """With the faster number format and attention, and what the tries took."""
     backend = nano()
-    asked = peer.Settings(steps=steps, learning_rate=PEER_RATE * ground.scale, batch_size=BATCH)
+    asked = peer.Settings(
+        steps=steps, learning_rate=PEER_RATE * ground.scale, batch_size=batch_size
+    )
     return peer.tuned(
         lambda attention: peer.prompt_tuning(
             peer.fresh(backend.module, attention=attention), ground.start
@@ -197,7 +164,7 @@ def _peer_settings(ground: Ground, *, steps: int) -> tuple[peer.Settings, Any]:
     )
 
 
-def _peer(ground: Ground, settings: peer.Settings, *, rate: float) -> tuple[Any, float]:
+def peer_run(ground: Ground, settings: peer.Settings, *, rate: float) -> tuple[Any, float]:
     """A PeftModel, trained, and the seconds of `train()`."""
     backend = nano()
     wrapped = peer.prompt_tuning(
@@ -230,13 +197,14 @@ def _long_task(examples: int) -> Task:
     return luthier.Task.from_examples(splits, name="long", instruction="Label the text.")
 
 
-def _setting(ground: Ground) -> dict[str, Any]:
+def setting(ground: Ground) -> dict[str, Any]:
+    """What the results file says of both sides."""
     lengths = [len(r.ids) for r in ground.rows]
     return {
         "model": "nano",
         "dtype": "float32 parameters, products in what was measured to be faster",
         "task": ground.task.name,
-        "virtual_tokens": TOKENS,
+        "virtual_tokens": len(ground.start),
         "batch_size": BATCH,
         "mean_row_tokens": sum(lengths) / len(lengths),
     }

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import FitRecord
 from luthier.task.task import Task
-from luthier.training.loop import Fit, Schedule
+from luthier.training.loop import SEARCH_SHARE, Fit, Schedule
 from luthier.training.rows import TrainRow, rows_for
 from luthier.training.start import dev_examples
 from luthier.training.trainable import Trainable
@@ -67,7 +68,8 @@ def fit(
     if affordable < STEPS_WORTH_SEARCHING * len(rates):
         # Too little for a search, which would cost more steps than a better rate wins.
         rates = (rates[len(rates) // 2],)
-    most = dev_size(trainable, rows, tokens, members=settings.members)
+    together = len(rates) if trainable.together else 1
+    most = dev_size(trainable, rows, tokens, members=settings.members, candidates=together)
     look = trainable.look_at(model, dev_examples(task, most))
     schedule = Schedule(
         tokens=tokens,
@@ -111,10 +113,18 @@ def affordable_steps(
     return (tokens - epoch * once) / step
 
 
-def dev_size(trainable: Trainable, rows: list[TrainRow], tokens: int, *, members: int) -> int:
-    """Dev examples for which five looks take an eighth of the tokens; 16 at least."""
+def dev_size(
+    trainable: Trainable, rows: list[TrainRow], tokens: int, *, members: int, candidates: int = 1
+) -> int:
+    """Dev examples for which five looks take an eighth of the tokens, and the look after a rung
+    that many candidates began half of that rung; 16 at least."""
     once = trainable.standing(rows) / len(rows)
     answer = sum(len(r.answer) for r in rows) / len(rows)
     trained = trainable.cost(rows, range(members)) / len(rows) - once
     each = trained / trainable.factor - members * answer + members * 8
-    return max(16, int(tokens / 8 / (once + 5 * each)))
+    most = tokens / 8 / (once + 5 * each)
+    if candidates > 1:
+        # Else a look eats the rungs after it, and the best of the first few steps has won.
+        rung = tokens * SEARCH_SHARE / math.ceil(math.log2(candidates))
+        most = min(most, rung / 2 / (once + candidates * each))
+    return max(16, int(most))

@@ -28,6 +28,7 @@ from luthier.training.trainable import State, Trainable
 Look = Callable[[Sequence[int]], tuple[list[float], int]]
 WARM_STEPS = 5
 PATIENCE = 3
+SEARCH_SHARE = 0.3  # of the tokens, where there are several candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Schedule:
     tokens: int
     candidates: tuple[tuple[float, ...], ...]
     batch_size: int = 16
-    search_share: float = 0.3
+    search_share: float = SEARCH_SHARE
     looks: int = 5
     weight_decay: float = 0.0
 

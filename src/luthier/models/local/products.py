@@ -77,7 +77,7 @@ def fast_products(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     if device.type != "cpu" or dtype != torch.float32 or decision().format == "float32":
         yield
         return
-    with torch.autocast("cpu", torch.bfloat16), _Float32Attention():
+    with torch.autocast("cpu", torch.bfloat16), Float32Attention():
         yield
 
 
@@ -131,8 +131,13 @@ def _read() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class _Float32Attention(TorchFunctionMode):
-    """Runs every scaled dot-product attention inside it in float32."""
+class Float32Attention(TorchFunctionMode):
+    """Runs every scaled dot-product attention inside it in float32, by `attend`."""
+
+    def attend(self, given: dict[str, Any]) -> torch.Tensor:
+        """The attention of `query` to `key` and `value`, by torch's names, all in float32. A
+        subclass may do it another way."""
+        return torch.nn.functional.scaled_dot_product_attention(**given)
 
     def __torch_function__(
         self,
@@ -144,11 +149,14 @@ class _Float32Attention(TorchFunctionMode):
         named = dict(kwargs or {})
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **named)
-        given = args[0].dtype
+        given = dict(zip(_INPUTS, args, strict=False)) | named
+        dtype = given["query"].dtype
         with torch.autocast("cpu", enabled=False):
-            full = [_wide(a) for a in args]
-            out = func(*full, **{k: _wide(v) for k, v in named.items()})
-        return out.to(given)
+            out = self.attend({name: _wide(value) for name, value in given.items()})
+        return out.to(dtype)
+
+
+_INPUTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 def _wide(value: Any) -> Any:

@@ -8,13 +8,13 @@ after 400. After a short past the fused one is faster (23 tokens after 33: 0.16 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
+from luthier.models.local.products import Float32Attention
 from luthier.models.local.session import Session
 
 Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -54,7 +54,7 @@ class Aside(DynamicCache):  # type: ignore[misc]
         return key_states, value_states
 
 
-class PlainProducts(TorchFunctionMode):
+class PlainProducts(Float32Attention):
     """Inside it attention sees the kept keys (N, key heads, S, D) before those it is given; the
     mask (R, 1, W, S + W) covers both. Kept row n serves R / N rows, in their order."""
 
@@ -62,22 +62,10 @@ class PlainProducts(TorchFunctionMode):
         super().__init__()
         self.cache = cache
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        named = dict(kwargs or {})
-        if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **named)
-        given = dict(zip(_INPUTS, args, strict=False)) | named
-        kept = self.cache.kept[self.cache.layer]
-        with torch.autocast("cpu", enabled=False):
-            full = [t.float() for t in (*(given[name] for name in _INPUTS), *kept)]
-            out = _attend(full, given.get("scale"))
-        return out.to(given["query"].dtype)
+    def attend(self, given: dict[str, Any]) -> torch.Tensor:
+        """Over the kept tokens and over the new ones."""
+        kept = [t.float() for t in self.cache.kept[self.cache.layer]]
+        return _attend((*(given[name] for name in _INPUTS), *kept), given.get("scale"))
 
 
 _INPUTS = ("query", "key", "value", "attn_mask")

@@ -9,12 +9,11 @@ against the prefix; those of heads that share a key head do too, so that nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
+from luthier.models.local.products import Float32Attention
 from luthier.models.local.session import Session
 from luthier.models.local.tree.masks import sliding_window
 from luthier.models.local.tree.past import Past
@@ -39,7 +38,7 @@ def shares_prefix(session: Session, past: Past) -> bool:
     )
 
 
-class SharedPrefix(TorchFunctionMode):
+class SharedPrefix(Float32Attention):
     """Inside it a layer's attention sees `past.kept` before the keys and values it is given. The
     mask is that of the row's own tokens; all of them see the whole prefix."""
 
@@ -56,24 +55,11 @@ class SharedPrefix(TorchFunctionMode):
         self.past.apart = False
         super().__exit__(*reason)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        named = dict(kwargs or {})
-        if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **named)
-        given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | named
-        kept = self.past.kept[self.past.layer]
-        with torch.autocast("cpu", enabled=False):
-            query, key, value, mask, *prefix = (
-                t.float() for t in (*(given[n] for n in _INPUTS), *kept)
-            )
-            out = _joined(query, key, value, mask, prefix[0], prefix[1], given.get("scale"))
-        return out.to(given["query"].dtype)
+    def attend(self, given: dict[str, Any]) -> torch.Tensor:
+        """Over the prefix and over the row's own tokens."""
+        keys, values = (t.float() for t in self.past.kept[self.past.layer])
+        query, key, value, mask = (given[n] for n in _INPUTS)
+        return _joined(query, key, value, mask, keys, values, given.get("scale"))
 
 
 _INPUTS = ("query", "key", "value", "attn_mask")

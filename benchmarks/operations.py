@@ -1,0 +1,97 @@
+"""Floating-point operations that a job needs at least: every distinct token computed once.
+
+Matrix products of the layers, attention over the tokens each one sees, and the output head at the
+places that predict a token of the answer. Norms, softmax and look-ups are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.cases import Classification
+from luthier.training.rows import TrainRow
+
+
+def operations(config: Any, *, tokens: float, seen: float, predicting: float) -> float:
+    """Of one forward pass. `seen`: for every token the tokens it attends to, itself among them,
+    summed; `predicting`: places that the output head runs at."""
+    width, layers = config.hidden_size, config.num_hidden_layers
+    heads = config.num_attention_heads
+    pairs = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or width // heads
+    gated = getattr(config, "intermediate_size", None)  # gate, up and down; OPT has no gate
+    feed_forward = 3 * width * gated if gated else 2 * width * config.ffn_dim
+    layer = width * size * (2 * heads + 2 * pairs) + feed_forward
+    return (
+        2.0 * layers * layer * tokens
+        + 4.0 * layers * heads * size * seen
+        + 2.0 * width * config.vocab_size * predicting
+    )
+
+
+def scoring_operations(config: Any, case: Classification) -> float:
+    """Of a labelling job whose inputs share a beginning."""
+    tail = case.label_tokens - 1
+    first = case.shared + case.input_tokens
+    return operations(
+        config,
+        tokens=case.distinct_tokens,
+        seen=_seen(0, case.shared)
+        + case.inputs * _seen(case.shared, case.input_tokens)
+        + case.inputs * case.labels * _seen(first, tail),
+        predicting=case.inputs * (1 + case.labels * tail),
+    )
+
+
+def inputs_once(config: Any, rows: Iterable[TrainRow]) -> float:
+    """A forward pass over each input, its keys and values kept: nothing is predicted there."""
+    starts = [r.start for r in rows]
+    return operations(
+        config, tokens=sum(starts), seen=sum(_seen(0, n) for n in starts), predicting=0
+    )
+
+
+def after_inputs(config: Any, rows: Sequence[TrainRow], *, virtual: int) -> float:
+    """One step of one soft prompt after the inputs, whose keys and values stand: forward, and
+    backward through the activations of a frozen base."""
+    own = [virtual + len(r.answer) - 1 for r in rows]
+    return 2 * operations(
+        config,
+        tokens=sum(own),
+        seen=sum(_seen(r.start, n) for r, n in zip(rows, own, strict=True)),
+        predicting=sum(len(r.answer) for r in rows),
+    )
+
+
+def tuned_after(config: Any, steps: Sequence[Sequence[TrainRow]], *, virtual: int) -> float:
+    """Training one soft prompt for these steps: every distinct input once, then `after_inputs`."""
+    distinct = {tuple(r.prompt): r for batch in steps for r in batch}
+    return inputs_once(config, distinct.values()) + sum(
+        after_inputs(config, batch, virtual=virtual) for batch in steps
+    )
+
+
+def floor(operations: float, seconds: float, peak: float) -> dict[str, float]:
+    """For the results file: what the distinct tokens need against the machine's measured peak."""
+    return {
+        "operations": operations,
+        "peak_operations_a_second": peak,
+        "share_of_peak": operations / seconds / peak,
+    }
+
+
+def whole_rows(config: Any, rows: Sequence[TrainRow], *, virtual: int, head: bool = False) -> float:
+    """One step over rows in full, forward and backward. `head`: the output head runs at every
+    place, as it does in a plain training loop, and not at the answers only."""
+    lengths = [virtual + len(r.ids) - (0 if head else 1) for r in rows]
+    return 2 * operations(
+        config,
+        tokens=sum(lengths),
+        seen=sum(_seen(0, n) for n in lengths),
+        predicting=sum(lengths) if head else sum(len(r.answer) for r in rows),
+    )
+
+
+def _seen(before: float, count: float) -> float:
+    return count * before + count * (count + 1) / 2
