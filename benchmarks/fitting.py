@@ -21,9 +21,10 @@ from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.task.task import Task
-from luthier.techniques.soft_prompt import initial_tokens, trials_of
+from luthier.techniques.soft_prompt import trials_of
 from luthier.training.loop import WARM_STEPS, Fit, Schedule
 from luthier.training.rows import TrainRow, batches, rows_for
+from luthier.training.soft.initial import from_words
 from luthier.training.start import starting
 from luthier.training.trainable import SoftPromptParameters, Trainable
 
@@ -45,7 +46,7 @@ class Ground:
         model = starting(luthier.models.Model(backend), task.without_test(), "bare")
         with backend.session(model.adaptation) as session:
             rows = rows_for(model, session, task.train, room=tokens)
-            start = initial_tokens(session, task, tokens, "labels", 0)
+            start = from_words(session, task, tokens, "labels", 0)
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
         return cls(task, model, rows, start, scale)
 

@@ -17,7 +17,6 @@ from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
 from benchmarks.operations import floor, tuned_after, whole_rows
 from benchmarks.peers import trainer as peer
 from luthier.task.task import Task
-from luthier.techniques.soft_prompt import SoftPrompt
 
 PEER = "PEFT + transformers Trainer"
 TOKENS, BATCH = 20, 16
@@ -80,7 +79,7 @@ def long_inputs() -> Sequence[Line]:
     task = _long_task(64)
     ground = Ground.of(task, tokens=TOKENS)
     found = peer_settings(ground, steps=len(ground.rows) // BATCH)
-    fewer = Ground.of(task, tokens=SoftPrompt().tokens)
+    fewer = Ground.of(task, tokens=8)
     return [
         _long(ground, *found, must_be=20.0, rounds=2),
         _long(fewer, *found, must_be=None, rounds=1),

@@ -31,7 +31,9 @@ from luthier.techniques.lora import LoRA
 from luthier.techniques.soft_prompt import SoftPrompt
 
 BUDGET = 240_000  # tokens for everything; a quarter for each technique
-TECHNIQUES = ("zero-shot", "few-shot", "soft-prompt", "lora")
+# Begun at the labels: what PEFT can begin at as well.
+SOFT = SoftPrompt(tokens=8, init="labels", batch_size=16)
+TECHNIQUES = ("zero-shot", "few-shot", SOFT.name, "lora")
 # The peer is asked one in so many of the requests, drawn at random: all would take a quarter of an
 # hour.
 ONE_IN = {"zero-shot": 6, "few-shot": 24}
@@ -128,7 +130,7 @@ def ours(task: Task) -> Comparison:
         return luthier.compare(
             task,
             Model(nano()),
-            techniques=list(TECHNIQUES),
+            techniques=[SOFT if t == SOFT.name else t for t in TECHNIQUES],
             budget=Budget(tokens=BUDGET),
             seeds=1,
             out=f"{folder}/run",
@@ -163,12 +165,12 @@ def trained(technique: str, task: Task, asked: Asked, fit: Any) -> dict[str, Any
     """PEFT for the steps our winner took, then the harness on the test split. It trains at the rate
     that won here, and that time counts for each rate that was tried; which one to keep it gets for
     nothing."""
-    soft, low_rank = SoftPrompt(), LoRA()
-    ground = Ground.of(task, tokens=soft.tokens)
+    low_rank = LoRA()
+    ground = Ground.of(task, tokens=8)
     backend = nano()
     steps = max(steps_by_trial(fit.history).values())
     rates = fit.chosen["learning_rates_tried"]
-    size = soft.batch_size if technique == "soft-prompt" else low_rank.batch_size
+    size = 16 if technique == SOFT.name else low_rank.batch_size
 
     def fresh(attention: str) -> Any:
         module = trainer.fresh(backend.module, attention=attention)
