@@ -168,7 +168,7 @@ class Asker:
             else:
                 text = f"what is {draw.choice(['another name', 'another word'])} for {other.text}"
             return Question(_closed(draw, text), u.first, u.last)
-        kind, last, with_it = self.kind(u, sentence), u.last, ""
+        kind, last = self.kind(u, sentence), u.last
         head = u.words[-1]
         if kind == "number" and len(u.words) > 1:
             noun = " ".join(u.words[1:])
@@ -215,7 +215,7 @@ class Asker:
         tail = rest(draw, parts, v + 1, skip)
         verb = parts[v]
         if before and not take:
-            if draw.random() < 0.5 and not with_it:
+            if draw.random() < 0.5:
                 wh = f"{before} {'whom' if wh == 'who' else wh}"
             else:
                 tail = f"{tail} {before}".strip()

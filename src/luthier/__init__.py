@@ -4,7 +4,7 @@
 
     model = luthier.load("nano")                    # or "org/name", a folder, an http endpoint
     task = luthier.Task.load("routing")             # or a task file
-    tuned = luthier.SoftPrompt(tokens=16).fit(
+    tuned = luthier.SoftPrompt().fit(
         model, task.without_test(), budget=luthier.Budget(minutes=1)
     )
     print(luthier.evaluate(tuned, task).score)
