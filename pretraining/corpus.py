@@ -183,8 +183,8 @@ def short_texts(data: Path, t0: list[dict[str, str]], seed: int) -> list[Text]:
             role, _, said = line.partition(": ")
             if 4 <= said.count(" ") + 1 <= 30 and len(said) <= 200:
                 turns["user" if role == "User" else "assistant"].add(said.strip())
-    out += [Text(t, "user") for t in draw.sample(sorted(turns["user"]), 18000)]
-    out += [Text(t, "assistant") for t in draw.sample(sorted(turns["assistant"]), 3000)]
+    out += [Text(t, "user") for t in draw.sample(sorted(turns["user"]), 40000)]
+    out += [Text(t, "assistant") for t in draw.sample(sorted(turns["assistant"]), 6000)]
 
     seen: collections.Counter[tuple[str, str]] = collections.Counter()
     for row in t0:
@@ -198,11 +198,11 @@ def short_texts(data: Path, t0: list[dict[str, str]], seed: int) -> list[Text]:
             by_family[family].append(sentence)
     for family in sorted(by_family):
         found = sorted(by_family[family])
-        limit = 3000 if family in ("imdb", "amazon", "yelp", "app") else 1100
+        limit = 6000 if family in ("imdb", "amazon", "yelp", "app") else 3500
         out += [Text(t, family) for t in draw.sample(found, min(limit, len(found)))]
 
     novel = [s for n in read_novels(data) for s in sentences(n[20000:120000])]
-    out += [Text(t, "novel") for t in draw.sample(novel, 6000)]
+    out += [Text(t, "novel") for t in draw.sample(novel, 15000)]
     return [t for t in out if t.source in ("clinc", "snips") or not BANKING.search(t.text)]
 
 

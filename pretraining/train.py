@@ -52,28 +52,39 @@ class Settings:
     scratch: bool = False  # random weights instead of the encoder's
     encoder: Path | None = None  # the encoder's folder; None is the one of the package
     first_progress: float = 0.0  # where the curriculum begins
+    sums: float = 0.0  # texts only summed up, beside each episode: they need no layer above
+    sums_first: float = 0.0  # first share of the run in which nothing else is learnt
 
 
 def batches(
     mixture: Mixture, tokenizer: object, s: Settings, pool: int, skip: int, progress: float
-) -> Iterator[tuple[int, list[Encoded]]]:
-    """Batches of pool number ``pool``, from batch ``skip`` on: episodes of similar length."""
+) -> Iterator[tuple[int, list[Encoded], bool]]:
+    """Batches of pool number ``pool``, from batch ``skip`` on: episodes of similar length, and
+    whether their texts are only to be summed up. All are where ``progress`` is below zero."""
     draw = random.Random(f"{s.seed}/{pool}")
-    ready = []
-    while len(ready) < POOL:
-        e = encode(mixture.draw(draw, progress), tokenizer, s.limit)  # type: ignore[arg-type]
-        if e.weights.sum() > 0:
-            ready.append(e)
-    ready.sort(key=lambda e: len(e.ids))
-    groups: list[list[Encoded]] = [[]]
-    for e in ready:
-        if groups[-1] and len(e.ids) * (len(groups[-1]) + 1) > s.batch_tokens:
+    groups: list[tuple[list[Encoded], bool]] = []
+    wanted = [(progress, POOL)] + [(-1.0, int(s.sums * POOL))] * (progress >= 0)
+    for where, count in wanted:
+        ready = []
+        while len(ready) < count:
+            e = encode(mixture.draw(draw, where), tokenizer, s.limit)  # type: ignore[arg-type]
+            if e.weights.sum() > 0:
+                ready.append(e)
+        groups += [(g, where < 0) for g in of_similar_length(ready, s.batch_tokens)]
+    draw.shuffle(groups)
+    for i, (group, part) in enumerate(groups):
+        if i >= skip:
+            yield i, group, part
+
+
+def of_similar_length(episodes: list[Encoded], most: int) -> list[list[Encoded]]:
+    """Groups of at most ``most`` tokens with their padding."""
+    groups: list[list[Encoded]] = []
+    for e in sorted(episodes, key=lambda e: len(e.ids)):
+        if not groups or len(e.ids) * (len(groups[-1]) + 1) > most:
             groups.append([])
         groups[-1].append(e)
-    draw.shuffle(groups)
-    for i, group in enumerate(groups):
-        if i >= skip:
-            yield i, group
+    return groups
 
 
 def collate(group: list[Encoded], pad: int, multiple: int) -> tuple[Tensor, ...]:
@@ -104,10 +115,17 @@ def loss_of(
     matching: float,
     run: object,
     first: Tensor,
+    part: bool,
 ) -> tuple[Tensor, dict[str, float]]:
     """Σ w·CE / Σ w at weighted positions, plus ``auxiliary`` × (contrast + 1 − cosine) at cues,
-    plus ``matching`` × −log(share of attention on earlier answers of the right class)."""
+    plus ``matching`` × −log(share of attention on earlier answers of the right class).
+
+    With ``part`` the loss at the cues alone, and the layers above the middle one are not run."""
     x, w, cues, where, look = batch
+    if part:
+        middle = run(model, x, first, part=True)[1]  # type: ignore[operator]
+        distance, cosine = sentence_loss(head, vectors, middle, cues)
+        return auxiliary * distance, {"sums": cosine}
     last, middle, match_q, match_k = run(model, x, first)  # type: ignore[operator]
     at = w[:, 1:].nonzero(as_tuple=True)
     weight = w[:, 1:][at]
@@ -151,6 +169,14 @@ def sentence_loss(
         scores.masked_fill(same, -1e4), torch.arange(len(cues), device=cues.device)
     )
     return 0.3 * contrast + (1 - cosine), float(cosine.detach())
+
+
+def progress_at(done: float, s: Settings) -> float:
+    """Where the curriculum stands after the share ``done`` of the run; -1 while sums come first."""
+    if done < s.sums_first:
+        return -1.0
+    through = (done - s.sums_first) / (1 - s.sums_first)
+    return s.first_progress + (1 - s.first_progress) * through
 
 
 def rate(done: float, s: Settings, warm: float = 0.01) -> float:
@@ -205,8 +231,8 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
             at["pool_tokens"] = at["tokens"]
         # A pool broken off goes on with the progress it began with.
         done = min(1.0, at["pool_tokens"] / s.planned_tokens)
-        progress = s.first_progress + (1 - s.first_progress) * done
-        for i, group in batches(mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress):
+        progress = progress_at(done, s)
+        for i, group, part in batches(mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress):
             batch = collate(group, tokenizer.pad_token_id, 8 if device.type == "cpu" else 128)
             batch = tuple(b.to(device) for b in batch)  # type: ignore[assignment]
             draw = random.Random(f"{s.seed}/{at['pool']}/{i}")
@@ -214,7 +240,7 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 matching = s.matching * max(0.0, 1 - done / 0.8)
                 loss, facts = loss_of(
-                    model, head, vectors, batch, s.auxiliary, matching, run, first
+                    model, head, vectors, batch, s.auxiliary, matching, run, first, part
                 )
             loss.backward()
             done_now = min(1.0, at["tokens"] / s.planned_tokens)
@@ -285,7 +311,7 @@ def fit_start(
     states, truths, seen, rows = [], [], [], []
     table = model.get_input_embeddings().weight  # type: ignore[operator]
     for pool in range(pools):
-        for _, group in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0 if pool else 0.3):
+        for _, group, _ in batches(mixture, tokenizer, s, -1 - pool, 0, -1.0 if pool else 0.3):
             x, _, cues, _, _ = collate(group, tokenizer.pad_token_id, 8)  # type: ignore[attr-defined]
             x = x.to(vectors.device)
             middle = network.forward(model, x, part=True)[1].float()
@@ -335,7 +361,7 @@ def restore(
 def report(out: Path, at: dict[str, float], record: list[dict[str, float]]) -> None:
     """Append the mean of the last steps to ``curve.jsonl`` and print it."""
     row = {k: round(v, 1) for k, v in at.items()}
-    for key in ("loss", "answer", "hits", "cosine", "look"):
+    for key in ("loss", "answer", "hits", "cosine", "sums", "look"):
         found = [r[key] for r in record if key in r and math.isfinite(r[key])]
         if found:
             row[key] = round(sum(found) / len(found), 4)
