@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def _data(a: argparse.Namespace) -> None:
@@ -31,14 +32,14 @@ def _tokenizer(a: argparse.Namespace) -> None:
         tokenizer.train(a.out, seed=a.seed)
 
 
-def _train(a: argparse.Namespace) -> None:
+def _settings(a: argparse.Namespace) -> Any:
     from . import train
 
     given = dict(part.split("=", 1) for part in a.set)
     kinds = {f.name: type(f.default) for f in dataclasses.fields(train.Settings)}
     if unknown := sorted(set(given) - set(kinds)):
         raise SystemExit(f"--set {unknown[0]}: unknown; choices: {', '.join(kinds)}")
-    settings = train.Settings(
+    return train.Settings(
         minutes=a.minutes,
         planned_tokens=a.tokens,
         seed=a.seed,
@@ -48,7 +49,18 @@ def _train(a: argparse.Namespace) -> None:
         encoder=a.encoder,
         **{name: kinds[name](value) for name, value in given.items()},
     )
-    train.train(a.out, settings, a.steps)
+
+
+def _sums(a: argparse.Namespace) -> None:
+    from . import sums
+
+    sums.run(a.out, _settings(a))
+
+
+def _train(a: argparse.Namespace) -> None:
+    from . import train
+
+    train.train(a.out, _settings(a), a.steps)
 
 
 def _export(a: argparse.Namespace) -> None:
@@ -75,6 +87,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "data": _data,
     "teacher": _teacher,
     "tokenizer": _tokenizer,
+    "sums": _sums,
     "train": _train,
     "export": _export,
     "evaluate": _evaluate,
@@ -82,7 +95,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def main() -> None:
-    """Run one step, or all of them; finished steps are not done again, training goes on."""
+    """Run one step, or all but `sums`; finished steps are not done again, training goes on."""
     parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--data", type=Path, required=True, help="folder with corpus/ and data/")
@@ -110,7 +123,7 @@ def main() -> None:
 
         torch.set_num_threads(a.threads)
     for name, run in STEPS.items():
-        if a.step in (name, "all"):
+        if a.step == name or (a.step == "all" and name != "sums"):
             run(a)
 
 

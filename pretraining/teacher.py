@@ -13,7 +13,9 @@ import math
 import random
 import re
 import time
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,11 +50,15 @@ def folder(given: Path | None) -> Path:
     return Path(spec.origin).parent / "model"
 
 
+@lru_cache(maxsize=1)
+def _opened(encoder: Path) -> tuple[Any, Any]:
+    return AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+
+
 @torch.inference_mode()
 def encode(texts: list[str], encoder: Path, batch: int = 64, tokens: int = 64) -> np.ndarray:
     """Unit sentence vectors: masked mean of the last hidden states, (texts, width) float32."""
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
-    model = AutoModel.from_pretrained(encoder).eval()
+    tokenizer, model = _opened(encoder)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
     start = time.time()
@@ -65,12 +71,11 @@ def encode(texts: list[str], encoder: Path, batch: int = 64, tokens: int = 64) -
             truncation=True,
             max_length=tokens,
         )
-        with torch.autocast("cpu", torch.bfloat16):
-            h = model(**x).last_hidden_state.float()
+        h = model(**x).last_hidden_state.float()
         mask = x["attention_mask"].unsqueeze(-1)
         mean = (h * mask).sum(1) / mask.sum(1)
         out[rows] = torch.nn.functional.normalize(mean, dim=-1).numpy()
-        if i % (batch * 100) == 0:
+        if i and i % (batch * 100) == 0:
             print(f"encoded {i}/{len(texts)} in {time.time() - start:.0f} s", flush=True)
     return out
 

@@ -2,12 +2,13 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from pretraining import model as network
-from pretraining import optim
+from pretraining import optim, sums, train
 from pretraining.episodes import questions, reading
-from pretraining.episodes.piece import Piece
+from pretraining.episodes.piece import Encoded, Piece
 from pretraining.measuring import calls
 from pretraining.measuring.reading import matches
 from transformers import OPTConfig, OPTForCausalLM
@@ -157,3 +158,33 @@ def test_a_statement_is_turned_round_into_a_question(sentence, wanted):
 def test_exact_match_forgives_articles_and_punctuation():
     assert matches("The Broncos.", ["Broncos"])
     assert not matches("Denver", ["Denver Broncos"])
+
+
+def test_sums_come_first_and_the_curriculum_fills_what_is_left():
+    s = train.Settings(sums_first=0.25, first_progress=0.5)
+    assert train.progress_at(0.2, s) == -1.0
+    assert train.progress_at(0.25, s) == 0.5
+    assert train.progress_at(0.625, s) == pytest.approx(0.75)
+    assert train.progress_at(1.0, s) == 1.0
+
+
+def test_groups_hold_episodes_of_similar_length_and_no_more_than_asked():
+    draw = random.Random(0)
+    none = np.zeros((0, 2), dtype=np.int64)
+    every = [
+        Encoded("", np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.float32), none, [])
+        for n in (draw.randint(3, 90) for _ in range(60))
+    ]
+    groups = train.of_similar_length(every, 200)
+    assert sorted(len(e.ids) for g in groups for e in g) == sorted(len(e.ids) for e in every)
+    assert all(max(len(e.ids) for e in g) * len(g) <= 200 for g in groups)
+    assert max(max(len(e.ids) for e in g) - min(len(e.ids) for e in g) for g in groups) < 40
+
+
+def test_a_text_to_sum_up_has_its_cue_after_it():
+    draw = random.Random(3)
+    texts = [("where is my card", 7), ("it never came", 2)]
+    made = sums.episode(draw, texts, ["lamp", "road", "fern", "salt", "wool", "oak"])
+    about = [(made.pieces[i - 1].text, p.about) for i, p in enumerate(made.pieces) if p.about >= 0]
+    assert [row for _, row in about] == [7, 2]
+    assert all(before.endswith(text) for (before, _), (text, _) in zip(about, texts, strict=True))

@@ -21,7 +21,7 @@ class Mixture:
         early = max(0.0, 1 - progress / 0.15)
         late = min(1.0, max(0.0, (progress - 0.3) / 0.1))  # classes are told apart by then
         return {
-            "classification": 0.38 - 0.18 * late,
+            "classification": 0.38 - 0.1 * late,
             "induction": 0.02 + 0.12 * early,
             "look-up": 0.03,
             "rule": 0.01,
@@ -31,7 +31,7 @@ class Mixture:
             "slot question": 0.05,
             "facts": 0.03,
             "extract": 0.02,
-            "reading": 0.23 + 0.17 * late,
+            "reading": 0.23 + 0.09 * late,
             "natural": 0.05 * (1 - early) + 0.05 * late,
             "asked": 0.02 * (1 - early),
             "prompted": 0.02 * (1 - early),

@@ -58,32 +58,19 @@ PHRASE = re.compile(
 )
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 LEAD = re.compile(r"^(?:[A-Z][\w ]{2,40}: ?)+(?:- )?(?:[A-Z]+, [\w ]+(?:\(CNN\) )?--? )?")
-NOVEL_SHARE = 1.0  # novels' paragraphs for each paragraph of a prompted task
 
 
 @lru_cache(maxsize=1)
 def paragraphs(pools: Pools) -> list[list[str]]:
-    """Paragraphs of prompted tasks and of novels as lists of sentences, each paragraph once.
-
-    A few thousand were read twenty times each and known by heart; other texts have fewer names and
-    dates, but a passage that was never seen can only be read.
-    """
+    """Paragraphs of prompted tasks as lists of sentences, each paragraph once."""
     found: dict[str, list[str]] = {}
     for row in pools.t0:
         for block in re.split(r"\n+", row["prompt"]):
-            _keep(found, LEAD.sub("", " ".join(block.split()).strip("\"' -")))
-    prompted = len(found)
-    for row in pools.documents:
-        if row["kind"] == "novel" and len(found) < (1 + NOVEL_SHARE) * prompted:
-            for block in row["text"].split("\n\n")[1:-1]:  # the first and the last are cut off
-                _keep(found, " ".join(block.split()))
+            block = LEAD.sub("", " ".join(block.split()).strip("\"' -"))
+            sentences = [s for s in SENTENCE.split(block) if 20 < len(s) < 400]
+            if len(block) > 250 and len(sentences) >= 3:
+                found.setdefault(block[:80], sentences)
     return list(found.values())
-
-
-def _keep(found: dict[str, list[str]], block: str) -> None:
-    sentences = [s for s in SENTENCE.split(block) if 20 < len(s) < 400]
-    if len(block) > 250 and len(sentences) >= 3:
-        found.setdefault(block[:80], sentences)
 
 
 def spans(sentence: str) -> list[tuple[int, int, str]]:
@@ -331,6 +318,8 @@ NATURAL = {  # template → what stands around the question and the passage
     "duorc_ParaphraseRC_extract_answer": (
         r"Question: (?P<q>.*?)\nTitle: .*?\nMovie plot: (?P<c>.*)"
     ),
+    "sciq_Direct_Question": r"given this paragraph:\s+(?P<c>.*?)\s+Q: (?P<q>.*?)\s+A:",
+    "ropes_plain_no_background": r"(?P<c>.*)\n+(?P<q>.+)",
 }
 
 
