@@ -232,7 +232,9 @@ def train(out: Path, s: Settings, steps: int | None = None) -> None:
         # A pool broken off goes on with the progress it began with.
         done = min(1.0, at["pool_tokens"] / s.planned_tokens)
         progress = progress_at(done, s)
-        for i, group, part in batches(mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress):
+        for i, group, part in batches(
+            mixture, tokenizer, s, int(at["pool"]), int(at["batch"]), progress
+        ):
             batch = collate(group, tokenizer.pad_token_id, 8 if device.type == "cpu" else 128)
             batch = tuple(b.to(device) for b in batch)  # type: ignore[assignment]
             draw = random.Random(f"{s.seed}/{at['pool']}/{i}")

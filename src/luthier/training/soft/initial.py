@@ -26,10 +26,12 @@ WITHOUT_LABELS = 4  # demonstrations of a task that has none
 
 @dataclass(frozen=True)
 class Shown:
-    """`start` (P, H), and the examples that stand in it: they are not to be trained on, for they
+    """`start` (P, H), the ids it is made of (BOS first where the base begins with one, though
+    `start` does not), and the examples that stand in it: they are not to be trained on, for they
     would be copied."""
 
     start: torch.Tensor
+    ids: tuple[int, ...]
     examples: tuple[Example, ...]
 
 
@@ -58,39 +60,40 @@ def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) 
 
 
 def from_demonstrations(
-    session: Session, bare: Model, task: Task, most: int, seed: int
+    session: Session, bare: Model, task: Task, most: int, seed: int, *, each: int = 1
 ) -> Shown | None:
-    """One short demonstration of each label, drawn by `seed`, as the prompt of `bare` shows them.
+    """`each` short demonstrations of each label, drawn by `seed`, as the prompt of `bare` shows
+    them.
 
-    None where `most` tokens do not hold one of each label (or a single one, without labels), and
+    None where `most` tokens do not hold all of them (or a single one, without labels), and
     where the prompt is not the end of the prompt with demonstrations: where an instruction or a
     chat template begins it.
     """
-    chosen = _short(task, random.Random(seed))
+    chosen = _short(task, random.Random(seed), each)
     while chosen:
         shown = tuple(Demonstration(e.input, e.target, e.context) for e in chosen)
         prompt = replace(bare.adaptation.prompt, demonstrations=shown)
         probe = task.train[0]
         whole = session.encode(render_for(bare.adapt(prompt=prompt), [probe])[0])
         tail = session.encode(render_for(bare, [probe])[0])
-        bos = session.tokenizer.bos_token_id
+        bos, first = session.tokenizer.bos_token_id, []
         if bos is not None and tail[:1] == [bos] == whole[:1]:
-            whole, tail = whole[1:], tail[1:]
+            first, whole, tail = [bos], whole[1:], tail[1:]
         if len(whole) <= len(tail) or whole[-len(tail) :] != tail:
             return None
         head = whole[: -len(tail)]
         if len(head) <= most:
-            return Shown(_embedded(session, head), tuple(chosen))
+            return Shown(_embedded(session, head), (*first, *head), tuple(chosen))
         if task.labels:
             return None
         chosen = chosen[:-1]
     return None
 
 
-def _short(task: Task, draw: random.Random) -> list[Example]:
-    """One example of each label, or a few of a task without: of the shorter third (a step pays for
-    the whole prompt) one of those that are most like their label's others and least like the rest,
-    by TF-IDF."""
+def _short(task: Task, draw: random.Random, each: int) -> list[Example]:
+    """`each` examples of each label, or a few of a task without: of the shorter third (a step pays
+    for the whole prompt) some of those that are most like their label's others and least like the
+    rest, by TF-IDF."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = [e.input for e in task.train]
@@ -102,7 +105,7 @@ def _short(task: Task, draw: random.Random) -> list[Example]:
     every = vectors.sum(0)
     out: list[Example] = []
     for group in groups.values():
-        count = 1 if task.labels else min(WITHOUT_LABELS, len(group))
+        count = min(each if task.labels else WITHOUT_LABELS, len(group))
         mine = vectors[group].sum(0)
         others = (every - mine) / max(1, len(texts) - len(group))
         like = (vectors @ (mine / len(group) - others).T).A1
