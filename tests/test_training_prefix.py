@@ -46,7 +46,7 @@ def few_shot(model, task, most):
     """The prompt with the demonstrations that a prefix of seed 0 begins as."""
     bare = starting(model, task, "bare")
     with model.backend.session(bare.adaptation) as session:
-        begun = from_demonstrations(session, bare, task, most, 0, each=PrefixTuning().each)
+        begun = from_demonstrations(session, bare, task, most, 0)
     shown = tuple(Demonstration(e.input, e.target, e.context) for e in begun.examples)
     return bare.adapt(prompt=replace(bare.adaptation.prompt, demonstrations=shown))
 
@@ -145,8 +145,7 @@ def test_what_is_shown_is_not_trained_on(task, monkeypatch):
         ),
     )  # fmt: skip
     fitted = PrefixTuning().fit(tiny.model("llama"), task, budget=Budget(tokens=6_000))
-    count = PrefixTuning().each * len(task.labels)
-    assert len(seen[0]) == len(task.train) - count
+    assert len(seen[0]) == len(task.train) - len(task.labels)
     text = render_for(fitted, task.dev[:1])[0].text
     assert all(e.input not in text for e in task.train)
 
@@ -221,8 +220,6 @@ def test_a_killed_fit_ends_like_an_unbroken_one(at, task, tmp_path, monkeypatch)
 def test_an_adapter_in_place_and_lengths_of_nothing_are_refused(task):
     with pytest.raises(TechniqueError, match="no length"):
         PrefixTuning(tokens=0)
-    with pytest.raises(TechniqueError, match="no number"):
-        PrefixTuning(each=0)
     held = tiny.model("llama").adapt(adapter=Adapter({}, {"x": torch.ones(1)}))
     with pytest.raises(TechniqueError, match="adapter slot"):
         PrefixTuning().fit(held, task.without_test(), budget=Budget(tokens=6_000))

@@ -27,17 +27,17 @@ TEXT_TOKENS = 16
 
 @dataclass(frozen=True)
 class PrefixTuning:
-    """`tokens` P is the prefix length: at most 512 unless given, as many as the demonstrations
-    take. They are short examples of each label, which are not trained on. Where `tokens` does not
-    hold them, or the model has a prompt already, the prefix starts at the instruction and the
-    labels, 16 tokens unless given.
+    """`tokens` P is the prefix length: as many as the demonstrations take, at most 512 unless
+    given. They are one short example of each label, which are not trained on. Where P tokens do not
+    hold them, or the model has a prompt already, the prefix begins at the instruction and the
+    labels: 16 tokens unless given.
 
-    `learning_rates` are in units of the spread of the base's keys, and values, in each layer."""
+    `learning_rates` are in units of the spread of the base's keys, and values, in each layer: 0.03
+    for demonstrations, 0.1 for the text."""
 
     tokens: int | None = None
-    each: int = 1
     learning_rates: tuple[float, ...] | None = None
-    batch_size: int = 4
+    batch_size: int = 2
     prompt: str = "bare"
 
     name: ClassVar[str] = "prefix"
@@ -55,8 +55,6 @@ class PrefixTuning:
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 1:
             raise TechniqueError(f"tokens={self.tokens} is no length", next_step="Take 1 or more.")
-        if self.each < 1:
-            raise TechniqueError(f"each={self.each} is no number", next_step="Take 1 or more.")
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the prefix; the base is not written to."""
@@ -131,7 +129,7 @@ class PrefixTuning:
             most = self.tokens or DEMONSTRATION_TOKENS
             if session.context_length is not None:
                 most = min(most, session.context_length // 4)
-            shown = from_demonstrations(session, ready, task, most, seed, each=self.each)
+            shown = from_demonstrations(session, ready, task, most, seed)
             if shown is not None:
                 return Beginning(
                     "demonstrations",

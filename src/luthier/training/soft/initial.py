@@ -60,16 +60,15 @@ def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) 
 
 
 def from_demonstrations(
-    session: Session, bare: Model, task: Task, most: int, seed: int, *, each: int = 1
+    session: Session, bare: Model, task: Task, most: int, seed: int
 ) -> Shown | None:
-    """`each` short demonstrations of each label, drawn by `seed`, as the prompt of `bare` shows
-    them.
+    """One short demonstration of each label, drawn by `seed`, as the prompt of `bare` shows them.
 
-    None where `most` tokens do not hold all of them (or a single one, without labels), and
+    None where `most` tokens do not hold one of each label (or a single one, without labels), and
     where the prompt is not the end of the prompt with demonstrations: where an instruction or a
     chat template begins it.
     """
-    chosen = _short(task, random.Random(seed), each)
+    chosen = _short(task, random.Random(seed))
     while chosen:
         shown = tuple(Demonstration(e.input, e.target, e.context) for e in chosen)
         prompt = replace(bare.adaptation.prompt, demonstrations=shown)
@@ -90,10 +89,10 @@ def from_demonstrations(
     return None
 
 
-def _short(task: Task, draw: random.Random, each: int) -> list[Example]:
-    """`each` examples of each label, or a few of a task without: of the shorter third (a step pays
-    for the whole prompt) some of those that are most like their label's others and least like the
-    rest, by TF-IDF."""
+def _short(task: Task, draw: random.Random) -> list[Example]:
+    """One example of each label, or a few of a task without: of the shorter third (a step pays for
+    the whole prompt) one of those that are most like their label's others and least like the rest,
+    by TF-IDF."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = [e.input for e in task.train]
@@ -105,7 +104,7 @@ def _short(task: Task, draw: random.Random, each: int) -> list[Example]:
     every = vectors.sum(0)
     out: list[Example] = []
     for group in groups.values():
-        count = min(each if task.labels else WITHOUT_LABELS, len(group))
+        count = 1 if task.labels else min(WITHOUT_LABELS, len(group))
         mine = vectors[group].sum(0)
         others = (every - mine) / max(1, len(texts) - len(group))
         like = (vectors @ (mine / len(group) - others).T).A1
