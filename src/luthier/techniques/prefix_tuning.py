@@ -104,7 +104,7 @@ class PrefixTuning:
             learnt = holders[fitted.winners[0]].soft()[0].detach().cpu()
         record = replace(
             fitted.record,
-            spent_tokens=fitted.record.spent_tokens + len(begun.ids),
+            spent_tokens=(fitted.record.spent_tokens or 0) + len(begun.ids),
             chosen={
                 **fitted.record.chosen,
                 "init": begun.init,

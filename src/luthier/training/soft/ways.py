@@ -119,7 +119,8 @@ class AfterPrefix:
         self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
     ) -> torch.Tensor:
         """(B, K, J); the trials' prefixes are of one length."""
-        kept = torch.stack(list(softs)).unflatten(-1, self.shape).to(self.session.dtype)
+        kept = torch.stack(list(softs)).to(self.session.dtype)
+        kept = kept.reshape(*kept.shape[:2], *self.shape)
         pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
         past = Past([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
         trunks = [[row] for row in self._rows(prompts)] * len(softs)
