@@ -39,10 +39,12 @@ class VirtualTokens:
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
     """PEFT weights: `config` as in adapter_config.json, `tensors` as in
-    adapter_model.safetensors."""
+    adapter_model.safetensors. `opens`: a prefix whose first keys and values are those of BOS, so
+    that the texts behind it begin without one."""
 
     config: Mapping[str, Any]
     tensors: Mapping[str, torch.Tensor]
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

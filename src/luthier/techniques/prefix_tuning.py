@@ -1,33 +1,43 @@
 """Prefix tuning: learnt keys and values before every layer's own (Li and Liang 2021,
 arXiv:2101.00190).
 
-In each layer P learnt (key, value) pairs stand before those of the input. They start as the keys
-and values that the base computes for the task's own text, for a random start costs most of the
-budget.
+In each layer P learnt (key, value) pairs stand before those of the input. They start as those that
+the base computes for demonstrations (CT-KV: Lu et al. 2025, arXiv:2507.04221), so that training
+begins where few-shot prompting ends; a random start costs most of the budget. The base computes
+them once: a step pays for inputs and answers only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability
+from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
 if TYPE_CHECKING:
     from luthier.models.local.session import Session
 
+DEMONSTRATION_TOKENS = 512  # at most; a quarter of the context where that is less
+TEXT_TOKENS = 16
+
 
 @dataclass(frozen=True)
 class PrefixTuning:
-    """`tokens` P is the prefix length."""
+    """`tokens` P is the prefix length: as many as the demonstrations take, at most 512 unless
+    given. They are one short example of each label, which are not trained on. Where P tokens do not
+    hold them, or the model has a prompt already, the prefix begins at the instruction and the
+    labels: 16 tokens unless given.
 
-    tokens: int = 16
-    learning_rates: tuple[float, ...] = (1e-2, 5e-2)
-    batch_size: int = 16
+    `learning_rates` are in units of the spread of the base's keys, and values, in each layer: 0.03
+    for demonstrations, 0.1 for the text."""
+
+    tokens: int | None = None
+    learning_rates: tuple[float, ...] | None = None
+    batch_size: int = 2
     prompt: str = "bare"
 
     name: ClassVar[str] = "prefix"
@@ -39,57 +49,109 @@ class PrefixTuning:
         needs="gradients and a decoder-only base",
         pays_when="a soft prompt is not enough and the weights must stay as they are",
         costs="2 · layers · width numbers a token; every request attends to them",
-        source="Li and Liang 2021, arXiv:2101.00190",
+        source="Li and Liang 2021, arXiv:2101.00190; from demonstrations: arXiv:2507.04221",
     )
 
     def __post_init__(self) -> None:
-        if self.tokens < 1:
+        if self.tokens is not None and self.tokens < 1:
             raise TechniqueError(f"tokens={self.tokens} is no length", next_step="Take 1 or more.")
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the prefix; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
+        import peft
 
-        def config(module: Any) -> Any:
-            import peft
-
-            if module.config.is_encoder_decoder:
-                raise TechniqueError(
-                    "prefix tuning here is for decoder-only bases",
-                    choices=("lora", "ia3", "soft-prompt", "full"),
-                    next_step="Choose one of these for an encoder–decoder.",
-                )
-            return peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens)
-
-        plan = AdapterPlan(
-            self.name,
-            settings_of(self),
-            config,
-            prepare=lambda session: start_from_text(session, task, self.tokens),
+        from luthier.models.adaptation import Adapter
+        from luthier.training.adapter_fit import adapter_config
+        from luthier.training.fit import Settings, fit
+        from luthier.training.soft.prefixes import PrefixTrials, keys_and_values, units
+        from luthier.training.start import (
+            budget_tokens,
+            free_adapter_slot,
+            local_backend,
+            starting,
+            style_of,
         )
-        return fit_adapter(model, task, plan, budget=budget, seed=seed)
+        from luthier.training.trainable import KeysAndValues
+
+        backend = local_backend(model, self.name)
+        free_adapter_slot(model, self.name)
+        if backend.module.config.is_encoder_decoder:
+            raise TechniqueError(
+                "prefix tuning here is for decoder-only bases",
+                choices=("lora", "ia3", "soft-prompt", "full"),
+                next_step="Choose one of these for an encoder–decoder.",
+            )
+        ready = starting(model, task, style_of(self.prompt))
+        tokens = budget_tokens(budget, backend)
+        with backend.session(ready.adaptation) as session:
+            begun = self._begun(session, model, ready, task, seed)
+            start = keys_and_values(session, begun.ids)
+            unit = units(start)
+            holders = [KeysAndValues(start.flatten(1), unit) for _ in begun.rates]
+            opened = replace(session, opened=begun.opens)
+            fitted = fit(
+                ready,
+                task,
+                session=opened,
+                trainable=PrefixTrials(opened, holders, start.shape[1:]),
+                settings=Settings(begun.rates, self.batch_size),
+                tokens=max(0, tokens - len(begun.ids)),
+                seed=seed,
+                room=len(begun.ids),
+                leave_out=begun.shown,
+            )
+            learnt = holders[fitted.winners[0]].soft()[0].detach().cpu()
+        record = replace(
+            fitted.record,
+            spent_tokens=(fitted.record.spent_tokens or 0) + len(begun.ids),
+            chosen={
+                **fitted.record.chosen,
+                "init": begun.init,
+                "virtual_tokens": len(begun.ids),
+            },
+        )
+        config = adapter_config(
+            peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(begun.ids))
+        )
+        adapter = Adapter(config, {"prompt_embeddings": learnt}, begun.opens)
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return ready.adapt(adapter=adapter, lineage=lineage)
+
+    def _begun(
+        self, session: Session, model: Model, ready: Model, task: Task, seed: int
+    ) -> Beginning:
+        from luthier.models.prompt import Prompt
+        from luthier.training.soft.initial import from_demonstrations
+
+        had = model.adaptation
+        if had.prompt == Prompt() and had.knowledge is None and had.soft_prompt is None:
+            most = self.tokens or DEMONSTRATION_TOKENS
+            if session.context_length is not None:
+                most = min(most, session.context_length // 4)
+            shown = from_demonstrations(session, ready, task, most, seed)
+            if shown is not None:
+                return Beginning(
+                    "demonstrations",
+                    shown.ids,
+                    shown.ids[:1] == (session.tokenizer.bos_token_id,),
+                    self.learning_rates or (0.03,),
+                    frozenset(e.id for e in shown.examples),
+                )
+        count = self.tokens or TEXT_TOKENS
+        text = " ".join([task.instruction, ", ".join(task.labels)]).strip() or task.name
+        ids = list(session.tokenizer(text, add_special_tokens=True).input_ids)
+        ids = (ids * count)[:count]
+        return Beginning("text", tuple(ids), False, self.learning_rates or (0.1,), frozenset())
 
 
-def start_from_text(session: Session, task: Task, tokens: int) -> None:
-    """Set the prefix to the base's keys and values for the task's instruction and labels."""
-    import torch
-    from transformers import DynamicCache
+@dataclass(frozen=True)
+class Beginning:
+    """`ids` whose keys and values the prefix begins as; `opens` as in `Adapter`; `shown`: ids of
+    the examples that stand in it."""
 
-    text = " ".join([task.instruction, ", ".join(task.labels)]).strip() or task.name
-    ids = session.tokenizer(text, add_special_tokens=True).input_ids
-    ids = (list(ids) * tokens)[:tokens]
-    with torch.inference_mode():
-        cache = session.module(
-            input_ids=torch.tensor([ids], device=session.device),
-            past_key_values=DynamicCache(),
-            use_cache=True,
-        ).past_key_values
-    # PEFT reads one row per token as (layer, key or value, head, width) flattened.
-    parts = []
-    for layer in cache.layers:
-        parts += [layer.keys[0].transpose(0, 1), layer.values[0].transpose(0, 1)]
-    flat = torch.stack(parts, 1).reshape(tokens, -1)
-    encoder = session.peft.prompt_encoder[session.peft.active_adapter]
-    if encoder.embedding.weight.shape == flat.shape:
-        encoder.embedding.weight.data.copy_(flat)
+    init: str
+    ids: tuple[int, ...]
+    opens: bool
+    rates: tuple[float, ...]
+    shown: frozenset[str]

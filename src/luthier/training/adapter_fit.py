@@ -1,4 +1,4 @@
-"""Training an adapter that the `peft` library makes: LoRA, IA3, prefix tuning."""
+"""Training an adapter that the `peft` library makes: LoRA, IA3."""
 
 from __future__ import annotations
 
@@ -8,38 +8,37 @@ from typing import Any
 
 import torch
 
-from luthier.errors import TechniqueError
 from luthier.models.adaptation import Adapter
-from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import Budget, Lineage
 from luthier.task.task import Task
 from luthier.training.fit import Settings, fit
 from luthier.training.plain import PlainTrials
-from luthier.training.start import budget_tokens, local_backend, starting, style_of
+from luthier.training.start import (
+    budget_tokens,
+    free_adapter_slot,
+    local_backend,
+    starting,
+    style_of,
+)
 from luthier.training.trainable import FROZEN_BASE, AdapterParameters
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterPlan:
     """What an adapter technique says of itself: its name and settings (of which `learning_rates`,
-    `batch_size` and `prompt` are read here), how the PEFT configuration is made from the base
-    module, and what sets the initial weights if the library does not."""
+    `batch_size` and `prompt` are read here), and how the PEFT configuration is made from the base
+    module."""
 
     name: str
     settings: Mapping[str, Any]
     config: Callable[[Any], Any]
-    prepare: Callable[[Session], None] | None = None
 
 
 def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, seed: int) -> Model:
     """Inject a fresh adapter, train it, and return the model that carries it, with its lineage."""
     backend = local_backend(model, plan.name)
-    if model.adaptation.adapter is not None:
-        raise TechniqueError(
-            f"{plan.name} needs the adapter slot, and this model has an adapter already",
-            next_step="Fit it on the model before that adapter was made.",
-        )
+    free_adapter_slot(model, plan.name)
     ready = starting(model, task, style_of(plan.settings["prompt"]))
     tokens = budget_tokens(budget, backend)
     config = adapter_config(plan.config(backend.module))
@@ -47,8 +46,6 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
         torch.manual_seed(seed)
         adaptation = replace(ready.adaptation, adapter=Adapter(config, {}))
         with backend.session(adaptation) as session:
-            if plan.prepare is not None:
-                plan.prepare(session)
             holder = AdapterParameters(session.peft)
             fitted = fit(
                 ready,

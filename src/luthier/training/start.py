@@ -52,6 +52,15 @@ def local_backend(model: Model, name: str) -> LocalBackend:
     return backend
 
 
+def free_adapter_slot(model: Model, name: str) -> None:
+    """TechniqueError for a model that carries an adapter already."""
+    if model.adaptation.adapter is not None:
+        raise TechniqueError(
+            f"{name} needs the adapter slot, and this model has an adapter already",
+            next_step="Fit it on the model before that adapter was made.",
+        )
+
+
 def budget_tokens(budget: Budget, backend: LocalBackend) -> int:
     """The budget in forward-token equivalents; minutes count at the measured forward speed."""
     if budget.tokens is not None:

@@ -126,6 +126,21 @@ class SoftPromptParameters:
             parameter.data.copy_(state[str(i)])
 
 
+class KeysAndValues(SoftPromptParameters):
+    """P learnt rows of keys and values, each (layer, key or value, head, width) flattened to W as
+    in PEFT. Numbers are held in `unit` (W,), so that one learning rate serves layers of any
+    scale."""
+
+    def __init__(self, start: torch.Tensor, unit: torch.Tensor) -> None:
+        """`start` is (P, W)."""
+        super().__init__(start / unit, bottleneck=None)
+        self.unit = unit
+
+    def soft(self) -> torch.Tensor:
+        """(1, P, W)."""
+        return super().soft() * self.unit
+
+
 class AdapterParameters:
     """What PEFT left trainable in a wrapped model."""
 

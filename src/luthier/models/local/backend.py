@@ -106,7 +106,8 @@ class LocalBackend:
                 yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement)
             return
         peft = self._put_in(module, adaptation.adapter)
-        yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement)
+        opened = adaptation.adapter.opens
+        yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement, opened)
 
     def _put_in(self, module: Any, adapter: Adapter) -> Any:
         held = self._applied

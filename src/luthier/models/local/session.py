@@ -20,13 +20,15 @@ from luthier.models.prompt import Rendered
 @dataclass(frozen=True, eq=False)
 class Session:
     """`module` is the Hugging Face model with weights and adapter applied; `peft` wraps it where
-    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None."""
+    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None. `opened`: what
+    stands before every row begins with BOS, and rows begin without."""
 
     module: Any
     tokenizer: Any
     peft: Any = None
     soft: torch.Tensor | None = None
     placement: str = "before"
+    opened: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -153,7 +155,25 @@ class Session:
         config = self.peft.active_peft_config
         if config.peft_type != "PREFIX_TUNING":
             return None
-        return self.peft.get_prompt(batch)
+        cache = self.peft.get_prompt(batch)
+        layers = getattr(cache, "self_attention_cache", cache).layers
+        if all(layer.keys.shape[2] == config.num_virtual_tokens for layer in layers):
+            return cache
+        return self._whole_prefix(batch, config)
+
+    def _whole_prefix(self, batch: int, config: Any) -> Any:
+        # PEFT's cache forgets what a sliding window has passed by; here masks say what is seen.
+        from transformers import DynamicCache
+
+        length, heads = config.num_virtual_tokens, config.num_attention_heads
+        name = self.peft.active_adapter
+        flat = self.peft.prompt_encoder[name](self.peft.prompt_tokens[name][:length])
+        pairs = flat.view(length, -1, 2, heads, config.token_dim // heads).to(self.dtype)
+        cache = DynamicCache()
+        for i, pair in enumerate(pairs.permute(1, 2, 3, 0, 4)):
+            keys, values = pair.unsqueeze(1).expand(-1, batch, -1, -1, -1)
+            cache.update(keys, values, i)
+        return cache
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         ids = list(self.tokenizer(text, add_special_tokens=special).input_ids)
@@ -163,6 +183,8 @@ class Session:
                 ids = ids[:-1]  # a causal prompt must stay open
             if not ids:
                 ids = [self.opening_token]
+            if self.opened and len(ids) > 1 and ids[0] == self.tokenizer.bos_token_id:
+                ids = ids[1:]
         return ids
 
 

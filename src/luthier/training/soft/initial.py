@@ -26,10 +26,12 @@ WITHOUT_LABELS = 4  # demonstrations of a task that has none
 
 @dataclass(frozen=True)
 class Shown:
-    """`start` (P, H), and the examples that stand in it: they are not to be trained on, for they
+    """`start` (P, H), the ids it is made of (BOS first where the base begins with one, though
+    `start` does not), and the examples that stand in it: they are not to be trained on, for they
     would be copied."""
 
     start: torch.Tensor
+    ids: tuple[int, ...]
     examples: tuple[Example, ...]
 
 
@@ -73,14 +75,14 @@ def from_demonstrations(
         probe = task.train[0]
         whole = session.encode(render_for(bare.adapt(prompt=prompt), [probe])[0])
         tail = session.encode(render_for(bare, [probe])[0])
-        bos = session.tokenizer.bos_token_id
+        bos, first = session.tokenizer.bos_token_id, []
         if bos is not None and tail[:1] == [bos] == whole[:1]:
-            whole, tail = whole[1:], tail[1:]
+            first, whole, tail = [bos], whole[1:], tail[1:]
         if len(whole) <= len(tail) or whole[-len(tail) :] != tail:
             return None
         head = whole[: -len(tail)]
         if len(head) <= most:
-            return Shown(_embedded(session, head), tuple(chosen))
+            return Shown(_embedded(session, head), (*first, *head), tuple(chosen))
         if task.labels:
             return None
         chosen = chosen[:-1]

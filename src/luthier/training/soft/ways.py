@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import Columns, log_likelihoods, prefill
+from luthier.training.soft.branches import Columns, Past, log_likelihoods, prefill
 from luthier.training.soft.cached_inputs import CachedInputs, common_prefix
 
 Ids = list[int]
@@ -106,6 +106,42 @@ class BeforeInput:
         """The prefix once, then inputs and answers."""
         skip = len(self.first) + len(self.shared)
         return skip + length + sum(len(p) - skip for p in prompts) + _tails(answers)
+
+
+class AfterPrefix:
+    """Rows of each trial behind keys and values that are parameters themselves, (P, W) a trial: no
+    step computes a prefix. `shape` is (layers, 2, key heads, head width), whose product is W."""
+
+    def __init__(self, session: Session, shape: torch.Size) -> None:
+        self.session, self.shape = session, shape
+
+    def likelihoods(
+        self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
+    ) -> torch.Tensor:
+        """(B, K, J); the trials' prefixes are of one length."""
+        kept = torch.stack(list(softs)).to(self.session.dtype)
+        kept = kept.reshape(*kept.shape[:2], *self.shape)
+        pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
+        past = Past([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
+        trunks = [[row] for row in self._rows(prompts)] * len(softs)
+        out = log_likelihoods(
+            self.session, past, Columns(trunks, list(answers) * len(softs)), self.session.soft
+        )
+        return out.reshape(len(softs), len(prompts), -1).transpose(0, 1)
+
+    def standing(self, prompts: Sequence[Ids]) -> int:
+        """Nothing: inputs depend on the prefix."""
+        return 0
+
+    def hold(self, prompts: Sequence[Ids]) -> None:
+        """Nothing."""
+
+    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Inputs and answers; the prefix is there already."""
+        return sum(len(row) for row in self._rows(prompts)) + _tails(answers)
+
+    def _rows(self, prompts: Sequence[Ids]) -> list[Ids]:
+        return [self.session.insert_virtual(p, len(p)) for p in prompts]
 
 
 def virtual_ids(session: Session, softs: Sequence[torch.Tensor]) -> list[Ids]:
