@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
 
-DEFAULT_TECHNIQUES = ("zero-shot", "few-shot", "prompt-search", "soft-prompt", "lora", "full")
+DEFAULT_TECHNIQUES = ("zero-shot", "few-shot", "prompt-search", "prefix", "lora", "full")
 # Beside those where the task names documents.
 WITH_KNOWLEDGE = ("rag", "rag -> few-shot", "lora -> rag")
 

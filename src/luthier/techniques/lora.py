@@ -14,17 +14,20 @@ from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
+SEARCH_FROM = 300  # steps for each rate; below, a search takes the better start for the better rate
+
 
 @dataclass(frozen=True)
 class LoRA:
     """`rank` r; `alpha` None means 2r. `target_modules` as PEFT takes them. `prompt` "bare" trains
-    without the instruction (shorter requests), "task" under the task's own prompt."""
+    without the instruction (shorter requests), "task" under the task's own prompt. Small batches:
+    a budget counts tokens, and a few hundred examples are learnt in many steps or not at all."""
 
     rank: int = 8
     alpha: int | None = None
     target_modules: str | tuple[str, ...] = "all-linear"
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
-    batch_size: int = 4
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    batch_size: int = 2
     prompt: str = "bare"
 
     name: ClassVar[str] = "lora"
@@ -64,5 +67,5 @@ class LoRA:
                 fan_in_fan_out=has_transposed_weights(module),
             )
 
-        plan = AdapterPlan(self.name, settings_of(self), config)
+        plan = AdapterPlan(self.name, settings_of(self), config, SEARCH_FROM)
         return fit_adapter(model, task, plan, budget=budget, seed=seed)

@@ -41,7 +41,7 @@ class PrefixTuning:
     prompt: str = "bare"
 
     name: ClassVar[str] = "prefix"
-    family: ClassVar[str] = "adapter"
+    family: ClassVar[str] = "soft prompt"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
     card: ClassVar[Card] = Card(

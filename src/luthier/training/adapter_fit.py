@@ -12,7 +12,7 @@ from luthier.models.adaptation import Adapter
 from luthier.models.model import Model
 from luthier.records import Budget, Lineage
 from luthier.task.task import Task
-from luthier.training.fit import Settings, fit
+from luthier.training.fit import STEPS_WORTH_SEARCHING, Settings, fit
 from luthier.training.plain import PlainTrials
 from luthier.training.start import (
     budget_tokens,
@@ -27,12 +27,13 @@ from luthier.training.trainable import FROZEN_BASE, AdapterParameters
 @dataclass(frozen=True, slots=True)
 class AdapterPlan:
     """What an adapter technique says of itself: its name and settings (of which `learning_rates`,
-    `batch_size` and `prompt` are read here), and how the PEFT configuration is made from the base
-    module."""
+    `batch_size` and `prompt` are read here), how the PEFT configuration is made from the base
+    module, and how many steps for each learning rate are worth a search."""
 
     name: str
     settings: Mapping[str, Any]
     config: Callable[[Any], Any]
+    search_from: int = STEPS_WORTH_SEARCHING
 
 
 def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, seed: int) -> Model:
@@ -53,7 +54,9 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
                 session=session,
                 trainable=PlainTrials(session, [holder], factor=FROZEN_BASE),
                 settings=Settings(
-                    tuple(plan.settings["learning_rates"]), plan.settings["batch_size"]
+                    tuple(plan.settings["learning_rates"]),
+                    plan.settings["batch_size"],
+                    search_from=plan.search_from,
                 ),
                 tokens=tokens,
                 seed=seed,

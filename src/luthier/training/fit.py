@@ -19,18 +19,20 @@ from luthier.training.rows import TrainRow, rows_for
 from luthier.training.start import dev_examples
 from luthier.training.trainable import Trainable
 
-STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid
+STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step is of several rows
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the trained techniques share. `members`: trials of each learning rate that train side
-    by side to the end, each on its share of the tokens."""
+    by side to the end, each on its share of the tokens. `search_from`: so many steps for each rate
+    of the grid, or the middle one is taken: below that a search costs more than it wins."""
 
     learning_rates: tuple[float, ...]
     batch_size: int
     weight_decay: float = 0.0
     members: int = 1
+    search_from: int = STEPS_WORTH_SEARCHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,7 @@ def fit(
             f"{tokens} tokens are less than four steps of {size} examples",
             next_step="Give a larger budget.",
         )
-    if affordable < STEPS_WORTH_SEARCHING * len(rates):
-        # Too little for a search, which would cost more steps than a better rate wins.
+    if affordable < settings.search_from * len(rates):
         rates = (rates[len(rates) // 2],)
     together = len(rates) if trainable.together else 1
     most = dev_size(trainable, rows, tokens, members=settings.members, candidates=together)
