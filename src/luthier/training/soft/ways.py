@@ -14,8 +14,9 @@ from typing import Protocol
 import torch
 
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import Columns, log_likelihoods, prefill
+from luthier.training.soft.branches import Columns, log_likelihoods
 from luthier.training.soft.cached_inputs import CachedInputs, common_prefix
+from luthier.training.soft.prefill import prefill
 
 Ids = list[int]
 
