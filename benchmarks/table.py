@@ -36,12 +36,18 @@ def show(records: Iterable[Mapping[str, Any]], console: Console | None = None) -
                 "–",
                 "–",
                 f"{r['value']:.0%}" if share else f"{r['value']:+.2f}",
-                f"{sign} {r['must_be']:.0%}" if share else f"{sign} {r['must_be']:g}",
+                _asked(r["must_be"], sign, share=share),
                 "–",
                 "–",
-                r["verdict"],
+                r["verdict"] or "–",
             )
     (console or Console()).print(table)
+
+
+def _asked(bound: float | None, sign: str, *, share: bool) -> str:
+    if bound is None:
+        return "–"
+    return f"{sign} {bound:.0%}" if share else f"{sign} {bound:g}"
 
 
 def _speed(side: Mapping[str, Any], unit: str) -> str:

@@ -69,6 +69,7 @@ def test_a_slope_is_met_from_below():
     assert Share("growth", "slope", 0.05, 0.1, at_most=True).verdict == "met"
     assert Share("growth", "slope", 0.2, 0.1, at_most=True).verdict == "missed"
     assert Share("peak", "share of peak", 0.2, 0.6).verdict == "missed"
+    assert Share("growth over operations", "slope", 0.2, None).verdict is None
 
 
 def test_both_sides_get_every_round_and_take_turns_at_going_first():
@@ -154,7 +155,8 @@ def test_kept_results_hold_what_the_table_needs(capsys: pytest.CaptureFixture[st
     kept = [json.loads(p.read_text("utf-8")) for p in sorted(RESULTS.glob("*.json"))]
     lines = [line for result in kept for line in result.get("lines", [])]
     assert all(result["benchmark"] in JOBS | OTHERS for result in kept)
-    show([*lines, ratio((1.0,), (9.0,)).record()])
+    unasked = Share("growth over operations", "slope", 0.2, None).record()
+    show([*lines, unasked, ratio((1.0,), (9.0,)).record()])
     assert "met" in capsys.readouterr().out
     for line in lines:
         if line["kind"] == "ratio":

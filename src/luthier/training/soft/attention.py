@@ -3,7 +3,8 @@
 torch's fused attention wants old and new keys in one tensor. Joined, the old ones are padded and
 copied in every layer of every step, widened to all heads, and given gradients that nobody asks
 for. Here each row's queries meet its own kept keys where these lie, and its weights stay in the
-processor's cache. After a short past the fused one is faster.
+processor's cache: a step of 16 rows of 20 new tokens took 0.23 s and not 0.39 after 400 tokens, 0.165
+and 0.168 after 80. After a short past the fused one is faster.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from luthier.models.local.tree.masks import sliding_window
 from luthier.training.soft.past import Past
 
 MOST_WEIGHTS = 8_000_000  # of one layer, kept for the backward pass; above that the fused one
-LONGER = 8  # times as many kept tokens as new ones
+LONGER = 4  # times as many kept tokens as new ones
 
 
 def stays_aside(session: Session, past: Past, rows: int, width: int) -> bool:
