@@ -18,13 +18,13 @@ from transformers import DynamicCache
 from luthier.models.local.products import Float32Attention
 from luthier.models.local.session import Session
 from luthier.models.local.tree.masks import sliding_window
-from luthier.training.soft.past import Past
+from luthier.training.soft.past import Kept, Layers
 
 MOST_WEIGHTS = 8_000_000  # of one layer, kept for the backward pass; above that the fused one
 LONGER = 4  # times as many kept tokens as new ones
 
 
-def stays_aside(session: Session, past: Past, rows: int, width: int) -> bool:
+def stays_aside(session: Session, past: Kept, rows: int, width: int) -> bool:
     """Whether `width` new tokens in each of `rows` rows should attend by plain products."""
     if session.device.type != "cpu":
         return False
@@ -38,7 +38,7 @@ def stays_aside(session: Session, past: Past, rows: int, width: int) -> bool:
 class Aside(DynamicCache):  # type: ignore[misc]
     """Gives each layer its new keys and values alone; the kept ones are read by `PlainProducts`."""
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Kept) -> None:
         super().__init__()
         self.past = past
         self.layer = 0  # the one that runs
@@ -66,42 +66,82 @@ class PlainProducts(Float32Attention):
         self.slides = bool(sliding_window(session.module.config.get_text_config()))
 
     def attend(self, given: dict[str, Any]) -> torch.Tensor:
-        """(R, heads, W, D) over the kept tokens and over the new ones. Queries that read the same
-        kept keys, of the rows that share them and of the heads that share a key head, stand in one
-        matrix."""
+        """(R, heads, W, D) over the kept tokens and over the new ones, of which there may be more
+        than queries. Queries that read the same kept keys, of the rows that share them and of the
+        heads that share a key head, stand in one matrix."""
         query, key, value, mask = (given[n] for n in ("query", "key", "value", "attn_mask"))
         past, layer = self.cache.past, self.cache.layer
         rows, heads, width, size = query.shape
         held, few = len(past.lengths), past.parts(layer, 0)[0][0].shape[0]
-        each, many, longest = rows // held, heads // few, mask.shape[-1] - width
+        each, many, longest = rows // held, heads // few, mask.shape[-1] - key.shape[2]
 
-        def by_kept(joint: torch.Tensor) -> Sequence[torch.Tensor]:
-            """(R, heads, W, X) as (key heads, queries, X) for each kept row."""
+        def by_kept(joint: torch.Tensor) -> torch.Tensor:
+            """(R, heads, W, X) as (N, key heads, queries, X)."""
             cut = joint.reshape(held, each, few, many * width, -1).transpose(1, 2)
-            return cut.reshape(held, few, each * many * width, -1).unbind()
+            return cut.reshape(held, few, each * many * width, -1)
 
-        def by_row(cut: Sequence[torch.Tensor]) -> torch.Tensor:
+        def by_row(cut: torch.Tensor) -> torch.Tensor:
             """And back."""
-            joint = torch.stack(tuple(cut)).reshape(held, few, each, many * width, -1)
-            return joint.transpose(1, 2).reshape(rows, heads, width, -1)
+            joint = cut.reshape(held, few, each, many * width, -1).transpose(1, 2)
+            return joint.reshape(rows, heads, width, -1)
 
         scale = given.get("scale")
         query = query * (size**-0.5 if scale is None else scale)
         if key.shape[1] != heads:
             key, value = (t.repeat_interleave(many, 1) for t in (key, value))
         own = query @ key.transpose(-1, -2) + mask[..., longest:]
-        read, left = [], []
-        for n, (queries, new) in enumerate(zip(by_kept(query), by_kept(own), strict=True)):
-            parts = [(k.float(), v.float()) for k, v in past.parts(layer, n)]
-            spans = [k.shape[1] for k, _ in parts]
-            scores = [queries @ k.transpose(-1, -2) for k, _ in parts]
-            if self.slides:  # only then does a query not see every kept token
-                seen = mask[n * each : (n + 1) * each, :, :, : sum(spans)]
-                seen = seen.expand(-1, many, -1, -1).reshape(each * many * width, -1)
-                scores = [s + m for s, m in zip(scores, seen.split(spans, -1), strict=True)]
-            weights = torch.split(torch.cat([*scores, new], -1).softmax(-1), [*spans, width], -1)
-            found = [w @ v for w, (_, v) in zip(weights, parts, strict=False)]
-            read.append(found[0] if len(found) == 1 else torch.stack(found).sum(0))
-            left.append(weights[-1])
-        out: torch.Tensor = by_row(read) + by_row(left) @ value
+        hidden = None
+        if self.slides:  # only then does a query not see every kept token
+            hidden = mask[..., :longest].expand(-1, many, -1, -1).reshape(held, -1, longest)
+        kept = [past.parts(layer, n) for n in range(held)]
+        read, weights = _OverKept.apply(  # type: ignore[no-untyped-call]
+            by_kept(query), by_kept(own), kept, hidden
+        )
+        out: torch.Tensor = by_row(read) + by_row(weights) @ value
         return out
+
+
+class _OverKept(torch.autograd.Function):
+    """(N, key heads, Q, D) read by N × Q queries from `kept`, and (N, key heads, Q, W) the weights
+    left for the new tokens, whose scores are `own`; `hidden` (N, Q, S) is added to the scores of
+    kept ones. Written out, for autograd would note a dozen operations for every row."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, own: torch.Tensor, kept: Sequence[Layers],
+        hidden: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Softmax over kept and new scores together."""
+        read = query.new_zeros(*query.shape[:-1], kept[0][0][1].shape[-1])
+        left, ctx.kept, ctx.weights = torch.empty_like(own), kept, []
+        for n, parts in enumerate(kept):
+            scores = [query[n] @ k.to(query.dtype).transpose(-1, -2) for k, _ in parts]
+            spans = [s.shape[-1] for s in scores]
+            if hidden is not None:
+                seen = torch.split(hidden[n, :, : sum(spans)], spans, -1)
+                scores = [s + h for s, h in zip(scores, seen, strict=True)]
+            weights = torch.cat([*scores, own[n]], -1).softmax(-1)
+            *before, left[n] = torch.split(weights, [*spans, own.shape[-1]], -1)
+            for w, (_, v) in zip(before, parts, strict=True):
+                read[n].baddbmm_(w, v.to(query.dtype))
+            ctx.weights.append(weights)
+        return read, left
+
+    @staticmethod
+    def backward(ctx: Any, *given: torch.Tensor) -> Any:
+        """Of the queries and of the new scores."""
+        of_read, of_left = given
+        width = ctx.kept[0][0][0].shape[-1]
+        of_query = of_read.new_zeros(*of_read.shape[:-1], width)
+        of_own = torch.empty_like(of_left)
+        for n, (parts, weights) in enumerate(zip(ctx.kept, ctx.weights, strict=True)):
+            like = [of_read[n] @ v.to(of_read.dtype).transpose(-1, -2) for _, v in parts]
+            spans = [x.shape[-1] for x in like]
+            of_weights = torch.cat([*like, of_left[n]], -1)
+            of_scores = torch.ops.aten._softmax_backward_data(
+                of_weights, weights, -1, weights.dtype
+            )
+            *before, of_own[n] = torch.split(of_scores, [*spans, of_left.shape[-1]], -1)
+            for x, (k, _) in zip(before, parts, strict=True):
+                of_query[n].baddbmm_(x, k.to(of_read.dtype))
+        return of_query, of_own, None, None

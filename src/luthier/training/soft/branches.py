@@ -22,7 +22,8 @@ from transformers import DynamicCache
 from luthier.models.local.decoder_scoring import masks
 from luthier.models.local.session import Session
 from luthier.training.soft.attention import Aside, PlainProducts, stays_aside
-from luthier.training.soft.past import Past
+from luthier.training.soft.last_layer import narrowed
+from luthier.training.soft.past import Kept, Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _forward(
     before = int(past.lengths.max())
     cache: Any = DynamicCache()
     reading: AbstractContextManager[Any] = nullcontext()
-    if stays_aside(session, past, rows, ids.shape[1]):
+    if isinstance(past, Kept) and stays_aside(session, past, rows, ids.shape[1]):
         cache = Aside(past)
         reading = PlainProducts(session, cache)
     else:
@@ -109,7 +110,7 @@ def _forward(
     positions = offset.to(device) + lengths
     there = torch.arange(before, device=device) < lengths
     seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
-    with reading:
+    with reading, narrowed(session, keep, ids.shape[1]):
         out = session.module(
             inputs_embeds=session.embed(ids.to(device), soft),
             attention_mask=masks(

@@ -26,34 +26,19 @@ class Past(Protocol):
         a shorter one is padding."""
         ...
 
-    def parts(self, layer: int, row: int) -> Layers:
-        """Of one layer and row, without padding: (key heads, s, width) each, in their order."""
-        ...
-
 
 @dataclass(frozen=True)
 class Padded:
-    """As a model returns them."""
+    """As a model returns them; gradients may flow back through them."""
 
     layers: Layers
     lengths: torch.Tensor
 
-    def parts(self, layer: int, row: int) -> Layers:
-        """A single one."""
-        length = int(self.lengths[row])
-        keys, values = self._rows[layer]
-        return [(keys[row][:, :length], values[row][:, :length])]
-
-    @cached_property
-    def _rows(self) -> list[tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]]:
-        # Cut once: cutting a row out of the whole would fill a gradient of the whole for each.
-        return [(keys.unbind(), values.unbind()) for keys, values in self.layers]
-
 
 @dataclass(frozen=True)
 class Kept:
-    """As they are kept: `start` (1, key heads, s, width) is what all rows begin with, `rows` the
-    rest of each, (key heads, s, width); `dtype` is what the model computes in."""
+    """As they are kept, without gradients: `start` (1, key heads, s, width) is what all rows begin
+    with, `rows` the rest of each, (key heads, s, width); `dtype` is what the model computes in."""
 
     start: Layers
     rows: Sequence[Layers]
@@ -84,6 +69,7 @@ class Kept:
         return out
 
     def parts(self, layer: int, row: int) -> Layers:
-        """The beginning, where there is one, and the rest."""
+        """Of one layer and row, without padding: the beginning, where there is one, and the rest,
+        (key heads, s, width) each."""
         start = [(keys[0], values[0]) for keys, values in self.start[layer : layer + 1]]
         return [*start, self.rows[row][layer]]

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache
 
 from luthier.models.local.session import Session
+from luthier.training.soft.last_layer import Filled
 from luthier.training.soft.past import Padded, Past
 
 
@@ -32,7 +33,7 @@ def prefill(
             shape = (len(rows), -1, -1, -1)
             DynamicCache.update(cache, keys.expand(shape), values.expand(shape), i)
     positions = torch.arange(before, before + most, device=session.device)
-    with suppress(_Filled):
+    with suppress(Filled):
         session.module(
             inputs_embeds=session.embed(ids, soft),
             position_ids=positions.expand(len(rows), most),
@@ -41,10 +42,6 @@ def prefill(
             logits_to_keep=1,
         )
     return Padded([(layer.keys, layer.values) for layer in cache.layers], lengths + before)
-
-
-class _Filled(Exception):  # noqa: N818 - nothing went wrong
-    """The last layer's keys and values stand: what it would make of them nobody reads."""
 
 
 class _Filling(DynamicCache):  # type: ignore[misc]
@@ -61,5 +58,5 @@ class _Filling(DynamicCache):  # type: ignore[misc]
         """As ever, but for the last layer."""
         both = super().update(key_states, value_states, layer_idx, *rest, **named)
         if layer_idx == self.last:
-            raise _Filled
+            raise Filled
         return both
