@@ -85,12 +85,12 @@ def run() -> Sequence[Line]:
 
 def draw(axes: Sequence[Axis], path: Path) -> None:
     """Time against size on log axes, distinct tokens and operations scaled to meet it at the
-    last size: a curve that lies above its own there is dearer at small sizes."""
+    first size. The title gives the three slopes."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "luthier"
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, places = pyplot.subplots(1, len(axes), figsize=(3.2 * len(axes), 3.2))
     for place, axis in zip(places, axes, strict=True):
@@ -99,12 +99,16 @@ def draw(axes: Sequence[Axis], path: Path) -> None:
             (axis.tokens, "--", "distinct tokens"),
             (axis.operations, ":", "operations"),
         ):
-            scale = axis.seconds[-1] / counted[-1]
+            scale = axis.seconds[0] / counted[0]
             place.loglog(axis.sizes, [n * scale for n in counted], style, label=name)
         place.set_xlabel(axis.name)
         place.set_xticks(axis.sizes, [str(s) for s in axis.sizes])
+        place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        place.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         place.minorticks_off()
-        place.set_title("slopes: {:.2f}, {:.2f}, {:.2f}".format(*axis.slopes), fontsize=9)
+        place.set_title(
+            "time {:.2f}, tokens {:.2f}, operations {:.2f}".format(*axis.slopes), fontsize=8
+        )
     places[0].set_ylabel("seconds")
     places[0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
