@@ -59,22 +59,29 @@ def inputs_once(config: Any, rows: Iterable[TrainRow]) -> float:
     ends with them."""
     starts = [r.start for r in rows]
     tokens, seen = sum(starts), sum(_seen(0, n) for n in starts)
-    heads, size, pairs = _heads(config)
-    beyond = _layer(config) - 2 * config.hidden_size * size * pairs
     whole = operations(config, tokens=tokens, seen=seen, predicting=0)
-    return whole - 2.0 * beyond * tokens - 4.0 * heads * size * seen
+    return whole - _beyond_keys(config, tokens=tokens, seen=seen)
+
+
+def _beyond_keys(config: Any, *, tokens: float, seen: float) -> float:
+    """What one layer does with tokens once their keys and values stand. In the last layer only the
+    places that predict something need it."""
+    heads, size, pairs = _heads(config)
+    matrices = _layer(config) - 2 * config.hidden_size * size * pairs
+    return 2.0 * matrices * tokens + 4.0 * heads * size * seen
 
 
 def after_inputs(config: Any, rows: Sequence[TrainRow], *, virtual: int) -> float:
     """One step of one soft prompt after the inputs, whose keys and values stand: forward, and
     backward through the activations of a frozen base."""
     own = [virtual + len(r.answer) - 1 for r in rows]
-    return 2 * operations(
-        config,
-        tokens=sum(own),
-        seen=sum(_seen(r.start, n) for r, n in zip(rows, own, strict=True)),
-        predicting=sum(len(r.answer) for r in rows),
-    )
+    seen = [_seen(r.start, n) for r, n in zip(rows, own, strict=True)]
+    predicting = sum(len(r.answer) for r in rows)
+    whole = operations(config, tokens=sum(own), seen=sum(seen), predicting=predicting)
+    # The virtual tokens but the last predict nothing.
+    idle = [virtual - 1] * len(rows)
+    idle_seen = [_seen(r.start, virtual - 1) for r in rows]
+    return 2 * (whole - _beyond_keys(config, tokens=sum(idle), seen=sum(idle_seen)))
 
 
 def tuned_after(config: Any, steps: Sequence[Sequence[TrainRow]], *, virtual: int) -> float:
