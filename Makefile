@@ -1,7 +1,7 @@
 # make quickstart   install what is needed and compare six techniques on the bundled task
 # make test         the whole test suite
 # make nano-eval    the embedded model on tasks it never saw (DATA: folder with corpus/ and data/)
-# make bench        every job against its peer: the table, and benchmarks/results/
+# make bench        every job against its peer: the tables, and benchmarks/results/ (JOBS: some of them)
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -52,7 +52,7 @@ benchmarks/.venv/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
 	@touch $@
 
 bench: benchmarks/.venv/.ready
-	$(BENCH) -m benchmarks
+	$(BENCH) -m benchmarks $(JOBS)
 
 clean:
 	rm -rf .venv benchmarks/.venv build dist src/*.egg-info

@@ -105,13 +105,15 @@ class Share:
     job: str
     kind: str
     value: float
-    must_be: float
+    must_be: float | None
     at_most: bool = False
     setting: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def verdict(self) -> Verdict:
-        """At least `must_be`, or at most where the line says so."""
+    def verdict(self) -> Verdict | None:
+        """At least `must_be`, or at most where the line says so; None where nothing is asked."""
+        if self.must_be is None:
+            return None
         good = self.value <= self.must_be if self.at_most else self.value >= self.must_be
         return "met" if good else "missed"
 

@@ -16,18 +16,28 @@ from luthier.training.rows import TrainRow
 def operations(config: Any, *, tokens: float, seen: float, predicting: float) -> float:
     """Of one forward pass. `seen`: for every token the tokens it attends to, itself among them,
     summed; `predicting`: places that the output head runs at."""
-    width, layers = config.hidden_size, config.num_hidden_layers
-    heads = config.num_attention_heads
-    pairs = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or width // heads
+    heads, size, _ = _heads(config)
+    return (
+        2.0 * config.num_hidden_layers * _layer(config) * tokens
+        + 4.0 * config.num_hidden_layers * heads * size * seen
+        + 2.0 * config.hidden_size * config.vocab_size * predicting
+    )
+
+
+def _layer(config: Any) -> float:
+    """Multiplications of one token by one layer's matrices."""
+    width = config.hidden_size
+    heads, size, pairs = _heads(config)
     gated = getattr(config, "intermediate_size", None)  # gate, up and down; OPT has no gate
     feed_forward = 3 * width * gated if gated else 2 * width * config.ffn_dim
-    layer = width * size * (2 * heads + 2 * pairs) + feed_forward
-    return (
-        2.0 * layers * layer * tokens
-        + 4.0 * layers * heads * size * seen
-        + 2.0 * width * config.vocab_size * predicting
-    )
+    return float(width * size * (2 * heads + 2 * pairs) + feed_forward)
+
+
+def _heads(config: Any) -> tuple[int, int, int]:
+    """How many, how wide, and how many key heads."""
+    heads: int = config.num_attention_heads
+    size: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return heads, size, getattr(config, "num_key_value_heads", None) or heads
 
 
 def scoring_operations(config: Any, case: Classification) -> float:
@@ -45,23 +55,33 @@ def scoring_operations(config: Any, case: Classification) -> float:
 
 
 def inputs_once(config: Any, rows: Iterable[TrainRow]) -> float:
-    """A forward pass over each input, its keys and values kept: nothing is predicted there."""
+    """Keys and values of each input: a forward pass that predicts nothing and whose last layer
+    ends with them."""
     starts = [r.start for r in rows]
-    return operations(
-        config, tokens=sum(starts), seen=sum(_seen(0, n) for n in starts), predicting=0
-    )
+    tokens, seen = sum(starts), sum(_seen(0, n) for n in starts)
+    whole = operations(config, tokens=tokens, seen=seen, predicting=0)
+    return whole - _beyond_keys(config, tokens=tokens, seen=seen)
+
+
+def _beyond_keys(config: Any, *, tokens: float, seen: float) -> float:
+    """What one layer does with tokens once their keys and values stand. In the last layer only the
+    places that predict something need it."""
+    heads, size, pairs = _heads(config)
+    matrices = _layer(config) - 2 * config.hidden_size * size * pairs
+    return 2.0 * matrices * tokens + 4.0 * heads * size * seen
 
 
 def after_inputs(config: Any, rows: Sequence[TrainRow], *, virtual: int) -> float:
     """One step of one soft prompt after the inputs, whose keys and values stand: forward, and
     backward through the activations of a frozen base."""
     own = [virtual + len(r.answer) - 1 for r in rows]
-    return 2 * operations(
-        config,
-        tokens=sum(own),
-        seen=sum(_seen(r.start, n) for r, n in zip(rows, own, strict=True)),
-        predicting=sum(len(r.answer) for r in rows),
-    )
+    seen = [_seen(r.start, n) for r, n in zip(rows, own, strict=True)]
+    predicting = sum(len(r.answer) for r in rows)
+    whole = operations(config, tokens=sum(own), seen=sum(seen), predicting=predicting)
+    # The virtual tokens but the last predict nothing.
+    idle = [virtual - 1] * len(rows)
+    idle_seen = [_seen(r.start, virtual - 1) for r in rows]
+    return 2 * (whole - _beyond_keys(config, tokens=sum(idle), seen=sum(idle_seen)))
 
 
 def tuned_after(config: Any, steps: Sequence[Sequence[TrainRow]], *, virtual: int) -> float:

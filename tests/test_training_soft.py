@@ -71,6 +71,27 @@ def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, mo
             assert theirs.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("longer", [0, 10_000])
+def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
+    monkeypatch.setattr(attention, "LONGER", longer)
+    rows, seen = some_rows(bos=True), []
+    with tiny.backend("llama").session(tiny.model("llama").adaptation) as session:
+        trials = SoftTrials(session, some_holders(32), placement="after")
+        trials.ready(rows)
+        trials.replay(rows)
+        layers = session.module.model.layers
+        hooks = [
+            layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+            for layer in (layers[0], layers[-1])
+        ]
+        trials.losses(rows, [1])
+        for hook in hooks:
+            hook.remove()
+    # Six virtual tokens and three of the longest answer; its four tokens are predicted.
+    assert seen == [9, 4]
+    assert "forward" not in vars(layers[-1])
+
+
 @pytest.mark.parametrize("placement", ["before", "after"])
 def test_shared_beginnings_change_nothing(placement):
     backend = tiny.backend("llama")

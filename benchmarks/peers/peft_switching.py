@@ -1,5 +1,5 @@
-"""PEFT with all adapters loaded into one model: it switches for each request, or takes rows of
-several adapters in one batch, each its own."""
+"""PEFT with all adapters loaded into one model: it switches for each request, or for each batch of
+a queue sorted by adapter, or takes rows of several adapters in one batch, each its own."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from luthier.models.backend import ScoreRequest
 
 
 class Switching:
-    """All labels of a request are one batch, and the head runs on their places only. `rows` > 0:
-    that many requests a batch through `adapter_names`, in place of switching."""
+    """All labels of a request are one batch, and the head runs on their places only. `rows`: most
+    requests a batch. `together`: through `adapter_names`, in place of switching; it raises
+    ValueError for bases (OPT) whose layers flatten a batch, for PEFT counts rows there."""
 
     def __init__(
-        self, module: Any, tokenizer: Any, adapters: Sequence[Adapter], *, rows: int = 0
+        self,
+        module: Any,
+        tokenizer: Any,
+        adapters: Sequence[Adapter],
+        *,
+        rows: int = 1,
+        together: bool = False,
     ) -> None:
         import peft
 
-        self.tokenizer, self.rows = tokenizer, rows
+        self.tokenizer, self.rows, self.together = tokenizer, rows, together
         config = peft.get_peft_config(dict(adapters[0].config))
         self.model = peft.get_peft_model(copy.deepcopy(module), config, adapter_name="0")
         for k in range(1, len(adapters)):
@@ -34,23 +41,38 @@ class Switching:
     @property
     def settings(self) -> dict[str, Any]:
         """For the results file."""
-        way = f"adapter_names, {self.rows} requests a batch" if self.rows else "set_adapter"
+        way = "adapter_names" if self.together else "set_adapter"
+        if self.rows > 1:
+            way += f", {self.rows} requests a batch"
+            way += "" if self.together else ", sorted by adapter"
         return {"way": way, "labels_in_one_batch": True}
 
     @torch.inference_mode()
     def score(self, asked: Sequence[tuple[ScoreRequest, int]]) -> list[list[float]]:
         """Summed log-probabilities of the labels, in the order of the queue."""
-        out: list[list[float]] = []
-        step = self.rows or 1
-        for at in range(0, len(asked), step):
-            part = asked[at : at + step]
+        out: list[list[float]] = [[] for _ in asked]
+        for part in self._parts([k for _, k in asked]):
             extra: dict[str, Any] = {}
-            if self.rows:
-                extra["adapter_names"] = [str(k) for r, k in part for _ in r.continuations]
+            if self.together:
+                extra["adapter_names"] = [
+                    str(asked[i][1]) for i in part for _ in asked[i][0].continuations
+                ]
             else:
-                self.model.set_adapter(str(part[0][1]))
-            out += self._batch([r for r, _ in part], extra)
+                self.model.set_adapter(str(asked[part[0]][1]))
+            for i, found in zip(part, self._batch([asked[i][0] for i in part], extra), strict=True):
+                out[i] = found
         return out
+
+    def _parts(self, adapters: Sequence[int]) -> list[list[int]]:
+        """Which requests of the queue make a batch."""
+        order = list(range(len(adapters)))
+        if self.together or self.rows == 1:
+            return [order[at : at + self.rows] for at in range(0, len(order), self.rows)]
+        parts = []
+        for k in sorted(set(adapters)):
+            mine = [i for i in order if adapters[i] == k]
+            parts += [mine[at : at + self.rows] for at in range(0, len(mine), self.rows)]
+        return parts
 
     def _batch(self, requests: Sequence[ScoreRequest], extra: dict[str, Any]) -> list[list[float]]:
         rows, starts = [], []

@@ -12,13 +12,15 @@ from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
+SEARCH_FROM = 300  # steps for each rate; below, a search takes the better start for the better rate
+
 
 @dataclass(frozen=True)
 class Full:
     """The rates suit small bases; give smaller ones (1e-5 … 5e-5) for billions of weights."""
 
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
-    batch_size: int = 16
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    batch_size: int = 4
     weight_decay: float = 0.01
     prompt: str = "bare"
 
@@ -63,7 +65,12 @@ class Full:
                 task,
                 session=session,
                 trainable=PlainTrials(session, [holder], factor=TRAINED_WEIGHTS),
-                settings=Settings(tuple(self.learning_rates), self.batch_size, self.weight_decay),
+                settings=Settings(
+                    tuple(self.learning_rates),
+                    self.batch_size,
+                    self.weight_decay,
+                    search_from=SEARCH_FROM,
+                ),
                 tokens=tokens,
                 seed=seed,
             )

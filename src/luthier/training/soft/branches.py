@@ -17,20 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from luthier.models.local.decoder_scoring import masks
 from luthier.models.local.session import Session
-
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """`layers` of keys and values (R, heads, S, width); row r holds `lengths[r]` tokens at
-    positions 0 … lengths[r] − 1, what follows them is padding. Empty `layers`: no past."""
-
-    layers: Layers
-    lengths: torch.Tensor
+from luthier.training.soft.attention import Aside, PlainProducts, stays_aside
+from luthier.training.soft.last_layer import narrowed
+from luthier.training.soft.past import Kept, Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +95,14 @@ def _forward(
     keep: list[int], soft: torch.Tensor | None,
 ) -> torch.Tensor:  # fmt: skip
     """Logits (R, len(keep), V) in float32; the head runs at these columns only."""
-    from transformers import DynamicCache
-
-    from luthier.training.soft.attention import Aside, PlainProducts, stays_aside
-
     device, rows = session.device, len(ids)
     each = rows // len(past.lengths)
-    before = int(past.layers[0][0].shape[2]) if past.layers else 0
+    before = int(past.lengths.max())
     cache: Any = DynamicCache()
     reading: AbstractContextManager[Any] = nullcontext()
-    if stays_aside(session, past.layers, rows, ids.shape[1]):
-        cache = Aside(past.layers)
-        reading = PlainProducts(cache)
+    if isinstance(past, Kept) and stays_aside(session, past, rows, ids.shape[1]):
+        cache = Aside(past)
+        reading = PlainProducts(session, cache)
     else:
         for i, (keys, values) in enumerate(past.layers):
             cache.update(*(t.repeat_interleave(each, 0) for t in (keys, values)), i)
@@ -121,7 +110,7 @@ def _forward(
     positions = offset.to(device) + lengths
     there = torch.arange(before, device=device) < lengths
     seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
-    with reading:
+    with reading, narrowed(session, keep, ids.shape[1]):
         out = session.module(
             inputs_embeds=session.embed(ids.to(device), soft),
             attention_mask=masks(
@@ -134,37 +123,6 @@ def _forward(
         )
     logits: torch.Tensor = out.logits.float()
     return logits
-
-
-def prefill(
-    session: Session, rows: Sequence[list[int]], soft: torch.Tensor | None = None,
-    past: Past | None = None,
-) -> Past:  # fmt: skip
-    """The keys and values of rows of ids, after those of `past` (one row, shared by all).
-
-    Rows are padded on the right: causal attention keeps what is real from seeing the padding.
-    """
-    from transformers import DynamicCache
-
-    lengths = torch.tensor([len(r) for r in rows])
-    pad = session.tokenizer.pad_token_id or 0
-    most, before = int(lengths.max()), 0
-    ids = torch.tensor([r + [pad] * (most - len(r)) for r in rows], device=session.device)
-    cache: Any = DynamicCache()
-    if past is not None:
-        before = int(past.lengths[0])
-        for i, (keys, values) in enumerate(past.layers):
-            shape = (len(rows), -1, -1, -1)
-            cache.update(keys.expand(shape), values.expand(shape), i)
-    positions = torch.arange(before, before + most, device=session.device)
-    cache = session.module(
-        inputs_embeds=session.embed(ids, soft),
-        position_ids=positions.expand(len(rows), most),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).past_key_values
-    return Past([(layer.keys, layer.values) for layer in cache.layers], lengths + before)
 
 
 def _causal(width: int) -> torch.Tensor:

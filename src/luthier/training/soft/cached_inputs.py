@@ -12,7 +12,8 @@ import torch
 
 from luthier.models.local.products import fast_products
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import Layers, Past, prefill
+from luthier.training.soft.past import Kept, Layers, Past
+from luthier.training.soft.prefill import prefill
 
 MOST_BYTES = 2 << 30
 SHARED_AT_LEAST = 16
@@ -45,30 +46,16 @@ class CachedInputs:
         return first + sum(len(i) - len(self.shared) for i in new)
 
     @torch.no_grad()
-    def take(self, inputs: Sequence[list[int]]) -> Past:
-        """One row for each input, padded on the right."""
+    def take(self, inputs: Sequence[list[int]]) -> Kept:
+        """One row for each input."""
         keys = [tuple(i) for i in inputs]
         fresh = self._compute(sorted({k for k in keys if k not in self.held}, key=len))
-        found = [self.held[k] if k in self.held else fresh[k] for k in keys]
-        start = len(self.shared)
-        lengths = torch.tensor([len(k) for k in keys])
-        most = int(lengths.max())
-        layers: Layers = []
-        for i, (like, _) in enumerate(found[0]):
-            pair = []
-            for part in (0, 1):
-                heads, _, width = found[0][i][part].shape
-                out = torch.zeros(
-                    (len(keys), heads, most, width), dtype=self._dtype(like), device=like.device
-                )
-                if self._start is not None and start:
-                    out[:, :, :start] = self._start.layers[i][part]
-                for r, layers_of_row in enumerate(found):
-                    own = layers_of_row[i][part]
-                    out[r, :, start : start + own.shape[1]] = own
-                pair.append(out)
-            layers.append((pair[0], pair[1]))
-        return Past(layers, lengths)
+        rows = [self.held[k] if k in self.held else fresh[k] for k in keys]
+        like = rows[0][0][0].dtype
+        # What the module computes in: keys kept in bfloat16 to save room are widened again.
+        dtype = self.session.dtype if like == torch.bfloat16 else like
+        start = self._start.layers if self._start is not None else []
+        return Kept(start, rows, torch.tensor([len(k) for k in keys]), dtype)
 
     def _compute(self, new: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Layers]:
         """Compute inputs in batches of like length and hold what fits; returns all of them."""
@@ -104,10 +91,6 @@ class CachedInputs:
         dtype = torch.bfloat16 if half else layers[0][0].dtype
         self.held[key] = [(k.to(dtype, copy=True), v.to(dtype, copy=True)) for k, v in layers]
         self.held_bytes += each
-
-    def _dtype(self, like: torch.Tensor) -> torch.dtype:
-        """What the module computes in: keys kept in bfloat16 to save room are widened again."""
-        return self.session.dtype if like.dtype == torch.bfloat16 else like.dtype
 
 
 def common_prefix(inputs: Sequence[Sequence[int]]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import prefill
+from luthier.training.soft.prefill import prefill
 from luthier.training.soft.trials import SoftTrials
 from luthier.training.soft.ways import AfterPrefix, Ids, Way
 from luthier.training.trainable import KeysAndValues

@@ -14,8 +14,10 @@ from typing import Protocol
 import torch
 
 from luthier.models.local.session import Session
-from luthier.training.soft.branches import Columns, Past, log_likelihoods, prefill
+from luthier.training.soft.branches import Columns, log_likelihoods
 from luthier.training.soft.cached_inputs import CachedInputs, common_prefix
+from luthier.training.soft.past import Padded
+from luthier.training.soft.prefill import prefill
 
 Ids = list[int]
 
@@ -122,7 +124,7 @@ class AfterPrefix:
         kept = torch.stack(list(softs)).to(self.session.dtype)
         kept = kept.reshape(*kept.shape[:2], *self.shape)
         pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
-        past = Past([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
+        past = Padded([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
         trunks = [[row] for row in self._rows(prompts)] * len(softs)
         out = log_likelihoods(
             self.session, past, Columns(trunks, list(answers) * len(softs)), self.session.soft
