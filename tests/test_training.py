@@ -91,7 +91,10 @@ def test_learns_and_leaves_the_base_alone(technique, task, llama, tmp_path):
 
 
 def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
-    for technique in (Full(learning_rates=(3e-3,)), LoRA(rank=8, learning_rates=(0.02,))):
+    for technique in (
+        Full(learning_rates=(3e-3,)),
+        LoRA(rank=8, learning_rates=(0.02,), batch_size=4),
+    ):
         fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=150_000), seed=0)
         assert accuracy(fitted, task) >= 0.9, technique.name
 
