@@ -27,6 +27,7 @@ from luthier.training.trainable import State, Trainable
 # Dev scores (higher is better) of the trials asked for, and the tokens that took.
 Look = Callable[[Sequence[int]], tuple[list[float], int]]
 WARM_STEPS = 5
+WARM_SHARE = 0.15  # of the tokens; what a start knows (demonstrations) must outlive the first steps
 PATIENCE = 3
 SEARCH_SHARE = 0.3  # of the tokens, where there are several candidates
 
@@ -170,7 +171,9 @@ class Fit:
             if at.spent + cost + at.look_tokens > at.allotted:
                 break
             scale = 1.0 - at.spent / at.allotted if final else 1.0
-            scale *= 1.0 if warm else min(1.0, (at.step + 1) / WARM_STEPS)
+            if not warm:
+                gentle = at.spent / (WARM_SHARE * at.allotted) if final else 1.0
+                scale *= min(1.0, (at.step + 1) / WARM_STEPS, gentle + 0.05)
             for k, loss in zip(at.live, self._step(rows, scale), strict=True):
                 at.losses[k].append(loss)
             at.step, at.total_steps = at.step + 1, at.total_steps + 1
