@@ -82,10 +82,11 @@ held out, in bits a byte, beside gzip and byte 5-grams counted on 3 MB of the tr
 ## How it was trained
 
 In three runs on one core. The first, of 6,867,102 tokens in 93 minutes, began with the six layers
-of all-MiniLM-L6-v2 (Apache-2.0), copied into a decoder of the same sublayers; token embeddings began
-with the encoder's word vectors; four heads were set to copy what they attend to and shown where to
-look. Its data changed three times on the way. The second went on for 8,774,885 tokens and 130
-minutes, with two in five episodes questions about passages, most of them made from a shallow parse.
+of all-MiniLM-L6-v2 (Apache-2.0), copied into a decoder of the same sublayers; token embeddings
+began with the encoder's word vectors; four heads were set to copy what they attend to and shown
+where to look. Its data changed three times on the way. The second went on for 8,774,885 tokens and
+130 minutes, with two in five episodes questions about passages, most of them made from a shallow
+parse.
 Before the third the four lower layers alone learnt to sum texts up, on 3.2 million tokens in 34
 minutes, the last 25 of them on texts that came once only (cosine with the encoder's vectors 0.40
 before and 0.58 after, on texts of banking77, measured only). The third is of {tokens:,} tokens,
