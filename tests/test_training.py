@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 
 import pytest
@@ -97,6 +98,15 @@ def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
     ):
         fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=150_000), seed=0)
         assert accuracy(fitted, task) >= 0.9, technique.name
+
+
+def test_rates_that_take_turns_get_equal_steps(task, llama):
+    technique = IA3(learning_rates=(1e-3, 1e-2, 1e-1), batch_size=4)
+    fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=200_000), seed=0)
+    ends = [h["step"] for h in fitted.lineage.fit.history if h["stage"] == "search"]
+    taken = [b - a for a, b in itertools.pairwise([0, *ends])]
+    assert len(taken) == 3
+    assert max(taken) - min(taken) <= 1, taken  # rows differ in length
 
 
 def test_adapter_opens_with_peft_alone(task, llama, tmp_path):

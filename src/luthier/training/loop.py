@@ -167,8 +167,9 @@ class Fit:
         while at.live:
             rows = next(source)
             cost = self.trainable.cost(rows, at.live)
-            # What a step and the look after it would overspend is not begun.
-            if at.spent + cost + at.look_tokens > at.allotted:
+            # What a step and the look after it would overspend is not begun; in a search the look
+            # is on top, for its price is not known to the first candidate, and all get equal steps.
+            if at.spent + cost + (at.look_tokens if final else 0) > at.allotted:
                 break
             scale = 1.0 - at.spent / at.allotted if final else 1.0
             if not warm:
