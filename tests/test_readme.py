@@ -56,7 +56,7 @@ def test_commands(desk):
         else:
             command = Path(sys.executable).with_name(words[0])
             done = subprocess.run(
-                [str(command), *words[1:]], cwd=desk, capture_output=True, timeout=300
+                [str(command), *words[1:]], cwd=desk, capture_output=True, timeout=900
             )
         assert done.returncode == 0, (line, done.stderr.decode()[-2000:])
     assert (desk / "runs/tickets/report.html").is_file()
