@@ -12,8 +12,6 @@ from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
-SEARCH_FROM = 300  # steps for each rate; below, a search takes the better start for the better rate
-
 
 @dataclass(frozen=True)
 class Full:
@@ -43,7 +41,7 @@ class Full:
         from dataclasses import replace
 
         from luthier.models.adaptation import Weights
-        from luthier.training.fit import Settings, fit
+        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING, Settings, fit
         from luthier.training.plain import PlainTrials
         from luthier.training.start import budget_tokens, local_backend, starting, style_of
         from luthier.training.trainable import TRAINED_WEIGHTS, AllParameters
@@ -69,7 +67,7 @@ class Full:
                     tuple(self.learning_rates),
                     self.batch_size,
                     self.weight_decay,
-                    search_from=SEARCH_FROM,
+                    search_from=SMALL_STEPS_WORTH_SEARCHING,
                 ),
                 tokens=tokens,
                 seed=seed,

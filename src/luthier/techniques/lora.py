@@ -14,8 +14,6 @@ from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, check_needs, settings_of
 
-SEARCH_FROM = 300  # steps for each rate; below, a search takes the better start for the better rate
-
 
 @dataclass(frozen=True)
 class LoRA:
@@ -51,6 +49,7 @@ class LoRA:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
         from luthier.training.adapter_fit import AdapterPlan, fit_adapter
+        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
 
         def config(module: Any) -> Any:
             import peft
@@ -67,5 +66,5 @@ class LoRA:
                 fan_in_fan_out=has_transposed_weights(module),
             )
 
-        plan = AdapterPlan(self.name, settings_of(self), config, SEARCH_FROM)
+        plan = AdapterPlan(self.name, settings_of(self), config, SMALL_STEPS_WORTH_SEARCHING)
         return fit_adapter(model, task, plan, budget=budget, seed=seed)

@@ -21,7 +21,6 @@ from luthier.techniques.base import Card, check_needs, settings_of
 if TYPE_CHECKING:
     from luthier.models.local.session import Session
 
-DEMONSTRATION_TOKENS = 512  # at most; a quarter of the context where that is less
 TEXT_TOKENS = 16
 
 
@@ -122,13 +121,11 @@ class PrefixTuning:
         self, session: Session, model: Model, ready: Model, task: Task, seed: int
     ) -> Beginning:
         from luthier.models.prompt import Prompt
-        from luthier.training.soft.initial import from_demonstrations
+        from luthier.training.soft.initial import from_demonstrations, room_for_demonstrations
 
         had = model.adaptation
         if had.prompt == Prompt() and had.knowledge is None and had.soft_prompt is None:
-            most = self.tokens or DEMONSTRATION_TOKENS
-            if session.context_length is not None:
-                most = min(most, session.context_length // 4)
+            most = room_for_demonstrations(session, self.tokens)
             shown = from_demonstrations(session, ready, task, most, seed)
             if shown is not None:
                 return Beginning(

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Init = Literal["demonstrations", "labels", "text", "vocabulary"]
 PLACEMENTS = ("before", "after")
 MOST_NAMED = 16  # virtual tokens whose nearest words the record names
-DEMONSTRATION_TOKENS = 512  # at most; a quarter of the context where that is less
 
 
 @dataclass(frozen=True)
@@ -150,14 +149,16 @@ class SoftPrompt:
     ) -> Beginning:
         """The settings that were left out, and a start for each vote."""
         from luthier.models.prompt import Prompt
-        from luthier.training.soft.initial import from_demonstrations, from_words
+        from luthier.training.soft.initial import (
+            from_demonstrations,
+            from_words,
+            room_for_demonstrations,
+        )
 
         fresh = model.adaptation.prompt == Prompt() and model.adaptation.knowledge is None
         wanted = self.init or ("labels" if self.placement == "after" else "demonstrations")
         if wanted == "demonstrations" and fresh:
-            most = self.tokens or DEMONSTRATION_TOKENS
-            if session.context_length is not None:
-                most = min(most, session.context_length // 4)
+            most = room_for_demonstrations(session, self.tokens)
             shown = [
                 s
                 for vote in range(self.votes)

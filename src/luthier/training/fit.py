@@ -20,6 +20,8 @@ from luthier.training.start import dev_examples
 from luthier.training.trainable import Trainable
 
 STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step is of several rows
+# Of few rows: with fewer steps a search takes the better start for the better rate.
+SMALL_STEPS_WORTH_SEARCHING = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from luthier.models.prompt import Demonstration
 from luthier.records import Example
 from luthier.task.task import Task
 
+DEMONSTRATION_TOKENS = 512  # at most
 WITHOUT_LABELS = 4  # demonstrations of a task that has none
 
 
@@ -57,6 +58,12 @@ def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) 
         most = min(5000, session.vocabulary)
         ids = torch.randint(0, most, (tokens,), generator=generator).tolist()
     return _embedded(session, ids)
+
+
+def room_for_demonstrations(session: Session, tokens: int | None) -> int:
+    """`tokens`, or 512 where that is None; at most a quarter of the context."""
+    most = tokens or DEMONSTRATION_TOKENS
+    return most if session.context_length is None else min(most, session.context_length // 4)
 
 
 def from_demonstrations(
