@@ -8,12 +8,13 @@ label tree) handles soft prompts without knowing of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from luthier.models.adaptation import VirtualTokens
+from luthier.models.local.tokens import Tokens, continued
 from luthier.models.prompt import Rendered
 
 
@@ -29,6 +30,9 @@ class Session:
     soft: torch.Tensor | None = None
     placement: str = "before"
     opened: bool = False
+    # What was tokenised last, for the next prompt mostly begins alike. Held as one object, so that
+    # threads may share a session.
+    _last: list[Tokens] = field(default_factory=list, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -97,28 +101,37 @@ class Session:
     def encode(self, prompt: Rendered) -> list[int]:
         """Token ids of a prompt, special tokens as the model expects them, without virtual
         tokens."""
-        templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
-        return self._ids(self.text(prompt), special=not templated)
+        return self._row(self._tokens(prompt))
 
     def encode_pair(self, prompt: Rendered, continuation: str) -> tuple[list[int], int]:
-        """Ids of prompt + continuation tokenised as one text, and where the continuation starts.
+        """The one pair of `encode_pairs`."""
+        return self.encode_pairs(prompt, [continuation])[0]
+
+    def encode_pairs(
+        self, prompt: Rendered, continuations: Sequence[str]
+    ) -> list[tuple[list[int], int]]:
+        """For each continuation the ids of prompt + continuation tokenised as one text, and where
+        the continuation starts.
 
         A tokenizer may merge across the boundary; then the continuation starts at the first token
         that differs. For an encoder–decoder the continuation is tokenised alone and ends in EOS.
         """
-        ids = self.encode(prompt)
+        tokens = self._tokens(prompt)
+        ids = self._row(tokens)
         if self.encoder_decoder:
-            target = self.tokenizer(text_target=continuation.strip()).input_ids
-            return ids + list(target), len(ids)
-        templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
-        joined = self._ids(self.text(prompt) + continuation, special=not templated)
-        start = 0
-        while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
-            start += 1
-        if start == 0:
+            targets = [self.tokenizer(text_target=c.strip()).input_ids for c in continuations]
+            return [(ids + list(target), len(ids)) for target in targets]
+        found = []
+        for text in continuations:
+            after = continued(self.tokenizer, tokens, tokens.text + text, special=tokens.special)
+            joined = self._row(after)
+            # BOS may have gone from both.
+            start = max(0, after.kept - 1)
+            while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
+                start += 1
             # An empty prompt, or one that merged as a whole: the continuation follows an opening.
-            return [self.opening_token, *joined], 1
-        return joined, start
+            found.append((joined, start) if start else ([self.opening_token, *joined], 1))
+        return found
 
     def insert_virtual(self, ids: Sequence[int], start: int, *, vote: int = 0) -> list[int]:
         """Put the virtual tokens of one vote into a row whose answer starts at `start`.
@@ -175,11 +188,18 @@ class Session:
             cache.update(keys, values, i)
         return cache
 
-    def _ids(self, text: str, *, special: bool) -> list[int]:
-        ids = list(self.tokenizer(text, add_special_tokens=special).input_ids)
+    def _tokens(self, prompt: Rendered) -> Tokens:
+        templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
+        last = self._last[0] if self._last else None
+        found = continued(self.tokenizer, last, self.text(prompt), special=not templated)
+        self._last[:] = [found]
+        return found
+
+    def _row(self, tokens: Tokens) -> list[int]:
+        ids = list(tokens.ids)
         if not self.encoder_decoder:
             eos = self.tokenizer.eos_token_id
-            if special and len(ids) > 1 and ids[-1] == eos:
+            if tokens.special and len(ids) > 1 and ids[-1] == eos:
                 ids = ids[:-1]  # a causal prompt must stay open
             if not ids:
                 ids = [self.opening_token]

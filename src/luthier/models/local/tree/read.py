@@ -26,11 +26,16 @@ def read(logits: torch.Tensor, laid: Sequence[Laid]) -> tuple[list[float], list[
                 places += [left + place + node for node in nodes]
                 targets += wanted
     flat = logits.reshape(-1, vocabulary)
-    norms, best = [], []
-    for part in torch.split(flat, max(1, NUMBERS_A_SOFTMAX // vocabulary)):
-        norms.append(torch.logsumexp(part.float(), -1))
-        best.append(part.argmax(-1))
     where = torch.tensor(places, device=logits.device)
     what = torch.tensor(targets, device=logits.device)
-    values = flat[where, what].float() - torch.cat(norms)[where]
-    return values.tolist(), (torch.cat(best)[where] == what).tolist()
+    values, most = flat[where, what], flat.amax(-1)
+    best = values == most[where]
+    # Of equal logits greedy decoding takes the first.
+    best[best.clone()] &= flat[where[best]].argmax(-1) == what[best]
+    norms = []
+    rows = max(1, NUMBERS_A_SOFTMAX // vocabulary)
+    for part, top in zip(torch.split(flat, rows), torch.split(most, rows), strict=True):
+        # In place: nobody reads the logits again, and memory as large as they are takes its time.
+        sums = part.float().sub_(top.unsqueeze(-1)).exp_().sum(-1)
+        norms.append(sums.log_().add_(top))
+    return (values.float() - torch.cat(norms)[where]).tolist(), best.tolist()

@@ -60,7 +60,7 @@ def _tokenised(
     branches = [known.get((ending, c)) for c in request.continuations]
     if all(b is not None for b in branches):
         return tuple(trunk), tuple(b for b in branches if b is not None)
-    pairs = [session.encode_pair(request.prompt, c) for c in request.continuations]
+    pairs = session.encode_pairs(request.prompt, request.continuations)
     if session.encoder_decoder:
         found = tuple(tuple(ids[start:]) for ids, start in pairs)
         known.update(((ending, c), b) for c, b in zip(request.continuations, found, strict=True))

@@ -122,6 +122,8 @@ class Run:
         positions = keys = batch.positions.to(device)
         visible = batch.visible.to(device)
         reads = past.length > 0 or past.record
+        # The beginning of everything is causal: without a mask half of it is never computed.
+        alone = past.record and not past.length
         apart = shares_prefix(session, past)
         if apart:
             visible = visible[..., past.length :]
@@ -137,7 +139,7 @@ class Run:
         ):
             out = session.module(
                 inputs_embeds=session.embed(batch.ids.to(device)),
-                attention_mask=masks(session, visible, positions, keys),
+                attention_mask=None if alone else masks(session, visible, positions, keys),
                 position_ids=positions,
                 past_key_values=past if reads else None,
                 use_cache=reads,
