@@ -9,6 +9,7 @@ import torch
 from luthier.models.local.tree.layout import Laid
 
 NUMBERS_A_SOFTMAX = 16_000_000  # logits taken to float32 at once
+NUMBERS_IN_CACHE = 250_000  # a processor goes over them four times
 
 
 def read(logits: torch.Tensor, laid: Sequence[Laid]) -> tuple[list[float], list[bool]]:
@@ -28,14 +29,14 @@ def read(logits: torch.Tensor, laid: Sequence[Laid]) -> tuple[list[float], list[
     flat = logits.reshape(-1, vocabulary)
     where = torch.tensor(places, device=logits.device)
     what = torch.tensor(targets, device=logits.device)
-    values, most = flat[where, what], flat.amax(-1)
-    best = values == most[where]
+    at_once = NUMBERS_IN_CACHE if logits.device.type == "cpu" else NUMBERS_A_SOFTMAX
+    highest, norms = [], []
+    for part in torch.split(flat, max(1, at_once // vocabulary)):
+        most = part.amax(-1)
+        highest.append(most)
+        norms.append((part.float() - most.unsqueeze(-1)).exp_().sum(-1).log_().add_(most))
+    values = flat[where, what]
+    best = values == torch.cat(highest)[where]
     # Of equal logits greedy decoding takes the first.
     best[best.clone()] &= flat[where[best]].argmax(-1) == what[best]
-    norms = []
-    rows = max(1, NUMBERS_A_SOFTMAX // vocabulary)
-    for part, top in zip(torch.split(flat, rows), torch.split(most, rows), strict=True):
-        # In place: nobody reads the logits again, and memory as large as they are takes its time.
-        sums = part.float().sub_(top.unsqueeze(-1)).exp_().sum(-1)
-        norms.append(sums.log_().add_(top))
     return (values.float() - torch.cat(norms)[where]).tolist(), best.tolist()
