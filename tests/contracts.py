@@ -17,9 +17,9 @@ import pytest
 
 from luthier.errors import CapabilityError, LockedSplitError
 from luthier.models.adaptation import Adaptation
-from luthier.models.folder import plain
 from luthier.models.load import load
 from luthier.models.model import Model
+from luthier.models.sources.folder import plain
 from luthier.records import Answer, Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Technique, settings_of
@@ -131,7 +131,7 @@ def _check_record(
 
 
 def _check_saving(fitted: Model, task: Task, answers: Sequence[object], *, reopen: bool) -> None:
-    from luthier.models.folder import open_adaptation
+    from luthier.models.sources.folder import open_adaptation
 
     with tempfile.TemporaryDirectory() as folder:
         saved = fitted.save(Path(folder) / "saved")

@@ -6,11 +6,11 @@ import pytest
 
 from luthier.models.fake import FakeBackend
 from luthier.records import Budget, Capability
-from luthier.techniques.full import Full
-from luthier.techniques.ia3 import IA3
-from luthier.techniques.lora import LoRA
 from luthier.techniques.prefix_tuning import PrefixTuning
 from luthier.techniques.soft_prompt import SoftPrompt
+from luthier.techniques.weights.full import Full
+from luthier.techniques.weights.ia3 import IA3
+from luthier.techniques.weights.lora import LoRA
 from tests import tiny
 from tests.contract_backend import check_backend
 from tests.contracts import check_technique

@@ -11,7 +11,7 @@ import torch
 
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
-from luthier.models.local import low_rank
+from luthier.models.local.adapters import low_rank
 from luthier.models.local.backend import LocalBackend, injected
 from luthier.models.prompt import Rendered
 from luthier.training.adapter_fit import adapter_config, has_transposed_weights

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from luthier.models.prompt import render
-from luthier.task.loaders import python_function
+from luthier.task.reading.loaders import python_function
 from luthier.task.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]

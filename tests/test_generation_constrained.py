@@ -162,7 +162,7 @@ def test_guidance_beside_labels_is_refused(backends):
 
 
 def test_a_decoding_survives_the_disk(tmp_path, backends):
-    from luthier.models.folder import open_adaptation
+    from luthier.models.sources.folder import open_adaptation
 
     model = luthier.models.model.Model(backends["llama"])
     decoding = Decoding(json_schema=CALL, guidance_scale=1.5, votes=3, temperature=0.7)

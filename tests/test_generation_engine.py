@@ -87,7 +87,7 @@ def test_rows_leave_and_others_come_in(backends, family, monkeypatch):
         for r, n in zip(requests(), lengths, strict=True)
     ]
     alone = [backend.generate([r], adaptation)[0].text for r in asked]
-    monkeypatch.setattr("luthier.models.local.generation.MOST_ROWS", 3)
+    monkeypatch.setattr("luthier.models.local.writing.generation.MOST_ROWS", 3)
     monkeypatch.setattr(loop, "JOIN_AT", 3)
     together = backend.generate(asked, adaptation)
     assert [g.text for g in together] == alone

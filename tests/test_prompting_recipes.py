@@ -14,7 +14,6 @@ from luthier.task.task import Task
 from luthier.techniques import registry
 from luthier.techniques.base import Technique, settings_of
 from luthier.techniques.few_shot import FewShot
-from luthier.techniques.lora import LoRA
 from luthier.techniques.prompt_search import PromptSearch
 from luthier.techniques.recipe import Recipe
 from luthier.techniques.registry import (
@@ -25,6 +24,7 @@ from luthier.techniques.registry import (
     spell,
     technique_names,
 )
+from luthier.techniques.weights.lora import LoRA
 from luthier.techniques.zero_shot import ZeroShot
 from tests.contracts import check_technique
 from tests.test_prompting import make_task

@@ -27,13 +27,13 @@ from luthier.scoring.retrieval_metrics import (
     relevant,
 )
 from luthier.task.bundled.pydoc import evidence, sections
-from luthier.task.documents import document_sources, documents_digest
+from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
-from luthier.techniques.query_map import QueryMap, _trained
-from luthier.techniques.raft import Raft
-from luthier.techniques.rag import Rag
 from luthier.techniques.registry import parse_technique, spell
+from luthier.techniques.retrieval.query_map import QueryMap, _trained
+from luthier.techniques.retrieval.raft import Raft
+from luthier.techniques.retrieval.rag import Rag
 from tests import tiny
 from tests.contracts import check_technique
 from tests.knowledge import TOWNS, make_index, town_rows, write_documents
@@ -450,7 +450,7 @@ def test_hits_are_remembered_not_looked_up_again(index: Path, monkeypatch: Any) 
 
 
 def test_a_folder_of_documents_is_no_index_and_an_index_is_one(tmp_path: Path) -> None:
-    from luthier.task.documents import index_among
+    from luthier.task.reading.documents import index_among
 
     index = make_index(tmp_path)
     assert index_among([str(tmp_path / "docs")]) is None

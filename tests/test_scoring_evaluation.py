@@ -20,8 +20,8 @@ from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Capability, Kind, Usage
 from luthier.scoring import evaluate, forgetting, measure_latency, off_task_loss
-from luthier.scoring.intervals import wilson
 from luthier.scoring.off_task import off_task_paragraphs
+from luthier.scoring.statistics.intervals import wilson
 from luthier.task.task import Task
 
 WORDS = ("refund", "invoice", "charge", "parcel", "courier", "delivery")

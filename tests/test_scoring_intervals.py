@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from luthier.errors import UserError
 from luthier.records import EvalResult, Judged, Score, Usage
 from luthier.scoring import SCORERS, aggregate_seeds, parse_rate, resolve_scorer, score_judged
-from luthier.scoring.intervals import Bounds, over_examples, over_seeds, wilson
 from luthier.scoring.metrics import Statistics, mean
-from luthier.scoring.resampling import (
+from luthier.scoring.statistics.intervals import Bounds, over_examples, over_seeds, wilson
+from luthier.scoring.statistics.resampling import (
     bootstrap_sums,
     clusters_of,
     every_sign,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from luthier.errors import UserError
 from luthier.scoring import paired_tests
 from luthier.scoring.metrics import mean
-from luthier.scoring.paired import holm, mcnemar_p, permutation_p
+from luthier.scoring.statistics.paired import holm, mcnemar_p, permutation_p
 from tests.test_scoring_intervals import result, rows
 
 

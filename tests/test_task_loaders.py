@@ -13,7 +13,7 @@ import pytest
 from luthier.errors import TaskError
 from luthier.records import Example
 from luthier.task.leaks import check_leaks
-from luthier.task.loaders import read_source
+from luthier.task.reading.loaders import read_source
 from luthier.task.task import Task
 from tests.task_rows import rows, task_file, write_csv, write_task
 
@@ -111,10 +111,10 @@ def test_a_large_csv_is_streamed(tmp_path: Path) -> None:
 
 
 def test_the_default_limit_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("luthier.task.loaders.DEFAULT_LIMIT", 40)
+    monkeypatch.setattr("luthier.task.reading.loaders.DEFAULT_LIMIT", 40)
     task = Task.load(task_file(tmp_path, rows()))
     assert "Only the first 40 rows of rows.csv were read (set `limit`" in task.notes[0]
-    monkeypatch.setattr("luthier.task.loaders.MOST_CHARACTERS", 900)
+    monkeypatch.setattr("luthier.task.reading.loaders.MOST_CHARACTERS", 900)
     task = Task.load(task_file(tmp_path, rows()))
     assert "characters; write shorter texts" in task.notes[0]
 
@@ -125,7 +125,7 @@ def test_large_cells_are_read_and_runaway_ones_refused(
     some = rows()
     some[0]["message"] = "word " * 60_000  # 300,000 characters; the csv module stops at 131,072
     assert Task.load(task_file(tmp_path, some)).train
-    monkeypatch.setattr("luthier.task.formats.MOST_LINE_CHARACTERS", 1000)
+    monkeypatch.setattr("luthier.task.reading.formats.MOST_LINE_CHARACTERS", 1000)
     with pytest.raises(TaskError, match=r"line 2 is longer than 1,000 characters"):
         Task.load(tmp_path / "task.yaml")
 

@@ -11,15 +11,15 @@ import torch
 
 from luthier.errors import BudgetError, TechniqueError
 from luthier.ledger.work import Work, working
-from luthier.models.folder import open_adaptation
 from luthier.models.model import Model
+from luthier.models.sources.folder import open_adaptation
 from luthier.records import Budget, Example, Kind
 from luthier.task.task import Task
-from luthier.techniques.full import Full
-from luthier.techniques.ia3 import IA3
-from luthier.techniques.lora import LoRA
 from luthier.techniques.prefix_tuning import PrefixTuning
 from luthier.techniques.soft_prompt import SoftPrompt
+from luthier.techniques.weights.full import Full
+from luthier.techniques.weights.ia3 import IA3
+from luthier.techniques.weights.lora import LoRA
 from tests import tiny
 
 WORDS = {"billing": ["charged", "invoice", "paid"], "delivery": ["parcel", "courier", "late"]}

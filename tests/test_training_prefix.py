@@ -13,12 +13,12 @@ from luthier.ledger.work import Work, working
 from luthier.models.adaptation import Adapter
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import GenerateRequest, ScoreRequest
-from luthier.models.folder import open_adaptation
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt
+from luthier.models.sources.folder import open_adaptation
 from luthier.records import Budget
-from luthier.techniques.lora import LoRA
 from luthier.techniques.prefix_tuning import PrefixTuning
+from luthier.techniques.weights.lora import LoRA
 from luthier.training.dev import dev_look
 from luthier.training.rows import batch_of, loss_of
 from luthier.training.soft.initial import from_demonstrations

@@ -16,7 +16,7 @@ def measure(
     """
     import luthier
     from luthier.records import Budget
-    from luthier.techniques.lora import LoRA
+    from luthier.techniques.weights.lora import LoRA
 
     draw = random.Random(f"{seed}/lora")
     rows = {}

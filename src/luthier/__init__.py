@@ -40,9 +40,9 @@ _HOMES = {
     "PromptSearch": "luthier.techniques.prompt_search",
     "SoftPrompt": "luthier.techniques.soft_prompt",
     "PrefixTuning": "luthier.techniques.prefix_tuning",
-    "LoRA": "luthier.techniques.lora",
-    "IA3": "luthier.techniques.ia3",
-    "Full": "luthier.techniques.full",
+    "LoRA": "luthier.techniques.weights.lora",
+    "IA3": "luthier.techniques.weights.ia3",
+    "Full": "luthier.techniques.weights.full",
     "Recipe": "luthier.techniques.recipe",
 }
 
@@ -56,13 +56,13 @@ if TYPE_CHECKING:
     from luthier.scoring.evaluation import evaluate
     from luthier.task.task import Task
     from luthier.techniques.few_shot import FewShot
-    from luthier.techniques.full import Full
-    from luthier.techniques.ia3 import IA3
-    from luthier.techniques.lora import LoRA
     from luthier.techniques.prefix_tuning import PrefixTuning
     from luthier.techniques.prompt_search import PromptSearch
     from luthier.techniques.recipe import Recipe
     from luthier.techniques.soft_prompt import SoftPrompt
+    from luthier.techniques.weights.full import Full
+    from luthier.techniques.weights.ia3 import IA3
+    from luthier.techniques.weights.lora import LoRA
     from luthier.techniques.zero_shot import ZeroShot
 
 __all__ = [

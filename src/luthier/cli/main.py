@@ -17,15 +17,15 @@ import typer
 from typer.exceptions import TyperException
 
 from luthier import interrupts
-from luthier.cli.ask import ask
-from luthier.cli.compare import compare
+from luthier.cli.commands.ask import ask
+from luthier.cli.commands.compare import compare
+from luthier.cli.commands.evaluate import evaluate
+from luthier.cli.commands.index import index
+from luthier.cli.commands.report import report
+from luthier.cli.commands.search import search
+from luthier.cli.commands.tasks import tasks
+from luthier.cli.commands.techniques import techniques
 from luthier.cli.console import as_storage_error, show_error, show_unexpected, talk
-from luthier.cli.evaluate import evaluate
-from luthier.cli.index import index
-from luthier.cli.report import report
-from luthier.cli.search import search
-from luthier.cli.tasks import tasks
-from luthier.cli.techniques import techniques
 from luthier.errors import InterruptedRun, LuthierError, UserError
 
 INTERRUPTED = 130

@@ -45,6 +45,6 @@ class Model:
 
     def save(self, folder: str | Path) -> Path:
         """Write the adaptation (never the base) as a folder that `luthier.load` opens."""
-        from luthier.models.folder import save
+        from luthier.models.sources.folder import save
 
         return save(self, Path(folder))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from luthier.scoring.latency import Latency, measure_latency
     from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
     from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
-    from luthier.scoring.paired import PairedTest, paired_tests
     from luthier.scoring.scorers import (
         SCORERS,
         Scorer,
@@ -22,12 +21,13 @@ if TYPE_CHECKING:
         scorer_for,
         secondary_scorers,
     )
+    from luthier.scoring.statistics.paired import PairedTest, paired_tests
 
 _HOMES = {
     "ConfusionMatrix": "metrics",
     "Latency": "latency",
     "OffTaskLoss": "off_task",
-    "PairedTest": "paired",
+    "PairedTest": "statistics.paired",
     "SCORERS": "scorers",
     "Scorer": "scorers",
     "aggregate_seeds": "aggregate",
@@ -37,7 +37,7 @@ _HOMES = {
     "judge": "evaluation",
     "measure_latency": "latency",
     "off_task_loss": "off_task",
-    "paired_tests": "paired",
+    "paired_tests": "statistics.paired",
     "parse_rate": "aggregate",
     "resolve_scorer": "scorers",
     "score_judged": "aggregate",

@@ -10,10 +10,10 @@ import numpy as np
 
 from luthier.errors import UserError
 from luthier.records import Judged, Score
-from luthier.scoring.intervals import Bounds, Interval, over_examples, over_seeds, wilson
 from luthier.scoring.metrics import Floats, Statistics
-from luthier.scoring.resampling import Clusters, clusters_of
 from luthier.scoring.scorers import SCORERS, Scorer, resolve_scorer
+from luthier.scoring.statistics.intervals import Bounds, Interval, over_examples, over_seeds, wilson
+from luthier.scoring.statistics.resampling import Clusters, clusters_of
 
 ScorerSpec = str | Callable[[str, str], float] | Scorer | None
 

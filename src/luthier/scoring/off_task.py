@@ -78,8 +78,8 @@ def forgetting(before: OffTaskLoss, after: OffTaskLoss) -> Score:
         return Score("forgetting", 0.0, 0.0, 0.0, higher_is_better=False)
     import numpy as np
 
-    from luthier.scoring.intervals import Bounds, over_examples
     from luthier.scoring.metrics import Floats, Statistics
+    from luthier.scoring.statistics.intervals import Bounds, over_examples
 
     def per_token(sums: Floats) -> Floats:
         gap: Floats = sums[..., 0] / sums[..., 1]

@@ -12,12 +12,12 @@ from typing import Any
 from luthier.errors import TaskError, did_you_mean
 from luthier.records import Example, Kind
 from luthier.task.definition import DEFAULT_FRACTIONS, Definition, read_definition
-from luthier.task.documents import check_documents
-from luthier.task.formats import FORMATS
 from luthier.task.keys import MINIMAL_FILE
 from luthier.task.leaks import LeakReport, check_leaks
-from luthier.task.loaders import Table, read_source, take
-from luthier.task.rows import check_enough, examples_of, labels_of
+from luthier.task.reading.documents import check_documents
+from luthier.task.reading.formats import FORMATS
+from luthier.task.reading.loaders import Table, read_source, take
+from luthier.task.reading.rows import check_enough, examples_of, labels_of
 from luthier.task.splits import in_order, split
 from luthier.task.task import SPLITS, Task
 from luthier.task.taskfile import SUFFIXES, read_task_file, read_text

@@ -18,8 +18,8 @@ from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
 from luthier.records import Example, Kind
-from luthier.task.documents import documents_digest
 from luthier.task.leaks import LeakReport
+from luthier.task.reading.documents import documents_digest
 
 SPLITS = ("train", "dev", "test")
 # Longest answers by default, in tokens; a task file overrides it with `max_new_tokens`.

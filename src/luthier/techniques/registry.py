@@ -27,12 +27,12 @@ BUILT_IN: Mapping[str, str] = {
     "prompt-search": "luthier.techniques.prompt_search:PromptSearch",
     "soft-prompt": "luthier.techniques.soft_prompt:SoftPrompt",
     "prefix": "luthier.techniques.prefix_tuning:PrefixTuning",
-    "lora": "luthier.techniques.lora:LoRA",
-    "ia3": "luthier.techniques.ia3:IA3",
-    "full": "luthier.techniques.full:Full",
-    "rag": "luthier.techniques.rag:Rag",
-    "raft": "luthier.techniques.raft:Raft",
-    "query-map": "luthier.techniques.query_map:QueryMap",
+    "lora": "luthier.techniques.weights.lora:LoRA",
+    "ia3": "luthier.techniques.weights.ia3:IA3",
+    "full": "luthier.techniques.weights.full:Full",
+    "rag": "luthier.techniques.retrieval.rag:Rag",
+    "raft": "luthier.techniques.retrieval.raft:Raft",
+    "query-map": "luthier.techniques.retrieval.query_map:QueryMap",
 }
 
 

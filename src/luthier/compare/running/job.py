@@ -28,8 +28,8 @@ from luthier.ledger.codec import dumps, loads
 from luthier.ledger.provenance import now
 from luthier.ledger.store import RunRow, storage_error
 from luthier.ledger.work import Work, working
-from luthier.models.folder import open_adaptation
 from luthier.models.model import Model
+from luthier.models.sources.folder import open_adaptation
 from luthier.records import Budget, FitRecord, Lineage, Score
 
 

@@ -138,7 +138,8 @@ class LocalBackend:
         Requests whose adaptations differ in LoRA adapter, soft prompt, prompt or decoding only
         share batches; those with another adapter or a fork run adaptation by adaptation.
         """
-        from luthier.models.local import low_rank, mixed, plain_scoring
+        from luthier.models.local import plain_scoring
+        from luthier.models.local.adapters import low_rank, mixed
 
         bare = Session(self._module, self.tokenizer)
         one_by_one = (
@@ -179,7 +180,7 @@ class LocalBackend:
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
         """Text, written by all requests together: see `luthier.models.local.writing`."""
-        from luthier.models.local import generation
+        from luthier.models.local.writing import generation
 
         with self.session(adaptation) as session, torch.inference_mode():
             return generation.generate(session, requests, adaptation)

@@ -1,1 +1,2 @@
-"""What techniques that look things up share: the index of a task, and how searches are judged."""
+"""Techniques that look things up, and what they share: the index of a task, how searches are
+judged."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from luthier.errors import StorageError, TechniqueError
 from luthier.ledger.cache import default_cache_path
 from luthier.ledger.work import report
-from luthier.task.documents import document_sources, documents_digest, index_among
+from luthier.task.reading.documents import document_sources, documents_digest, index_among
 
 if TYPE_CHECKING:
     from luthier.retrieval import IndexSettings

@@ -14,7 +14,7 @@ import torch
 
 from luthier.models.adaptation import Adapter
 from luthier.models.backend import ScoreRequest, ScoreResult
-from luthier.models.local.low_rank import LowRank
+from luthier.models.local.adapters.low_rank import LowRank
 from luthier.models.local.session import Session
 from luthier.models.local.tree.rows import Row, voting_rows
 from luthier.models.local.tree.run import score_rows

@@ -13,7 +13,7 @@ from luthier.errors import TaskError, did_you_mean
 from luthier.records import Example, Kind
 from luthier.task.definition import Definition
 from luthier.task.keys import short
-from luthier.task.loaders import Table
+from luthier.task.reading.loaders import Table
 
 FEWEST_EXAMPLES = 20
 NOT_A_NUMBER = ("nan", "NaN", "NAN")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.scoring.metrics import Floats, Statistics
-from luthier.scoring.resampling import Clusters, bootstrap_sums, sum_by_cluster
+from luthier.scoring.statistics.resampling import Clusters, bootstrap_sums, sum_by_cluster
 
 CONFIDENCE = 0.95
 _FEW_CLUSTERS = 10

@@ -36,7 +36,8 @@ from luthier.scoring.aggregate import (
     judged_by,
     statistics_of,
 )
-from luthier.scoring.intervals import (
+from luthier.scoring.metrics import Floats, Statistics
+from luthier.scoring.statistics.intervals import (
     Bounds,
     Interval,
     left_out,
@@ -46,8 +47,7 @@ from luthier.scoring.intervals import (
     widened,
     wilson,
 )
-from luthier.scoring.metrics import Floats, Statistics
-from luthier.scoring.resampling import (
+from luthier.scoring.statistics.resampling import (
     Clusters,
     clusters_of,
     every_sign,

@@ -23,7 +23,7 @@ def evaluate(
 
     A bare base model is asked with the task's own prompt.
     """
-    from luthier.cli.ask import picked
+    from luthier.cli.commands.ask import picked
     from luthier.cli.console import data, only_data_on_stdout, print_json
     from luthier.compare.run import open_model, open_task
     from luthier.scoring import evaluate as score

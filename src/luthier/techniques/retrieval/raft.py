@@ -71,7 +71,7 @@ class Raft:
         The dev split, which stops the training, sees what a search really finds.
         """
         check_needs(self, model)
-        from luthier.techniques.lora import LoRA
+        from luthier.techniques.weights.lora import LoRA
 
         started, searching = self._started(model, task, budget=budget, seed=seed)
         knowledge = started.adaptation.knowledge
@@ -104,7 +104,7 @@ class Raft:
         self, model: Model, task: Task, *, budget: Budget, seed: int
     ) -> tuple[Model, FitRecord]:
         """The model with knowledge: its own, or what `Rag` finds without asking the model."""
-        from luthier.techniques.rag import Rag
+        from luthier.techniques.retrieval.rag import Rag
 
         knowledge = model.adaptation.knowledge
         if knowledge is not None and self.index is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from luthier.errors import StorageError, TaskError, UserError
 from luthier.ledger.cache import default_cache_path
-from luthier.task.loaders import python_function
+from luthier.task.reading.loaders import python_function
 
 BUNDLED = "bundled:"
 BLOCK = 1 << 20

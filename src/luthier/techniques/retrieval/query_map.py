@@ -126,7 +126,7 @@ class QueryMap:
     ) -> tuple[Model, FitRecord]:
         if model.adaptation.knowledge is not None and self.index is None:
             return model, FitRecord()
-        from luthier.techniques.rag import Rag
+        from luthier.techniques.retrieval.rag import Rag
 
         fitted = Rag(index=self.index).fit(model, task, budget=budget, seed=seed)
         return fitted, fitted.lineage.fit if fitted.lineage else FitRecord()

@@ -15,7 +15,7 @@ from typing import Any
 
 from luthier.errors import LuthierError, TaskError
 from luthier.task.definition import DEFAULT_LIMIT
-from luthier.task.formats import Row, Rows, missing_columns, read_file
+from luthier.task.reading.formats import Row, Rows, missing_columns, read_file
 
 # All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
 MOST_CHARACTERS = 200_000_000

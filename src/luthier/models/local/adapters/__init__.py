@@ -1,0 +1,1 @@
+"""Requests of different adapters in one batch."""

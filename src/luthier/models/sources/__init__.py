@@ -1,0 +1,1 @@
+"""Where models lie: the hub, and folders."""

@@ -1,0 +1,1 @@
+"""From files to rows: loaders, formats, documents."""

@@ -1,0 +1,1 @@
+"""Techniques that change weights: all of them, or a few beside them."""
