@@ -12,28 +12,28 @@ from typing import Any
 
 
 def _data(a: argparse.Namespace) -> None:
-    from . import corpus
+    from pretraining.texts import corpus
 
     if not (a.out / "decontamination.json").exists():
         print(json.dumps(corpus.build(a.data, a.out, a.seed)))
 
 
 def _teacher(a: argparse.Namespace) -> None:
-    from . import teacher
+    from pretraining import teacher
 
     if not (a.out / "neighbours.npy").exists():
         teacher.build(a.out, a.encoder, a.seed)
 
 
 def _tokenizer(a: argparse.Namespace) -> None:
-    from . import tokenizer
+    from pretraining.texts import tokenizer
 
     if not (a.out / "tokenizer").exists():
         tokenizer.train(a.out, seed=a.seed)
 
 
 def _settings(a: argparse.Namespace) -> Any:
-    from . import train
+    from pretraining import train
 
     given = dict(part.split("=", 1) for part in a.set)
     kinds = {f.name: type(f.default) for f in dataclasses.fields(train.Settings)}
@@ -52,26 +52,26 @@ def _settings(a: argparse.Namespace) -> Any:
 
 
 def _sums(a: argparse.Namespace) -> None:
-    from . import sums
+    from pretraining import sums
 
     sums.run(a.out, _settings(a))
 
 
 def _train(a: argparse.Namespace) -> None:
-    from . import train
+    from pretraining import train
 
     train.train(a.out, _settings(a), a.steps)
 
 
 def _export(a: argparse.Namespace) -> None:
-    from . import export
+    from pretraining import export
 
     print(json.dumps(export.export(a.out, a.model or a.out / "nano")))
     print("agrees with transformers:", export.reload_matches(a.model or a.out / "nano"))
 
 
 def _evaluate(a: argparse.Namespace) -> None:
-    from . import card, evaluate
+    from pretraining import card, evaluate
 
     folder = a.model or a.out / "nano"
     size = evaluate.Size(a.queries, a.draws, a.seed, a.lora_tokens)

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from .evaluate import table
+from pretraining.evaluate import table
 
 CARD = """---
 license: apache-2.0

@@ -26,8 +26,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from . import corpus
-from .measuring import calls, reading, running, tuning
+from pretraining.measuring import calls, reading, running, tuning
+from pretraining.texts import corpus
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 Row = tuple[str, str]

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import GenerationConfig, OPTForCausalLM
 
-from . import model as network
-from . import tokenizer as tokens
+from pretraining import model as network
+from pretraining.texts import tokenizer as tokens
 
 
 def export(out: Path, folder: Path, *, name: str = "checkpoint.safetensors") -> dict[str, int]:

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import corpus, optim, teacher, train
-from . import model as network
-from . import tokenizer as tokens
-from .episodes import Mixture, Pools
-from .episodes.formats import arbitrary, draw_format
-from .episodes.piece import Encoded, Episode, Piece, encode
+from pretraining import model as network
+from pretraining import optim, teacher, train
+from pretraining.episodes import Mixture, Pools
+from pretraining.episodes.formats import arbitrary, draw_format
+from pretraining.episodes.piece import Encoded, Episode, Piece, encode
+from pretraining.texts import corpus
+from pretraining.texts import tokenizer as tokens
 
 AT_ONCE = 1024  # texts encoded together
 CHECKPOINT = "sums.safetensors"

@@ -23,7 +23,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer
 
-from . import corpus, lexicon
+from pretraining.texts import corpus, lexicon
 
 STOP = frozenset(
     lexicon.listed(

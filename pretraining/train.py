@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import model as network
-from . import optim, teacher
-from . import tokenizer as tokens
-from .episodes import Mixture, Pools
-from .episodes.piece import Encoded, encode
+from pretraining import model as network
+from pretraining import optim, teacher
+from pretraining.episodes import Mixture, Pools
+from pretraining.episodes.piece import Encoded, encode
+from pretraining.texts import tokenizer as tokens
 
 POOL = 256  # episodes sorted by length together
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from pretraining import model as network
 from pretraining import optim, sums, train
-from pretraining.episodes import questions, reading
 from pretraining.episodes.piece import Encoded, Piece
+from pretraining.episodes.reading import paragraphs, questions
 from pretraining.measuring import calls
 from pretraining.measuring.reading import matches
 from transformers import OPTConfig, OPTForCausalLM
@@ -120,7 +120,7 @@ def test_a_question_stands_around_its_passage_and_its_answer_carries_the_loss():
     draw = random.Random(0)
     forms = set()
     for _ in range(60):
-        pieces = reading.laid_out(draw, "", [Piece("It rained in Oslo.")], "Where?", "Oslo")
+        pieces = paragraphs.laid_out(draw, "", [Piece("It rained in Oslo.")], "Where?", "Oslo")
         assert "".join(p.text for p in pieces if p.weight == 1.0) == " Oslo\n"
         text = "".join(p.text for p in pieces)
         assert "It rained in Oslo." in text

@@ -4,8 +4,8 @@ An :class:`Episode` is text in pieces; a piece carries the weight of its tokens 
 where it ends just before an answer, the short text whose sentence vector belongs there.
 """
 
-from .mixture import Mixture
-from .piece import Episode, Piece
-from .pools import Pools
+from pretraining.episodes.mixture import Mixture
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
 
 __all__ = ["Episode", "Mixture", "Piece", "Pools"]

@@ -12,10 +12,10 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from ..lexicon import listed
-from .piece import Episode, Piece
-from .pools import Pools
-from .synthetic import NAMES, PLACES
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
+from pretraining.episodes.synthetic import NAMES, PLACES
+from pretraining.texts.lexicon import listed
 
 VERBS = listed(
     "calculate find get compute estimate book convert search check predict compare list create "

@@ -12,8 +12,9 @@ import random
 
 import numpy as np
 
-from .. import lexicon, teacher
-from .pools import Pools
+from pretraining import teacher
+from pretraining.episodes.pools import Pools
+from pretraining.texts import lexicon
 
 Member = tuple[str, int]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from . import classes as sources
-from .classes import Class
-from .formats import arbitrary, draw_format, surface
-from .piece import Episode, Piece
-from .pools import Pools
+from pretraining.episodes import classes as sources
+from pretraining.episodes.classes import Class
+from pretraining.episodes.formats import arbitrary, draw_format, surface
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
 
 FEELING_INSTRUCTIONS = [
     "Classify the sentiment.",

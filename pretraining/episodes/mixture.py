@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
-from . import calls, passages, reading, slots, synthetic
-from .classify import as_chat, classification
-from .piece import Episode
-from .pools import Pools
+from pretraining.episodes import calls, slots, synthetic
+from pretraining.episodes.classify import as_chat, classification
+from pretraining.episodes.piece import Episode
+from pretraining.episodes.pools import Pools
+from pretraining.episodes.reading import paragraphs, passages
 
 
 class Mixture:
@@ -63,9 +64,9 @@ class Mixture:
         if kind == "prompted":
             return passages.prompted(pools, draw, 1200 if progress < 0.5 else 2500)
         if kind == "reading":
-            return reading.cloze(pools, draw, self.passage(draw, progress))
+            return paragraphs.cloze(pools, draw, self.passage(draw, progress))
         if kind == "natural":
-            return reading.natural(pools, draw, self.passage(draw, progress))
+            return paragraphs.natural(pools, draw, self.passage(draw, progress))
         if kind == "running":
             return passages.running(pools, draw, 1000 if progress < 0.5 else 2000)
         makers = {
@@ -74,7 +75,7 @@ class Mixture:
             "rule": synthetic.rule,
             "arithmetic": synthetic.arithmetic,
             "tool": calls.tool_call,
-            "asked": reading.asked,
+            "asked": paragraphs.asked,
             "slot call": slots.slot_call,
             "slot question": slots.slot_question,
             "facts": passages.facts,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import corpus, teacher
+from pretraining import teacher
+from pretraining.texts import corpus
 
 
 class Pools:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 
-from .calls import Argument, call
-from .piece import Episode, Piece
-from .pools import Pools
-from .reading import TELLS, laid_out
+from pretraining.episodes.calls import Argument, call
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
+from pretraining.episodes.reading.paragraphs import TELLS, laid_out
 
 ASKS = [
     "What is the {s}?", "What is the {s}?", "Which {s} is meant?", "Which {s}?", "{s}",

@@ -6,9 +6,9 @@ import json
 import random
 from collections.abc import Callable
 
-from ..lexicon import listed
-from .piece import Episode, Piece
-from .pools import Pools
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
+from pretraining.texts.lexicon import listed
 
 NAMES = listed(
     "Anna Ben Carla David Elena Farid Grace Hugo Irene Jonas Karin Liam Maya Nora Omar Paula "

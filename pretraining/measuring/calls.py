@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..lexicon import listed
+from pretraining.texts.lexicon import listed
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
 PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?(?:%|percent)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..lexicon import listed
+from pretraining.texts.lexicon import listed
 
 BE = frozenset(listed("is are was were be been am"))
 AUXILIARY = BE | frozenset(

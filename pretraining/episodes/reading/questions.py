@@ -10,8 +10,8 @@ import random
 import re
 from dataclasses import dataclass
 
-from ..lexicon import listed
-from .chunks import AUXILIARY, BE, PRONOUNS, Unit, bare, form, units
+from pretraining.episodes.reading.chunks import AUXILIARY, BE, PRONOUNS, Unit, bare, form, units
+from pretraining.texts.lexicon import listed
 
 TITLES = frozenset(listed(
     "President King Queen Prince Princess Emperor Pope Sir Lord Lady Dr Dr. Mr Mr. Mrs Mrs. Ms. "

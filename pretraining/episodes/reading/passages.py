@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import re
 
-from ..lexicon import listed
-from .piece import Episode, Piece
-from .pools import Pools
-from .synthetic import NAMES, PLACES
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
+from pretraining.episodes.synthetic import NAMES, PLACES
+from pretraining.texts.lexicon import listed
 
 JOBS = listed("baker teacher pilot farmer painter doctor lawyer singer driver nurse clerk cook")
 FACTS = [

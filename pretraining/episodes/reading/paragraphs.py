@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from ..lexicon import listed
-from .piece import Episode, Piece
-from .pools import Pools
-from .questions import DATE, QUANTITY, Asker
+from pretraining.episodes.piece import Episode, Piece
+from pretraining.episodes.pools import Pools
+from pretraining.episodes.reading.questions import DATE, QUANTITY, Asker
+from pretraining.texts.lexicon import listed
 
 FORMS = [
     # A causal model reads a passage better when it knows the question, and finds the answer better

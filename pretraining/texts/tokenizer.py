@@ -12,8 +12,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from . import corpus
-from .episodes.formats import FIELDS, INSTRUCTIONS, LISTS
+from pretraining.episodes.formats import FIELDS, INSTRUCTIONS, LISTS
+from pretraining.texts import corpus
 
 PAD, BOS, EOS, END = "<|pad|>", "<|bos|>", "<|eos|>", "<|end|>"
 ROLES = ("system", "user", "assistant", "tool")

@@ -1,0 +1,1 @@
+"""Episodes about a text that is given, and questions made of its sentences."""

@@ -1,0 +1,1 @@
+"""What nano reads: the corpus, its words, its tokens."""
