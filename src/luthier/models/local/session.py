@@ -121,9 +121,9 @@ class Session:
         if self.encoder_decoder:
             targets = [self.tokenizer(text_target=c.strip()).input_ids for c in continuations]
             return [(ids + list(target), len(ids)) for target in targets]
+        texts = [tokens.text + c for c in continuations]
         found = []
-        for text in continuations:
-            after = continued(self.tokenizer, tokens, tokens.text + text, special=tokens.special)
+        for after in continued(self.tokenizer, tokens, texts, special=tokens.special):
             joined = self._row(after)
             # BOS may have gone from both.
             start = max(0, after.kept - 1)
@@ -191,9 +191,9 @@ class Session:
     def _tokens(self, prompt: Rendered) -> Tokens:
         templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
         last = self._last[0] if self._last else None
-        found = continued(self.tokenizer, last, self.text(prompt), special=not templated)
-        self._last[:] = [found]
-        return found
+        found = continued(self.tokenizer, last, [self.text(prompt)], special=not templated)
+        self._last[:] = found
+        return found[0]
 
     def _row(self, tokens: Tokens) -> list[int]:
         ids = list(tokens.ids)

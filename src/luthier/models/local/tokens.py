@@ -34,30 +34,45 @@ class Tokens:
     kept: int = 0
 
 
-def tokenised(tokenizer: Any, text: str, *, special: bool) -> Tokens:
-    """The whole text, `special` tokens around it where the tokenizer adds such."""
+def tokenised(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[Tokens]:
+    """Whole texts in one call, `special` tokens around them where the tokenizer adds such."""
+    if not texts:
+        return []
     if not getattr(tokenizer, "is_fast", False):
-        ids = tokenizer(text, add_special_tokens=special).input_ids
-        return Tokens(text, special, list(ids), None)
-    found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-    spans = [(int(lo), int(hi)) for lo, hi in found.offset_mapping]
-    ending = 0
-    while special and ending < len(spans) - 1 and spans[-1 - ending] == (0, 0):
-        ending += 1
-    return Tokens(text, special, list(found.input_ids), spans, ending)
+        rows = tokenizer(list(texts), add_special_tokens=special).input_ids
+        return [Tokens(t, special, list(ids), None) for t, ids in zip(texts, rows, strict=True)]
+    found = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
+    made = []
+    for text, ids, offsets in zip(texts, found.input_ids, found.offset_mapping, strict=True):
+        spans = [(int(lo), int(hi)) for lo, hi in offsets]
+        ending = 0
+        while special and ending < len(spans) - 1 and spans[-1 - ending] == (0, 0):
+            ending += 1
+        made.append(Tokens(text, special, list(ids), spans, ending))
+    return made
 
 
-def continued(tokenizer: Any, known: Tokens | None, text: str, *, special: bool) -> Tokens:
-    """As `tokenised`, from what is known of a text that begins alike."""
+def continued(
+    tokenizer: Any, known: Tokens | None, texts: Sequence[str], *, special: bool
+) -> list[Tokens]:
+    """As `tokenised`, from what is known of a text that begins like them."""
+    found: dict[int, Tokens] = {}
     if known is not None and known.special == special:
-        common = _common(known.text, text)
-        if common == len(text) == len(known.text):
-            return known
-        if common >= WORTH_IT and known.spans is not None:
-            joined = _joined(tokenizer, known, known.spans, text, common)
+        cuts: dict[int, Cut] = {}
+        for k, text in enumerate(texts):
+            if text == known.text:
+                found[k] = known
+            elif (cut := _cut(known, text)) is not None:
+                cuts[k] = cut
+        tails = [texts[k][cut.at :] for k, cut in cuts.items()]
+        for k, tail in zip(cuts, tokenised(tokenizer, tails, special=False), strict=True):
+            joined = _joined(known, texts[k], cuts[k], tail)
             if joined is not None:
-                return joined
-    return tokenised(tokenizer, text, special=special)
+                found[k] = joined
+    rest = [k for k in range(len(texts)) if k not in found]
+    whole = tokenised(tokenizer, [texts[k] for k in rest], special=special)
+    found.update(zip(rest, whole, strict=True))
+    return [found[k] for k in range(len(texts))]
 
 
 def _common(one: str, other: str) -> int:
@@ -72,21 +87,51 @@ def _common(one: str, other: str) -> int:
     return lo
 
 
-def _joined(
-    tokenizer: Any, known: Tokens, spans: list[Span], text: str, common: int
-) -> Tokens | None:
-    body = len(spans) - known.ending
-    first = bisect_right(spans, (common - AGAIN, 0), hi=body) - 1
-    if first < 1 or spans[first - 1][1] > spans[first][0]:
-        return None  # the ids of one character stay together
-    cut = spans[first - 1][1]
-    tail = tokenised(tokenizer, text[cut:], special=False)
-    assert tail.spans is not None
-    moved = [(lo + cut, hi + cut) for lo, hi in tail.spans]
-    found = _meeting(known, spans[:body], Tokens(text, False, tail.ids, moved), first, common)
-    if found is None:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`common` characters are shared; from character `at`, where id `first` begins, everything is
+    tokenised once more."""
+
+    common: int
+    first: int
+    at: int
+
+
+def _cut(known: Tokens, text: str) -> Cut | None:
+    common = _common(known.text, text)
+    if common < WORTH_IT or known.spans is None:
         return None
-    here, there = found
+    body = len(known.spans) - known.ending
+    first = bisect_right(known.spans, (common - AGAIN, 0), hi=body) - 1
+    if first < 1 or known.spans[first - 1][1] > known.spans[first][0]:
+        return None  # the ids of one character stay together
+    return Cut(common, first, known.spans[first - 1][1])
+
+
+def _joined(known: Tokens, text: str, cut: Cut, tail: Tokens) -> Tokens | None:
+    assert known.spans is not None
+    assert tail.spans is not None
+    spans, body = known.spans, len(known.spans) - known.ending
+    moved = [(lo + cut.at, hi + cut.at) for lo, hi in tail.spans]
+    place = {span: j for j, span in reversed(list(enumerate(moved)))}
+    begun: tuple[int, int] | None = None
+    for i in range(cut.first, body):
+        if spans[i][1] >= cut.common:
+            return None
+        j = place.get(spans[i])
+        follows = begun is not None and j == begun[1] + i - begun[0]
+        if j is None or known.ids[i] != tail.ids[j]:
+            begun = None
+        elif _begins_a_word(known.text, spans[i]):
+            if begun is not None and follows:
+                break
+            begun = (i, j)
+        elif not follows:
+            begun = None
+    else:
+        return None
+    # A word begins here in both, and they agree as far as the beginning of the next one.
+    here, there = begun
     return Tokens(
         text,
         known.special,
@@ -95,29 +140,6 @@ def _joined(
         known.ending,
         here,
     )
-
-
-def _meeting(
-    known: Tokens, spans: Sequence[Span], tail: Tokens, first: int, common: int
-) -> tuple[int, int] | None:
-    """Where a word begins, in both, whose ids and those of the next word's first agree."""
-    assert tail.spans is not None
-    place = {span: j for j, span in reversed(list(enumerate(tail.spans)))}
-    begun: tuple[int, int] | None = None
-    for i in range(first, len(spans)):
-        if spans[i][1] >= common:
-            return None
-        j = place.get(spans[i])
-        follows = begun is not None and j == begun[1] + i - begun[0]
-        if j is None or known.ids[i] != tail.ids[j]:
-            begun = None
-        elif _begins_a_word(known.text, spans[i]):
-            if follows:
-                return begun
-            begun = (i, j)
-        elif not follows:
-            begun = None
-    return None
 
 
 def _begins_a_word(text: str, span: Span) -> bool:
