@@ -61,6 +61,8 @@ class LocalBackend:
         try:
             config = transformers.AutoConfig.from_pretrained(path)
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            if _reads_both_ways(config):
+                raise ValueError("it reads both ways and cannot say what comes next (BERT's kind)")
             auto = (
                 transformers.AutoModelForSeq2SeqLM
                 if config.is_encoder_decoder
@@ -261,6 +263,14 @@ def fingerprint_of(path: str, module: Any) -> str:
         digest.update(name.encode())
         digest.update(flat[::step][:4096].float().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _reads_both_ways(config: Any) -> bool:
+    """Whether this is an encoder, of which `AutoModelForCausalLM` makes a model all the same."""
+    import transformers
+
+    either = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    return either and not getattr(config, "is_decoder", True) and not config.is_encoder_decoder
 
 
 def _device(wanted: str) -> torch.device:
