@@ -51,7 +51,7 @@ def splits(session: Session) -> bool:
     module = session.module
     if module not in _splits:
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(session.device.type, enabled=False):
                 joint, apart = _tried(session)
         except RuntimeError:  # shapes do not even fit
             _splits[module] = False
