@@ -21,9 +21,12 @@ from luthier.models.local.tree.rows import rows_of
 from luthier.models.model import Model
 from luthier.models.prompt import Rendered
 from luthier.records import Example
+from luthier.techniques.soft_prompt import trials_of
+from luthier.training.plain import PlainTrials
 from luthier.training.rows import TrainRow, batch_of, loss_of, rows_for
 from luthier.training.soft import attention as aside
 from luthier.training.soft.ways import AfterInput
+from luthier.training.trainable import SoftPromptParameters
 from tests import tiny
 
 HEAD = "Input: my card was charged twice\nLabel: billing\n\n" * 2
@@ -144,6 +147,13 @@ def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypat
         assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
         ours, theirs = (torch.autograd.grad(x, soft)[0] for x in (loss, expected))
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "openai-gpt"])
+def test_soft_prompts_of_bases_without_trees_train_row_by_row(family):
+    with backend(family).session(Adaptation()) as session:
+        holders = [SoftPromptParameters(torch.zeros(3, 32), bottleneck=None)]
+        assert isinstance(trials_of(session, holders, "after"), PlainTrials)
 
 
 @pytest.mark.parametrize("family", ["Marian", "Bart", "SwitchTransformers"])
