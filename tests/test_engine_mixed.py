@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -110,6 +111,28 @@ def test_what_is_more_than_plain_lora_runs_by_itself():
     for got, (_, adaptation) in zip(backend.score_mixed(asked), asked, strict=True):
         alone = backend.score([request], adaptation)[0]
         assert got.logprobs == pytest.approx(alone.logprobs, rel=1e-4, abs=1e-3)
+
+
+def test_threads_that_share_a_backend_take_turns():
+    backend = tiny.backend("llama")
+    adaptations = [Adaptation(), soft(1, "after")] + [
+        Adaptation(adapter=trained_lora(backend, rank, rank)) for rank in (2, 3)
+    ]
+    requests = [
+        ScoreRequest(Rendered(text=f"{HEAD}Input: {i}\nLabel:"), LABELS) for i in ("pay", "x")
+    ]
+    wanted = [[r.logprobs for r in backend.score(requests, a)] for a in adaptations]
+
+    def ask(k: int) -> list[Any]:
+        once = [r.logprobs for r in backend.score(requests, adaptations[k])]
+        mixed = backend.score_mixed([(r, adaptations[k]) for r in requests])
+        return [once, [r.logprobs for r in mixed]]
+
+    order = list(range(len(adaptations))) * 6
+    with ThreadPoolExecutor(len(adaptations)) as pool:
+        for k, found in zip(order, pool.map(ask, order), strict=True):
+            for each in found:
+                assert each == [pytest.approx(w, rel=1e-4, abs=1e-3) for w in wanted[k]]
 
 
 def test_the_plain_engine_mixes_nothing(monkeypatch):

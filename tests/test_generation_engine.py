@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from luthier.errors import BackendError
 from luthier.models.adaptation import Adaptation, Decoding, VirtualTokens
 from luthier.models.backend import GenerateRequest
 from luthier.models.local.writing import loop
@@ -173,7 +174,12 @@ def test_a_long_prompt_is_cut_and_an_answer_never_passes_the_context(backends):
     assert made[0].cut
 
 
-def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch):
+# On a CPU the error has no type of its own.
+TIGHT = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: not enough memory"))
+
+
+@pytest.mark.parametrize("error", TIGHT)
+def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch, error):
     backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
     expected = [g.text for g in backend.generate(requests(), adaptation)]
     step, refused = loop.Slots.step, []
@@ -181,12 +187,36 @@ def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch):
     def tight(self, tokens):
         if len(tokens) > 2:
             refused.append(len(tokens))
-            raise torch.OutOfMemoryError("no room")
+            raise error
         return step(self, tokens)
 
     monkeypatch.setattr(loop.Slots, "step", tight)
     assert [g.text for g in backend.generate(requests(), adaptation)] == expected
     assert refused
+
+
+def test_where_not_even_one_answer_fits(backends, monkeypatch):
+    def full(self, tokens):
+        raise MemoryError
+
+    monkeypatch.setattr(loop.Slots, "step", full)
+    with pytest.raises(BackendError, match="memory"):
+        backends["llama"].generate(requests(), Adaptation(decoding=FREE))
+
+
+def test_fewer_write_at_once_where_memory_is_short(backends, monkeypatch):
+    backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
+    expected = [g.text for g in backend.generate(requests(), adaptation)]
+    step, rows = loop.Slots.step, []
+
+    def seen(self, tokens):
+        rows.append(len(tokens))
+        return step(self, tokens)
+
+    monkeypatch.setattr(loop.Slots, "step", seen)
+    monkeypatch.setenv("LUTHIER_MEMORY", "200K")
+    assert [g.text for g in backend.generate(requests(), adaptation)] == expected
+    assert max(rows) < len(INPUTS)
 
 
 def test_the_plain_engine_gives_the_same_text(backends, monkeypatch):

@@ -114,6 +114,24 @@ def test_token_generation_is_greedy_under_the_mixture(model: Model, slot: Knowle
     assert said.raw == by_hand
 
 
+def test_token_generation_ends_at_any_end_the_model_has(model: Model, slot: Knowledge) -> None:
+    """Llama 3 and Gemma 3 name several."""
+    apart = model.adapt(
+        knowledge=replace(slot, reading="token"), decoding=Decoding(max_new_tokens=6, stop=())
+    )
+    assert apart.answer([QUESTION])[0].raw
+    module: Any = model.backend.module  # type: ignore[attr-defined]
+    each = (module.config, module.generation_config)
+    before = [config.eos_token_id for config in each]
+    try:
+        for config in each:
+            config.eos_token_id = list(range(2, 320))
+        assert apart.answer([QUESTION])[0].raw == ""
+    finally:
+        for config, ends in zip(each, before, strict=True):
+            config.eos_token_id = ends
+
+
 def test_one_passage_is_the_same_in_every_reading(model: Model, slot: Knowledge) -> None:
     one = replace(slot, search=replace(slot.search, k=1))
     scores = []

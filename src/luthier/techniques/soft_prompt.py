@@ -7,7 +7,6 @@ T tokens, H width, P prompt length, V votes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
@@ -199,14 +198,15 @@ class Beginning:
 def trials_of(
     session: Session, holders: Sequence[SoftPromptParameters], placement: str
 ) -> Trainable:
-    """Over a decoder all trials in one pass; over an encoder–decoder, under a prefix adapter and
-    with LUTHIER_ENGINE=plain each trial and row in full."""
+    """Over a decoder all trials in one pass; over an encoder–decoder or a base whose layers know no
+    tree mask, under a prefix adapter and with LUTHIER_ENGINE=plain each trial and row in full."""
+    from luthier.models.local.plain_scoring import engine, knows_trees
     from luthier.training.plain import PlainTrials
     from luthier.training.soft.trials import SoftTrials
     from luthier.training.trainable import FROZEN_BASE
 
-    plain = os.environ.get("LUTHIER_ENGINE") == "plain"
-    if plain or session.encoder_decoder or session.prefix_cache(1) is not None:
+    plain = engine() == "plain" or session.encoder_decoder or not knows_trees(session)
+    if plain or session.prefix_cache(1) is not None:
         return PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
     return SoftTrials(session, holders, placement=placement)
 

@@ -72,11 +72,12 @@ def rows_for(
         ids, start = session.encode_pair(prompt, answer)
         if not decoding.labels and prompt.messages and session.tokenizer.eos_token_id is not None:
             ids = [*ids, session.tokenizer.eos_token_id]
-        if limit is not None and len(ids) + room > limit and not session.encoder_decoder:
+        # An encoder–decoder's answer has a context of its own.
+        if limit is not None and room + (start if session.encoder_decoder else len(ids)) > limit:
             # The same rule as for scoring: the first token and the end stay. A long answer loses
             # its end.
-            answer_ids = ids[start:][: limit // 2]
-            keep = limit - room - len(answer_ids)
+            answer_ids = ids[start:][: limit if session.encoder_decoder else limit // 2]
+            keep = limit - room - (0 if session.encoder_decoder else len(answer_ids))
             ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
             start = len(ids) - len(answer_ids)
         rows.append(TrainRow(ids, start))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,8 @@ class LocalBackend:
         self._fork: tuple[Weights, Any] | None = None
         self._applied: tuple[Any, Adapter, ExitStack, Any] | None = None
         self._speed: float | None = None
+        # An adapter is put into the one base there is: threads take turns.
+        self._turn = threading.RLock()
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         self.facts = _facts(module, tokenizer)
@@ -61,6 +64,8 @@ class LocalBackend:
         try:
             config = transformers.AutoConfig.from_pretrained(path)
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            if _reads_both_ways(config):
+                raise ValueError("it reads both ways and cannot say what comes next (BERT's kind)")
             auto = (
                 transformers.AutoModelForSeq2SeqLM
                 if config.is_encoder_decoder
@@ -78,8 +83,9 @@ class LocalBackend:
     @property
     def module(self) -> Any:
         """The base as it was loaded; an adapter left injected by the last session is taken out."""
-        self._take_out()
-        return self._module
+        with self._turn:
+            self._take_out()
+            return self._module
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, special ones left out."""
@@ -90,8 +96,14 @@ class LocalBackend:
         """The base with `adaptation` applied.
 
         Weights of a fork and the last adapter used stay in place for the next session, so that a
-        request costs no injection; any other use of the base takes them out first.
+        request costs no injection; any other use of the base takes them out first. While it lasts,
+        sessions of other threads wait.
         """
+        with self._turn, self._applying(adaptation) as session:
+            yield session
+
+    @contextmanager
+    def _applying(self, adaptation: Adaptation) -> Iterator[Session]:
         fork = adaptation.weights
         module = self._module if fork is None else self._forked(fork)
         soft = soft_of(adaptation.soft_prompt, module.get_input_embeddings().weight)
@@ -163,7 +175,7 @@ class LocalBackend:
             else:
                 together.append((adaptation, members))
         if together:
-            with ExitStack() as stack, torch.inference_mode():
+            with self._turn, ExitStack() as stack, torch.inference_mode():
                 each = [
                     (
                         stack.enter_context(self.session(replace(a, adapter=None))),
@@ -262,6 +274,14 @@ def fingerprint_of(path: str, module: Any) -> str:
         digest.update(name.encode())
         digest.update(flat[::step][:4096].float().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _reads_both_ways(config: Any) -> bool:
+    """Whether this is an encoder, of which `AutoModelForCausalLM` makes a model all the same."""
+    import transformers
+
+    either = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    return either and not getattr(config, "is_decoder", True) and not config.is_encoder_decoder
 
 
 def _device(wanted: str) -> torch.device:

@@ -77,10 +77,10 @@ def _batch(session: Session, rows: list[Row]) -> list[RowScores]:
     """One batch, or its halves where memory is short: fewer prompts, then fewer branches."""
     try:
         embeds, mask = _padded(session, [r.trunk for r in rows])
-        hidden = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
+        encoded = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
         if session.module.config.model_type in RELATIVE:
-            return _decode_trees(session, rows, hidden.last_hidden_state, mask)
-        return _decode_apart(session, rows, hidden.last_hidden_state, mask)
+            return _decode_trees(session, rows, encoded, mask)
+        return _decode_apart(session, rows, encoded, mask)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -101,10 +101,8 @@ def _batch(session: Session, rows: list[Row]) -> list[RowScores]:
 
 
 def _decode_trees(
-    session: Session, rows: Sequence[Row], hidden: torch.Tensor, mask: torch.Tensor
+    session: Session, rows: Sequence[Row], encoded: Any, mask: torch.Tensor
 ) -> list[RowScores]:
-    from transformers.modeling_outputs import BaseModelOutput
-
     start = int(session.module.config.decoder_start_token_id)
     laid: list[Laid] = []
     for k, row in enumerate(rows):
@@ -115,7 +113,7 @@ def _decode_trees(
     positions = batch.positions.to(session.device)
     seen = masks(session, batch.visible.to(session.device), positions, positions)
     logits = session.module(
-        encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+        encoder_outputs=encoded,
         attention_mask=mask,
         decoder_input_ids=batch.ids.to(session.device),
         decoder_attention_mask=seen + _position_bias(session, positions),
@@ -152,22 +150,18 @@ def _position_bias(session: Session, positions: torch.Tensor) -> torch.Tensor:
 
 
 def _decode_apart(
-    session: Session, rows: Sequence[Row], hidden: torch.Tensor, mask: torch.Tensor
+    session: Session, rows: Sequence[Row], encoded: Any, mask: torch.Tensor
 ) -> list[RowScores]:
     """For decoders that count places: every continuation in a row of its own, prompts still
     encoded once."""
-    from transformers.modeling_outputs import BaseModelOutput
-
-    out = []
+    hidden, out = encoded.last_hidden_state, []
     for k, row in enumerate(rows):
         longest, many = max(len(b) for b in row.branches), len(row.branches)
         labels = torch.tensor(
             [[*b, *[-100] * (longest - len(b))] for b in row.branches], device=session.device
         )
         logits = session.module(
-            encoder_outputs=BaseModelOutput(
-                last_hidden_state=hidden[k : k + 1].expand(many, -1, -1)
-            ),
+            encoder_outputs=type(encoded)(last_hidden_state=hidden[k : k + 1].expand(many, -1, -1)),
             attention_mask=mask[k : k + 1].expand(many, -1),
             labels=labels,
             use_cache=False,

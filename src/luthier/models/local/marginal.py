@@ -15,6 +15,7 @@ from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import Generated, ScoreResult
 from luthier.models.local.session import Session
+from luthier.models.local.writing.loop import ends_of
 from luthier.models.prompt import Rendered
 from luthier.records import Usage
 
@@ -28,7 +29,7 @@ def generate_by_token(
     rows, truncated = _rows(session, [session.encode(p) for p in prompts], room)
     ids, mask = _padded(session, rows)
     logs = torch.tensor(weights, device=session.device).clamp(min=1e-30).log()[:, None]
-    ends = {session.tokenizer.eos_token_id, getattr(session.module.config, "eos_token_id", None)}
+    ends = ends_of(session, decoding.stop)
     written: list[int] = []
     past: Any = None
     step = ids

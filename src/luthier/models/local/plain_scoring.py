@@ -53,6 +53,11 @@ def knows_trees(session: Session) -> bool:
         return False
     if getattr(config, "alibi", False) or getattr(config, "attention_chunk_size", None):
         return False
+    # GPT-Neo's local layers count places in the row; GPT takes masks over keys alone.
+    if "local" in (getattr(config, "attention_layers", None) or ()):
+        return False
+    if config.model_type == "openai-gpt":
+        return False
     return "position_ids" in inspect.signature(type(session.module).forward).parameters
 
 

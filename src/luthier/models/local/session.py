@@ -154,6 +154,8 @@ class Session:
         """(B, T) ids, virtual ones included, to (B, T, H) embeddings; gradients flow to `soft`."""
         soft = self.soft if soft is None else soft
         real: torch.Tensor = self.embeddings(ids.clamp(max=self.vocabulary - 1))
+        if self.encoder_decoder:  # some encoders scale what they look up themselves
+            real = real * getattr(self.module.get_encoder(), "embed_scale", 1.0)
         if soft is None:
             return real
         flat = soft.reshape(-1, soft.shape[-1])

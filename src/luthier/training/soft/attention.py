@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from luthier.models.local.products import Float32Attention
 from luthier.models.local.session import Session
+from luthier.models.local.tree.attention import splits
 from luthier.models.local.tree.masks import sliding_window
 from luthier.training.soft.past import Kept, Layers
 
@@ -32,7 +33,7 @@ def stays_aside(session: Session, past: Kept, rows: int, width: int) -> bool:
     longest = int(past.lengths.max())
     weights = rows * config.num_attention_heads * width * (width + longest)
     pays = longest >= LONGER * width and weights <= MOST_WEIGHTS
-    return bool(config._attn_implementation == "sdpa" and pays)
+    return bool(config._attn_implementation == "sdpa" and pays) and splits(session)
 
 
 class Aside(DynamicCache):  # type: ignore[misc]

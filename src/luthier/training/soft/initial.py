@@ -124,8 +124,6 @@ def _short(task: Task, draw: random.Random) -> list[Example]:
 
 
 def _embedded(session: Session, ids: Sequence[int]) -> torch.Tensor:
-    # Through the layer, not the table: some families scale their embeddings in it.
-    rows = torch.tensor(list(ids), device=session.embeddings.weight.device)
+    # Not rows of the table: some families scale them.
     with torch.no_grad():
-        start: torch.Tensor = session.embeddings(rows).float()
-    return start
+        return session.embed(torch.tensor(list(ids), device=session.device)).float()

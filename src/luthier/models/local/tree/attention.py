@@ -9,16 +9,19 @@ against the prefix; those of heads that share a key head do too, so that nothing
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from luthier.models.local.products import Float32Attention
 from luthier.models.local.session import Session
-from luthier.models.local.tree.masks import sliding_window
+from luthier.models.local.tree.masks import masks, sliding_window
 from luthier.models.local.tree.past import Past
 
 WORTH_IT = 32  # tokens; a shorter prefix is copied
+TRIED = 4  # tokens after as many, in `splits`: fewer together than any window of a sliding layer
 
 # Gives the log of the sum of exponentials too, which `scaled_dot_product_attention` does not.
 _part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -34,8 +37,50 @@ def shares_prefix(session: Session, past: Past) -> bool:
         and not sliding_window(config)
         and session.device.type == "cpu"
         and config._attn_implementation == "sdpa"
-        and all(k.shape[-1] == v.shape[-1] for k, v in past.kept.values())
+        and splits(session)
     )
+
+
+_splits: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def splits(session: Session) -> bool:
+    """Whether the attention of this base is what `SharedPrefix` takes it for, found out by trying
+    once: some bases keep other keys than they attend to, spread them over the heads in another
+    order, or put more into the scores than the mask."""
+    module = session.module
+    if module not in _splits:
+        try:
+            with torch.no_grad(), torch.autocast(session.device.type, enabled=False):
+                joint, apart = _tried(session)
+        except RuntimeError:  # shapes do not even fit
+            _splits[module] = False
+        else:
+            close = (0.01 if session.dtype == torch.float32 else 0.1) * float(joint.std())
+            _splits[module] = float((joint - apart).abs().max()) < close
+    return _splits[module]
+
+
+def _tried(session: Session) -> list[torch.Tensor]:
+    """Logits (1, TRIED, V) of a few tokens after a few kept ones, joined and apart."""
+    places = torch.arange(2 * TRIED, device=session.device).unsqueeze(0)
+    embeds = session.embed(places % session.vocabulary)
+    stem = Past({}, record=True)
+    session.module(inputs_embeds=embeds[:, :TRIED], past_key_values=stem, use_cache=True)
+    past, own = Past(stem.grown), places[:, TRIED:]
+    found = []
+    for keys, context in ((places, nullcontext()), (own, SharedPrefix(past))):
+        seen = keys.unsqueeze(1) <= own.unsqueeze(2)
+        with context:
+            out = session.module(
+                inputs_embeds=embeds[:, TRIED:],
+                attention_mask=masks(session, seen, own, keys),
+                position_ids=own,
+                past_key_values=past,
+                use_cache=True,
+            )
+        found.append(out.logits.float())
+    return found
 
 
 class SharedPrefix(Float32Attention):

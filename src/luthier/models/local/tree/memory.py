@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
@@ -62,16 +63,14 @@ class Shape:
         """By the config; where it is silent, what most models do."""
         config = session.module.config.get_text_config()
         hidden = int(session.embeddings.weight.shape[1])
-        heads = int(getattr(config, "num_attention_heads", None) or 1)
-        names = ("intermediate_size", "ffn_dim", "n_inner")
-        inner = next((w for n in names if (w := getattr(config, n, None))), None)
+        heads = _size(config, "num_attention_heads") or 1
         return cls(
             hidden=hidden,
-            inner=int(inner or 4 * hidden),
-            layers=int(getattr(config, "num_hidden_layers", None) or 1),
+            inner=_size(config, "intermediate_size", "ffn_dim", "n_inner") or 4 * hidden,
+            layers=_size(config, "num_hidden_layers") or 1,
             heads=heads,
-            kept_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-            head_width=int(getattr(config, "head_dim", None) or hidden // heads),
+            kept_heads=_size(config, "num_key_value_heads") or heads,
+            head_width=_size(config, "head_dim") or hidden // heads,
             vocabulary=session.vocabulary,
             bytes=torch.finfo(session.dtype).bits // 8,
         )
@@ -94,6 +93,19 @@ class Shape:
         inner = width * (4 * self.inner + 8 * self.hidden) * self.bytes
         logits = keep * self.vocabulary * self.bytes
         return mask + max(keys + weights, inner) + logits
+
+
+def _size(config: Any, *names: str) -> int:
+    """What a config says by the first of these names that it knows, the largest where it says one
+    for each layer; 0 where it says nothing."""
+    for name in names:
+        try:
+            found = getattr(config, name, None)
+        except RuntimeError:  # how transformers answers where layers differ
+            found = [getattr(layer, name) for layer in config.per_layer_config]
+        if found:
+            return int(max(found) if isinstance(found, list | tuple) else found)
+    return 0
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -124,7 +124,8 @@ class Run:
         reads = past.length > 0 or past.record
         # The beginning of everything is causal: without a mask half of it is never computed.
         alone = past.record and not past.length
-        apart = shares_prefix(session, past)
+        with self.under([0]):
+            apart = shares_prefix(session, past)
         if apart:
             visible = visible[..., past.length :]
         else:

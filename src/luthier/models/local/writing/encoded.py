@@ -23,6 +23,7 @@ class EncodedRows:
         self.most = most
         self._rows = 0
         self._hidden: torch.Tensor = torch.empty(0)
+        self._kind: type[Any]  # of the encoder's output
         self._mask: torch.Tensor = torch.empty(0)
         self._cache: Any = None
 
@@ -45,7 +46,8 @@ class EncodedRows:
         lengths = torch.tensor([[len(p)] for p in distinct], device=device)
         mask = (torch.arange(longest, device=device) < lengths).long()
         encoder = module.get_encoder()
-        hidden = encoder(inputs_embeds=session.embed(ids), attention_mask=mask).last_hidden_state
+        encoded = encoder(inputs_embeds=session.embed(ids), attention_mask=mask)
+        hidden, self._kind = encoded.last_hidden_state, type(encoded)
         which = torch.tensor([distinct[p] for p in wanted], device=device)
         self._hidden, self._mask = hidden[which], mask[which]
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -58,11 +60,9 @@ class EncodedRows:
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to every row: logits (rows, V) of what follows."""
-        from transformers.modeling_outputs import BaseModelOutput
-
         device = self.session.device
         out = self.session.module(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
+            encoder_outputs=self._kind(last_hidden_state=self._hidden),
             attention_mask=self._mask,
             decoder_input_ids=torch.tensor(tokens, device=device).unsqueeze(1),
             past_key_values=self._cache,

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from luthier.errors import CapabilityError
+from luthier.errors import BackendError, CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
 from luthier.models.grammar import grammar_of, says_its_end
 from luthier.models.local.plain_scoring import engine, knows_trees
 from luthier.models.local.session import Session
+from luthier.models.local.tree.memory import out_of_memory
 from luthier.models.local.writing.choice import generator_of
 from luthier.models.local.writing.constraint import Constraint
 from luthier.models.local.writing.loop import MOST_ROWS, Writing, ends_of, write
@@ -95,14 +96,16 @@ def _with_virtual(session: Session, prompt: Sequence[int]) -> list[list[int]]:
 def _fitted(session: Session, prompt: list[int], decoding: Decoding) -> tuple[list[int], int, bool]:
     """The prompt as it fits, tokens left for the answer, and whether the prompt was cut."""
     limit, room = session.context_length, decoding.max_new_tokens
-    if limit is None or session.encoder_decoder:
+    if limit is None:
         return prompt, room, False
-    limit -= session.prefix_length + (0 if session.soft is None else session.soft.shape[1])
-    most = max(2, limit - min(room, limit // 2))
+    left = limit - session.prefix_length - (0 if session.soft is None else session.soft.shape[1])
+    # Prompt and answer of an encoder–decoder have a context each.
+    most = max(2, left if session.encoder_decoder else left - min(room, left // 2))
     truncated = len(prompt) > most
     if truncated:
         prompt = [prompt[0], *prompt[-(most - 1) :]]
-    return prompt, max(1, min(room, limit - len(prompt))), truncated
+    left = limit if session.encoder_decoder else left - len(prompt)
+    return prompt, max(1, min(room, left)), truncated
 
 
 def _written(session: Session, writings: Sequence[Writing]) -> int:
@@ -111,9 +114,14 @@ def _written(session: Session, writings: Sequence[Writing]) -> int:
     while True:
         try:
             return write(session, [w for w in writings if not w.over], most=most)
-        except torch.OutOfMemoryError:
-            if most == 1:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
+            if most == 1:
+                raise BackendError(
+                    "A single answer does not fit in memory",
+                    next_step="Close other programs, or use a smaller base or shorter inputs.",
+                ) from error
             most //= 2
             for writing in writings:
                 if not writing.over:

@@ -19,10 +19,11 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from luthier.models.local.session import Session
 from luthier.models.local.tree.masks import masks
+from luthier.models.local.tree.memory import Shape, memory_cap
 
 SHARED_AT_LEAST = 16  # shorter shared prefixes cost more to copy than to compute again
 TOKENS_A_PREFILL = 4096  # activations of one batch of prompts stay in tens of megabytes
-BYTES_OF_KEYS = 2 << 30  # keys and values of all slots together
+BYTES_OF_KEYS = 2 << 30  # at most, keys and values of all slots together
 
 
 class SlotLayer(DynamicLayer):  # type: ignore[misc]
@@ -62,7 +63,8 @@ class Slots:
         self._past = 0 if self._cache is None else int(self._cache.get_seq_length())
         self._shared = shared_tokens(prompts)
         self._capacity = self._past + max(len(p) for p in prompts) + longest_answer
-        self.most = max(1, min(most, BYTES_OF_KEYS // (self._capacity * _token_bytes(session))))
+        room = min(BYTES_OF_KEYS, memory_cap(session.device))
+        self.most = max(1, min(most, room // (self._capacity * Shape.of(session).kept_token())))
         self._layers: list[SlotLayer] = []
         self._lengths: list[int] = []  # keys of each row under way
         self._prompts: list[tuple[int, ...]] = []
@@ -199,13 +201,3 @@ def _empty(like: Any, slots: int, capacity: int) -> SlotLayer:
     layer.keys = like.keys.new_zeros(slots, heads, capacity, width)
     layer.values = like.values.new_zeros(slots, heads, capacity, like.values.shape[-1])
     return layer
-
-
-def _token_bytes(session: Session) -> int:
-    """Keys and values of one token, by the config; too much for models with fewer of them."""
-    config = session.module.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    size = torch.finfo(session.dtype).bits // 8
-    return int(2 * config.num_hidden_layers * kept * width * size)
