@@ -26,8 +26,13 @@ def ask(
         str | None,
         typer.Option(help="An index to look the answer up in, instead of the model's own."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base, where it is no longer at its place.", show_default=False),
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object: answer, citations, seconds.")
+        bool,
+        typer.Option("--json", help="Print one JSON object: the answer; with documents, more."),
     ] = False,
 ) -> None:
     """Ask an adapted model. A run folder answers with the verdict's pick.
@@ -36,10 +41,13 @@ def ask(
     """
     from luthier.cli.console import only_data_on_stdout
     from luthier.compare.run import open_model
+    from luthier.errors import UserError
 
     asked = sys.stdin.read() if text == "-" else text
+    if not asked.strip():
+        raise UserError("nothing was asked: the text is empty", next_step="Give a text.")
     with only_data_on_stdout():
-        model = open_model(picked(folder))
+        model = open_model(picked(folder), base=base)
         if knowledge is not None:
             model = with_index(model, knowledge)
         if model.adaptation.knowledge is None:

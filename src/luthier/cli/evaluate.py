@@ -17,6 +17,10 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="A task file, or the name of a bundled task.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Score only so many examples.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base, where it is no longer at its place.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a saved model with the evaluator that compare uses.
@@ -30,7 +34,7 @@ def evaluate(
 
     opened = open_task(task)
     with only_data_on_stdout():
-        asked = open_model(picked(model))
+        asked = open_model(picked(model), base=base)
         if not asked.adaptation.filled:
             asked = asked.adapt(prompt=opened.base_prompt(), decoding=opened.base_decoding())
         result = score(asked, opened, split=split, limit=limit, latency=True)

@@ -50,6 +50,7 @@ class LocalBackend:
     @classmethod
     def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
         """Load a folder or a hub id; float32 on a CPU, bfloat16 on an accelerator that has it."""
+        import safetensors
         import transformers
 
         # Transformers logs every step of a load to stderr; errors still come as exceptions.
@@ -67,6 +68,11 @@ class LocalBackend:
                 else transformers.AutoModelForCausalLM
             )
             module = auto.from_pretrained(path, dtype=dtype).to(where)
+        except safetensors.SafetensorError as error:
+            raise ModelError(
+                f"The weights of {name!r} cannot be read: {error}",
+                next_step="A file was cut short or damaged: copy or download it again.",
+            ) from error
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelError(
                 f"Could not open the model {name!r}: {str(error).splitlines()[0][:300]}",
@@ -285,6 +291,7 @@ def _facts(module: Any, tokenizer: Any) -> ModelFacts:
         vocabulary=int(embeddings.shape[0]),
         context_length=getattr(config, "max_position_embeddings", None),
         architecture=type(module).__name__,
+        encoder_decoder=bool(module.config.is_encoder_decoder),
         # A base may have a template and do better in plain text; its config.json may say so.
         prefers_chat=bool(getattr(tokenizer, "chat_template", None))
         and bool(getattr(config, "prefers_chat", True)),
