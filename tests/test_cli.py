@@ -37,6 +37,11 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "kind: classify\n",
         "utf-8",
     )
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    luthier.load("fake").save(tmp_path / "saved")
+    luthier.load("fake").save(tmp_path / "moved")
+    record = tmp_path / "moved" / "luthier.yaml"
+    record.write_text(record.read_text("utf-8").replace("base: fake", "base: /gone"), "utf-8")
 
 
 def compare(*more: str) -> int:
@@ -146,6 +151,14 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
         (["techniques", "lorra"], "lora"),
         (["evaluate", "fake", "toy.yaml", "--split", "tset"], "tset"),
         (["evaluate", "fake", "nowhere"], "nowhere"),
+        (["compare", "toy.yaml", "--techniques", "lora(rank=four)"], "rank=8"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "toy.csv"], "is a file"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "toy.csv/run"], "is a file"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "saved"], "folder of a model"),
+        (["compare", "toy.yaml", "--model", "toy.csv"], "is a file"),
+        (["compare", "toy.yaml", "--model", "small.gguf"], "llama-server"),
+        (["ask", "moved", "hello"], "--base"),
+        (["ask", "fake", " "], "nothing"),
     ],
 )
 def test_what_the_user_can_mend_is_code_2_with_the_value(
@@ -159,6 +172,49 @@ def test_what_the_user_can_mend_is_code_2_with_the_value(
     assert "next: " in captured.err or "choices: " in captured.err
     assert "Traceback" not in captured.err
     assert not Path("runs").exists() or not list(Path("runs").glob("*/ledger.sqlite-wal"))
+
+
+def test_a_run_folder_is_for_one_task_and_one_base(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    said = Path("toy.yaml").read_text("utf-8")
+    Path("other.yaml").write_text(said.replace("name: toy", "name: other"), "utf-8")
+    typed = ["compare", "other.yaml", "--model", "nowhere", *TOKENS, "--out", "out"]
+    assert run([*typed, "--techniques", "zero-shot"]) == 2  # before the model is looked for
+    assert "holds a comparison of toy on fake" in capsys.readouterr().err
+    # Other techniques of the same question are welcome.
+    assert compare("--techniques", "zero-shot,few-shot", "--out", "out") == 0
+
+
+def test_what_was_found_in_the_data_is_said_before_and_after(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = Path("toy.csv").read_text("utf-8").splitlines()
+    Path("toy.csv").write_text("\n".join([*lines, lines[1], lines[2]]) + "\n", "utf-8")
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    captured = capsys.readouterr()
+    assert "note: " in captured.err.partition("Plan")[0]
+    assert "About the data" in captured.out
+    assert "left out" in captured.out.partition("About the data")[2]
+
+
+def test_the_pick_comes_with_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--techniques", "zero-shot,few-shot", "--out", "out") == 0
+    out = capsys.readouterr().out
+    pick = json.loads(Path("out/comparison.json").read_text("utf-8"))["verdict"]["pick"]
+    assert f'luthier ask out/{pick} "…"' in out
+    page = Path("out/report.html").read_text("utf-8")
+    assert f"luthier ask out/{pick}" in page
+    assert f"luthier.load(&#39;out/{pick}&#39;)" in page
+
+
+def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "[default: 10m]" in said
+    assert "[default: in runs/]" in said
+    assert "[default: zero-shot,few-shot,prompt-search" in said
 
 
 def test_a_run_folder_without_a_ledger_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:

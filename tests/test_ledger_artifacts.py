@@ -100,9 +100,7 @@ def test_a_link_of_before_becomes_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "lora" / "text").read_text() == "one"
 
 
-def test_what_cannot_be_linked_is_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 

@@ -151,11 +151,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
 
 
-def _link_or_copy(source: str, target: str) -> object:
+def _link_or_copy(source: str, target: str) -> None:
     try:
-        return os.link(source, target)
+        os.link(source, target)
     except OSError:
-        return shutil.copy2(source, target)
+        shutil.copy2(source, target)
 
 
 def write_text(path: Path, text: str) -> None:
