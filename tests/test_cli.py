@@ -17,6 +17,7 @@ import pytest
 import luthier
 from luthier.cli.main import run
 from luthier.errors import LuthierError
+from luthier.models.adaptation import Decoding
 from tests.compare_stubs import toy_rows
 
 TOKENS = ["--budget", "2Mtok"]
@@ -40,6 +41,8 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
     luthier.load("fake").save(tmp_path / "saved")
     luthier.load("fake").save(tmp_path / "moved")
+    labelled = luthier.load("fake").adapt(decoding=Decoding(labels=("yes", "no")))
+    labelled.save(tmp_path / "other")
     record = tmp_path / "moved" / "luthier.yaml"
     record.write_text(record.read_text("utf-8").replace("base: fake", "base: /gone"), "utf-8")
 
@@ -159,6 +162,10 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "toy.yaml", "--model", "small.gguf"], "llama-server"),
         (["ask", "moved", "hello"], "--base"),
         (["ask", "fake", " "], "nothing"),
+        (["search", "saved", ""], "nothing"),
+        (["evaluate", "nowhere", "toy.yaml", "--split", "tset"], "tset"),
+        (["evaluate", "other", "toy.yaml"], "other labels"),
+        (["index", "toy.yaml", "--into", "toy.csv"], "is a file"),
     ],
 )
 def test_what_the_user_can_mend_is_code_2_with_the_value(
@@ -209,12 +216,29 @@ def test_the_pick_comes_with_what_to_type(capsys: pytest.CaptureFixture[str]) ->
     assert f"luthier.load(&#39;out/{pick}&#39;)" in page
 
 
+def test_a_run_without_a_pick_names_its_models(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Path("toy.csv").read_text("utf-8").splitlines()
+    shuffled = random.Random(0).sample(
+        [line.rsplit(",", 1)[1] for line in lines[1:]], len(lines) - 1
+    )
+    rows = [
+        f"{line.rsplit(',', 1)[0]},{label}" for line, label in zip(lines[1:], shuffled, strict=True)
+    ]
+    Path("toy.csv").write_text("\n".join([lines[0], *rows]) + "\n", "utf-8")
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    assert "Use none of these yet." in capsys.readouterr().out
+    assert run(["ask", "out", "hello"]) == 2
+    said = capsys.readouterr().err
+    assert "choices: out/zero-shot" in said
+    assert "to its end" not in said
+
+
 def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compare", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "[default: 10m]" in said
     assert "[default: in runs/]" in said
-    assert "[default: zero-shot,few-shot,prompt-search" in said
+    assert "[default: zero-shot, few-shot, prompt-search, prefix" in said
 
 
 def test_a_run_folder_without_a_ledger_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:

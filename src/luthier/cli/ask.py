@@ -104,19 +104,23 @@ def show(told: Told) -> None:
 def picked(folder: str) -> str:
     """The folder of the pick where `folder` is that of a run; anything else as it is.
 
-    Raises StorageError where a run has no pick yet.
+    Raises UserError where a run has no pick.
     """
     from luthier.compare.assemble import LEDGER
     from luthier.compare.comparison import Comparison
-    from luthier.errors import StorageError
+    from luthier.errors import UserError
 
     if not (Path(folder) / LEDGER).is_file():
         return folder
     comparison = Comparison.load(folder)
     pick = comparison.verdict.pick
     if pick is None:
-        raise StorageError(
+        unfinished = any(row.status in ("planned", "stopped") for row in comparison.rows)
+        raise UserError(
             f"The comparison in {folder} has no pick: {comparison.verdict.because}",
-            next_step="Run the comparison to its end, or name one technique's folder.",
+            choices=[row.path for row in comparison.rows if row.path],
+            next_step="Run the comparison to its end, or name one technique's folder."
+            if unfinished
+            else "Name the folder of one technique.",
         )
     return comparison.row(pick).path or folder

@@ -13,7 +13,10 @@ from luthier.errors import TechniqueError
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
-DEFAULT = "zero-shot,few-shot,prompt-search,prefix,lora,full; more where there are documents"
+DEFAULT = (
+    "zero-shot, few-shot, prompt-search, prefix (soft-prompt for an encoder–decoder), lora, full; "
+    "more where there are documents"
+)
 
 
 def compare(
