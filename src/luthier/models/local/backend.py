@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -242,7 +243,11 @@ def injected(module: Any, adapter: Adapter) -> Iterator[Any]:
 
     config = peft.get_peft_config(dict(adapter.config))
     config.inference_mode = False  # so that a fit can go on from these weights
-    wrapped = peft.get_peft_model(module, config)
+    with warnings.catch_warnings():
+        # Of its own calls to Transformers, and that "nano" is not the path nano was loaded from.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "The PEFT config's")
+        wrapped = peft.get_peft_model(module, config)
     try:
         if adapter.tensors:
             peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
