@@ -17,6 +17,7 @@ import pytest
 import luthier
 from luthier.cli.main import run
 from luthier.errors import LuthierError
+from luthier.models.adaptation import Decoding
 from tests.compare_stubs import toy_rows
 
 TOKENS = ["--budget", "2Mtok"]
@@ -37,6 +38,13 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "kind: classify\n",
         "utf-8",
     )
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    luthier.load("fake").save(tmp_path / "saved")
+    luthier.load("fake").save(tmp_path / "moved")
+    labelled = luthier.load("fake").adapt(decoding=Decoding(labels=("yes", "no")))
+    labelled.save(tmp_path / "other")
+    record = tmp_path / "moved" / "luthier.yaml"
+    record.write_text(record.read_text("utf-8").replace("base: fake", "base: /gone"), "utf-8")
 
 
 def compare(*more: str) -> int:
@@ -146,6 +154,18 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
         (["techniques", "lorra"], "lora"),
         (["evaluate", "fake", "toy.yaml", "--split", "tset"], "tset"),
         (["evaluate", "fake", "nowhere"], "nowhere"),
+        (["compare", "toy.yaml", "--techniques", "lora(rank=four)"], "rank=8"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "toy.csv"], "is a file"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "toy.csv/run"], "is a file"),
+        (["compare", "toy.yaml", "--model", "nowhere", "--out", "saved"], "folder of a model"),
+        (["compare", "toy.yaml", "--model", "toy.csv"], "is a file"),
+        (["compare", "toy.yaml", "--model", "small.gguf"], "llama-server"),
+        (["ask", "moved", "hello"], "--base"),
+        (["ask", "fake", " "], "nothing"),
+        (["search", "saved", ""], "nothing"),
+        (["evaluate", "nowhere", "toy.yaml", "--split", "tset"], "tset"),
+        (["evaluate", "other", "toy.yaml"], "other labels"),
+        (["index", "toy.yaml", "--into", "toy.csv"], "is a file"),
     ],
 )
 def test_what_the_user_can_mend_is_code_2_with_the_value(
@@ -159,6 +179,66 @@ def test_what_the_user_can_mend_is_code_2_with_the_value(
     assert "next: " in captured.err or "choices: " in captured.err
     assert "Traceback" not in captured.err
     assert not Path("runs").exists() or not list(Path("runs").glob("*/ledger.sqlite-wal"))
+
+
+def test_a_run_folder_is_for_one_task_and_one_base(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    said = Path("toy.yaml").read_text("utf-8")
+    Path("other.yaml").write_text(said.replace("name: toy", "name: other"), "utf-8")
+    typed = ["compare", "other.yaml", "--model", "nowhere", *TOKENS, "--out", "out"]
+    assert run([*typed, "--techniques", "zero-shot"]) == 2  # before the model is looked for
+    assert "holds a comparison of toy on fake" in capsys.readouterr().err
+    # Other techniques of the same question are welcome.
+    assert compare("--techniques", "zero-shot,few-shot", "--out", "out") == 0
+
+
+def test_what_was_found_in_the_data_is_said_before_and_after(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = Path("toy.csv").read_text("utf-8").splitlines()
+    Path("toy.csv").write_text("\n".join([*lines, lines[1], lines[2]]) + "\n", "utf-8")
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    captured = capsys.readouterr()
+    assert "note: " in captured.err.partition("Plan")[0]
+    assert "About the data" in captured.out
+    assert "left out" in captured.out.partition("About the data")[2]
+
+
+def test_the_pick_comes_with_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--techniques", "zero-shot,few-shot", "--out", "out") == 0
+    out = capsys.readouterr().out
+    pick = json.loads(Path("out/comparison.json").read_text("utf-8"))["verdict"]["pick"]
+    assert f'luthier ask out/{pick} "…"' in out
+    page = Path("out/report.html").read_text("utf-8")
+    assert f"luthier ask out/{pick}" in page
+    assert f"luthier.load(&#39;out/{pick}&#39;)" in page
+
+
+def test_a_run_without_a_pick_names_its_models(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Path("toy.csv").read_text("utf-8").splitlines()
+    shuffled = random.Random(0).sample(
+        [line.rsplit(",", 1)[1] for line in lines[1:]], len(lines) - 1
+    )
+    rows = [
+        f"{line.rsplit(',', 1)[0]},{label}" for line, label in zip(lines[1:], shuffled, strict=True)
+    ]
+    Path("toy.csv").write_text("\n".join([lines[0], *rows]) + "\n", "utf-8")
+    assert compare("--techniques", "zero-shot", "--out", "out") == 0
+    assert "Use none of these yet." in capsys.readouterr().out
+    assert run(["ask", "out", "hello"]) == 2
+    said = capsys.readouterr().err
+    assert "choices: out/zero-shot" in said
+    assert "to its end" not in said
+
+
+def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "[default: 10m]" in said
+    assert "[default: in runs/]" in said
+    assert "[default: zero-shot, few-shot, prompt-search, prefix" in said
 
 
 def test_a_run_folder_without_a_ledger_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from luthier.errors import StorageError
-from luthier.ledger.artifacts import Artifacts, link, tree_bytes, tree_hash, write_text
+from luthier.ledger.artifacts import Artifacts, show, tree_bytes, tree_hash, write_text
 
 
 def write(text: str) -> object:
@@ -74,16 +75,40 @@ def test_names_of_files_are_part_of_the_hash(tmp_path: Path) -> None:
     assert tree_hash(tmp_path / "one") != tree_hash(tmp_path / "two")
 
 
-def test_a_link_is_replaced_whole_and_moves_with_its_folder(tmp_path: Path) -> None:
+def test_a_shown_artifact_is_replaced_whole_and_can_be_copied_away(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    for name in ("one", "two"):
-        (run / "artifacts" / name).mkdir(parents=True)
-        (run / "artifacts" / name / "text").write_text(name)
-        link(run / "artifacts" / name, run / "lora")
-        assert (run / "lora" / "text").read_text() == name
-    moved = run.rename(tmp_path / "moved")
-    assert (moved / "lora" / "text").read_text() == "two"
-    assert sorted(p.name for p in moved.iterdir()) == ["artifacts", "lora"]
+    for name in ("one", "two", "two"):
+        artifact = run / "artifacts" / name
+        (artifact / "inner").mkdir(parents=True, exist_ok=True)
+        (artifact / "inner" / "text").write_text(name)
+        show(artifact, run / "lora")
+        assert (run / "lora" / "inner" / "text").read_text() == name
+        assert (run / "lora" / "inner" / "text").samefile(artifact / "inner" / "text")
+    assert sorted(p.name for p in run.iterdir()) == ["artifacts", "lora"]
+    # As `cp -r` and `tar` do, which take a link for a link.
+    shutil.copytree(run / "lora", tmp_path / "shipped", symlinks=True)
+    shutil.rmtree(run)
+    assert (tmp_path / "shipped" / "inner" / "text").read_text() == "two"
+
+
+def test_a_link_of_before_becomes_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "text").write_text("one")
+    (tmp_path / "lora").symlink_to("artifact", target_is_directory=True)
+    show(tmp_path / "artifact", tmp_path / "lora")
+    assert not (tmp_path / "lora").is_symlink()
+    assert (tmp_path / "lora" / "text").read_text() == "one"
+
+
+def test_what_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "text").write_text("one")
+    show(tmp_path / "artifact", tmp_path / "lora")
+    assert (tmp_path / "lora" / "text").read_text() == "one"
 
 
 def test_write_text_replaces_and_leaves_no_scratch(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_generates_parses_and_counts(serve):
     answers = model.answer([*inputs, Example("x", "what is nothing", "")])
     assert [a.parsed for a in answers] == ["delivery"] * 20 + [None]
     assert answers[0].usage.prompt_tokens == 7
-    sent = next(b for b in handler.asked if "messages" in b)["messages"]
+    sent = handler.asked[-1]["messages"]
     assert [m["role"] for m in sent] == ["system", "user", "assistant", "user"]
 
 
@@ -133,6 +133,31 @@ def test_adapters_are_refused_before_anything_is_sent(serve):
     with pytest.raises(CapabilityError, match="adapter"):
         model.answer([Example("1", "x", "")])
     assert len(handler.asked) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "said", "step"),
+    [
+        (401, '{"error": {"message": "no such key"}}', "no such key", "LUTHIER_API_KEY"),
+        (404, "not here", "404", "name of the model"),
+        (200, "<html>hello</html>", "no reply of the OpenAI API", "/v1"),
+        (200, '{"choices": []}', "no reply of the OpenAI API", "/v1"),
+        (200, '"hello"', "no reply of the OpenAI API", "/v1"),
+    ],
+)
+def test_what_is_no_model_server_is_told_before_anything_is_planned(serve, code, body, said, step):
+    def answer(handler):
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        handler.send_response(code)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    url, _ = serve(do_GET=answer, do_POST=answer)
+    with pytest.raises(BackendError, match=said) as caught:
+        load(f"{url}#small")
+    assert step in str(caught.value)
 
 
 def test_a_dead_server_is_named():
@@ -146,5 +171,5 @@ def test_cache_keeps_answers_apart_by_seed(serve, tmp_path, monkeypatch):
     model = load(url)
     for seed in (0, 0, 1):
         model.answer([Example("1", "hello there", "")], seed=seed)
-    asked = [b["seed"] for b in handler.asked if "messages" in b]
+    asked = [b["seed"] for b in handler.asked if "seed" in b]
     assert asked == [0, 1]

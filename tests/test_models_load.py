@@ -6,6 +6,15 @@ import pytest
 
 from luthier.errors import ModelError
 from luthier.models.load import load
+from tests import tiny
+
+
+def saved(folder):
+    """A tiny base as a Hugging Face folder."""
+    base = tiny.backend("llama")
+    base.module.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
 
 
 def test_a_hub_id_that_cannot_be_had_is_refused_at_once(monkeypatch):
@@ -31,6 +40,33 @@ def test_folders_that_are_no_model(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="safetensors"):
         load(tmp_path)
+
+
+def test_a_gguf_file_or_folder_is_told_what_to_do(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    for place in (tmp_path, tmp_path / "model.gguf"):
+        with pytest.raises(ModelError, match="GGUF file") as caught:
+            load(place)
+        assert "llama-server" in str(caught.value)
+
+
+def test_weights_that_were_cut_short_are_told_so(tmp_path):
+    path = saved(tmp_path / "base")
+    whole = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        load(path)
+    assert "download it again" in str(caught.value)
+
+
+def test_a_base_that_moved_is_asked_for(tmp_path):
+    path = saved(tmp_path / "base")
+    load(path).save(tmp_path / "a")
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="fitted on") as caught:
+        load(tmp_path / "a")
+    assert "--base" in str(caught.value)
+    assert load(tmp_path / "a", base=str(tmp_path / "elsewhere")).lineage is None
 
 
 def test_an_adaptation_of_another_base_is_refused(tmp_path):

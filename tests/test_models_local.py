@@ -3,6 +3,8 @@ go."""
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -127,6 +129,16 @@ def test_adapter_comes_and_goes_and_the_base_stays(backends):
     after = backend.module.state_dict()
     assert set(after) == set(before)
     assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+def test_an_adapter_opens_without_warnings_of_libraries_to_their_developers(backends):
+    config = {**lora().config, "base_model_name_or_path": "nano"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backends["llama"].score(
+            [ScoreRequest(Rendered(text="a"), LABELS)],
+            Adaptation(adapter=Adapter(config, lora().tensors)),
+        )
 
 
 def test_prefix_adapter_scores_equal_the_plain_way(backends):

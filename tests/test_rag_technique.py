@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,24 @@ def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         technique_identity(Rag(index=str(tmp_path / "none")))
     assert "content" not in technique_identity(Rag())
+
+
+def test_a_document_that_cannot_be_read_is_told_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    docs = write_documents(tmp_path / "docs")
+    (docs / "torn.pdf").write_text("%PDF-1.4 torn", "utf-8")
+    task = _task(knowledge=[str(docs)])
+    for _ in range(2):  # the second time the index is there already
+        found = luthier.compare(
+            task, Model(FakeBackend(_reader)), techniques="rag", budget="2Mtok", seeds=1,
+            out=tmp_path / "run",
+        )  # fmt: skip
+        assert any("torn.pdf" in note for note in found.rows[0].seeds[0].fit.notes)
+        step = next(s for s in found.verdict.next_steps if "torn.pdf" in s)
+        assert step.startswith("1 document could not be read")
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_documents_are_named_by_content(tmp_path: Path) -> None:

@@ -124,6 +124,12 @@ def test_missing_files(tmp_path: Path) -> None:
     assert "task.yaml'?" in said
     assert "docstrings, pydoc, routing" in said
     assert "Did you mean 'routing'?" in refused("routin")
+    # A path that leads nowhere is a path to check: nobody asked for a lesson, or for another file
+    # that ends in .yaml too.
+    (tmp_path / "col.yaml").write_text("name: x", "utf-8")
+    said = refused(tmp_path / "nofile.yaml")
+    assert "Check the path" in said.splitlines()[-1]
+    assert "Did you mean" not in said
     assert "folder does not exist" in refused(write_task(tmp_path, data="no/rows.csv"))
 
 
@@ -295,3 +301,13 @@ def test_targets_must_hold_to_the_schema(tmp_path: Path) -> None:
     good[3]["queue"] = "{}"
     task = Task.load(task_file(tmp_path, good, "kind: extract", "schema: schema.json"))
     assert task.schema == {"type": "object"}
+
+
+def test_a_label_that_looks_like_a_slip_is_noted(tmp_path: Path) -> None:
+    some = [{**row, "queue": "refunds" if i % 2 else "delivery"} for i, row in enumerate(rows())]
+    some[7]["queue"] = "refund"
+    notes = Task.load(task_file(tmp_path, some, "")).notes
+    assert any("'refund' stands once: is it 'refunds'?" in note for note in notes)
+    mended = Task.load(task_file(tmp_path, some, "rename: {refund: refunds}"))
+    assert mended.labels == ("delivery", "refunds")
+    assert not any("stands once" in note for note in mended.notes)

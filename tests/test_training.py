@@ -9,13 +9,16 @@ import random
 import pytest
 import torch
 
-from luthier.errors import BudgetError, TechniqueError
+from luthier.compare.run import chosen_techniques, default_techniques
+from luthier.errors import BudgetError, CapabilityError, TechniqueError
 from luthier.ledger.work import Work, working
 from luthier.models.model import Model
 from luthier.models.sources.folder import open_adaptation
 from luthier.records import Budget, Example, Kind
 from luthier.task.task import Task
+from luthier.techniques.base import unmet_need
 from luthier.techniques.prefix_tuning import PrefixTuning
+from luthier.techniques.registry import parse_technique
 from luthier.techniques.soft_prompt import SoftPrompt
 from luthier.techniques.weights.full import Full
 from luthier.techniques.weights.ia3 import IA3
@@ -168,8 +171,17 @@ def test_every_family_trains(family, task):
 
 
 def test_prefix_tuning_refuses_encoder_decoders(task):
-    with pytest.raises(TechniqueError, match="decoder-only"):
+    with pytest.raises(CapabilityError, match="decoder-only"):
         PrefixTuning(tokens=2).fit(tiny.model("t5"), task.without_test(), budget=Budget(tokens=9))
+
+
+def test_the_defaults_for_an_encoder_decoder_can_all_run_on_it(task, llama):
+    both = tiny.model("t5")
+    names = default_techniques(task, both)
+    assert [unmet_need(t, both) for t in chosen_techniques(names)] == [None] * len(names)
+    assert "soft-prompt" in names
+    assert "prefix" in default_techniques(task, llama)
+    assert "decoder-only" in (unmet_need(parse_technique("few-shot -> prefix"), both) or "")
 
 
 def test_a_budget_for_nothing_is_refused(task, llama):

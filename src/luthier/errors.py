@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import PurePath
 
 
 class LuthierError(Exception):
@@ -86,3 +87,10 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str | None:
     """A next step that names the closest choice, or None when nothing is close."""
     close = get_close_matches(value, list(choices), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else None
+
+
+def did_you_mean_file(value: str, choices: Iterable[str]) -> str | None:
+    """`did_you_mean` for files: neither one folder nor one suffix makes two names close."""
+    stems = {PurePath(choice).stem: choice for choice in choices}
+    close = get_close_matches(PurePath(value).stem, list(stems), n=1, cutoff=0.6)
+    return f"Did you mean {stems[close[0]]!r}?" if close else None

@@ -118,7 +118,9 @@ def plan_table(plan: Plan) -> Table:
 
 def plan_words(plan: Plan, folder: Path) -> str:
     """The plan's totals in a sentence or two."""
-    said = f"{plan.test_examples:,} test examples; about {_duration(plan.seconds)} in all"
+    known = plan.seconds is not None
+    time = f"about {_duration(plan.seconds)} in all" if known else "how long it takes is not known"
+    said = f"{plan.test_examples:,} test examples; {time}"
     if plan.hard_cap_seconds is not None:
         said += f", and never more than {_duration(plan.hard_cap_seconds)}"
     said += f". Results go to {folder}; the same command again goes on from there."

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import floor, log10
+from math import ceil, floor, log10
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +169,8 @@ def _share(
         return None
     if budget.tokens is not None:
         each = budget.tokens / runs
-        least_words = f"{runs * _least(load):,.0f} tokens (--budget {runs * _least(load):.0f}tok)"
+        least = ceil(runs * _least(load))
+        least_words = f"{least:,} tokens (--budget {least}tok)"
     elif speed is None or budget.minutes is None:
         return None
     else:
@@ -183,7 +184,7 @@ def _share(
             else f"{(budget.minutes or 0) * 60:g} seconds"
         )  # fmt: skip
         raise BudgetError(
-            f"A budget of {given} is too small for {runs} runs "
+            f"A budget of {given} is too small for {runs} run{'s' * (runs != 1)} "
             f"on {load.test_examples} test examples: it takes at least {least_words}",
             next_step="Give a larger --budget, fewer --techniques or --seeds, or a --limit on the "
             "test examples.",

@@ -14,6 +14,7 @@ from luthier.compare.assemble import LEDGER, assemble
 from luthier.compare.comparison import BaseFacts, Comparison, TaskFacts
 from luthier.compare.costs import PriceBook, read_prices
 from luthier.compare.options import Options, parse_budget
+from luthier.compare.out_folder import check_folder
 from luthier.compare.plan import Plan
 from luthier.compare.planning import hard_cap, make_plan
 from luthier.compare.running.bench import Bench
@@ -66,18 +67,26 @@ def compare(
         raise TechniqueError(f"seeds={seeds} fits nothing", next_step="Give 1 or more.")
     chosen = None if techniques is None else chosen_techniques(techniques)
     opened = open_task(task)
-    if chosen is None:
-        chosen = chosen_techniques(default_techniques(opened))
+    if out is not None:
+        check_folder(Path(out), opened.name)
     book = read_prices(options.prices or opened.price_book)
-    question = Question(opened, open_model(model), chosen, parsed, seeds, options, book)
+    base = open_model(model)
+    if chosen is None:
+        chosen = chosen_techniques(default_techniques(opened, base))
+    question = Question(opened, base, chosen, parsed, seeds, options, book)
     folder = Path(out) if out is not None else Path("runs") / question.folder_name
+    check_folder(folder, opened.name, question.model.backend.name)
     with alone_in(folder), Store(folder / LEDGER) as store:
         return _carry_out(question, folder, store)
 
 
-def default_techniques(task: Task) -> tuple[str, ...]:
-    """What is compared where nothing else is said."""
-    return (*DEFAULT_TECHNIQUES, *(WITH_KNOWLEDGE if task.knowledge else ()))
+def default_techniques(task: Task, model: Model | None = None) -> tuple[str, ...]:
+    """What is compared where nothing else is said; for a base that cannot carry a prefix the soft
+    prompt stands in for it."""
+    names = (*DEFAULT_TECHNIQUES, *(WITH_KNOWLEDGE if task.knowledge else ()))
+    if model is None or not model.backend.facts.encoder_decoder:
+        return names
+    return tuple("soft-prompt" if name == "prefix" else name for name in names)
 
 
 def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:
@@ -103,12 +112,13 @@ def open_task(task: str | Path | Task) -> Task:
     return task if isinstance(task, Task) else Task.load(task)
 
 
-def open_model(model: str | Path | Model) -> Model:
-    """A model from its name; one that is open already as it is."""
+def open_model(model: str | Path | Model, *, base: str | None = None) -> Model:
+    """A model from its name, a saved one on its own base or on `base`; one that is open already as
+    it is."""
     from luthier.models.load import load
     from luthier.models.model import Model
 
-    return model if isinstance(model, Model) else load(model)
+    return model if isinstance(model, Model) else load(model, base=base)
 
 
 @dataclass(frozen=True)

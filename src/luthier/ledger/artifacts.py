@@ -115,24 +115,47 @@ def tree_bytes(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
-def link(target: Path, place: Path) -> None:
-    """Make `place` show the folder `target`: a relative link, or a copy where links are
-    forbidden."""
+def show(artifact: Path, place: Path) -> None:
+    """Make `place` a folder with the files of `artifact`: whoever copies it away has them all.
+
+    The files are hard links, which take no room, or copies where the file system has none.
+    """
     scratch = place.with_name(f".{place.name}-{os.getpid()}")
+    old = scratch.with_name(f"{scratch.name}-old")
     try:
+        if _shows(place, artifact):
+            return
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove(scratch)
-        try:
-            scratch.symlink_to(os.path.relpath(target, place.parent), target_is_directory=True)
-        except (OSError, NotImplementedError):
-            shutil.copytree(target, scratch)
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
+        shutil.copytree(artifact, scratch, copy_function=_link_or_copy)
+        _remove(old)
+        if place.is_symlink() or place.exists():
+            os.replace(place, old)  # a folder cannot be replaced by another in one step
         os.replace(scratch, place)
     except OSError as error:
         raise storage_error(place, error) from error
     finally:
         _remove(scratch)
+        _remove(old)
+
+
+def _shows(place: Path, artifact: Path) -> bool:
+    """Whether a folder holds the very files of an artifact, and no others."""
+    if place.is_symlink() or not place.is_dir():
+        return False
+    there, wanted = _files(place), _files(artifact)
+    return there == wanted and all((place / f).samefile(artifact / f) for f in wanted)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from luthier.errors import StorageError
+from luthier.errors import StorageError, UserError
 from luthier.ledger.store import storage_error
 
 
 @contextmanager
 def alone_in(folder: Path, *, option: str = "--out") -> Iterator[None]:
-    """Hold the folder; StorageError, naming the other process, when one holds it already.
+    """Hold the folder; StorageError, naming the other process, when one holds it already, and
+    UserError where it is a file.
 
     `option` is how the command line takes another folder.
     """
@@ -22,6 +23,10 @@ def alone_in(folder: Path, *, option: str = "--out") -> Iterator[None]:
     except ImportError:  # Windows: SQLite's own locks still keep the ledger whole
         yield
         return
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"{option} {folder} is a file, not a folder", next_step=f"Choose another {option}."
+        )
     path = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)

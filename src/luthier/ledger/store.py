@@ -289,4 +289,5 @@ def storage_error(path: Path, error: Exception, *, option: str = "--out") -> Sto
             f"{path} is no ledger, or is damaged ({error})",
             next_step=f"Move it away, or choose another {option} folder.",
         )
-    return StorageError(f"{path}: {error}", next_step=f"Choose another {option} folder.")
+    reason = getattr(error, "strerror", None) or error  # an OSError's text names the path again
+    return StorageError(f"{path}: {reason}", next_step=f"Choose another {option} folder.")

@@ -25,6 +25,7 @@ class ModelFacts:
     vocabulary: int | None = None
     context_length: int | None = None
     architecture: str | None = None
+    encoder_decoder: bool = False
     prefers_chat: bool = False
     device: str | None = None
     dtype: str | None = None

@@ -75,6 +75,8 @@ class EndpointBackend:
         gives = {Capability.TEXT}
         if _echoes(client, model, url):
             gives.add(Capability.LOGPROBS)
+        else:  # before anything is planned: does it answer at all?
+            _call(url, lambda: _hello(client, model).choices[0].message.content)
         # Opt-in: a cached answer costs nothing and takes no time, which would spoil measured
         # latency.
         path = os.environ.get("LUTHIER_RESPONSE_CACHE")
@@ -263,8 +265,14 @@ def _echoes(client: Any, model: str, url: str) -> bool:
         raise _unreachable(url, error) from error
     except openai.AuthenticationError as error:
         raise _unreachable(url, error) from error
-    except openai.APIError:
+    except (openai.APIError, *_NO_API):
         return False
+
+
+def _hello(client: Any, model: str) -> Any:
+    """The shortest chat there is."""
+    messages = [{"role": "user", "content": "Hello"}]
+    return client.chat.completions.create(model=model, messages=messages, max_tokens=1)
 
 
 def _call(url: str, answer: Callable[[], A]) -> A:
@@ -274,12 +282,36 @@ def _call(url: str, answer: Callable[[], A]) -> A:
         return answer()
     except openai.APIError as error:
         raise _unreachable(url, error) from error
+    except _NO_API as error:
+        raise _no_api(url, error) from error
+
+
+# What the client, or whoever reads its reply, raises where a reply is not of the API's form.
+_NO_API = (ValueError, AttributeError, IndexError, KeyError, TypeError)
+
+
+def _no_api(url: str, error: Exception) -> BackendError:
+    return BackendError(
+        f"{url} answered with something that is no reply of the OpenAI API "
+        f"({type(error).__name__}: {error})",
+        next_step="Is the address that of the API? It mostly ends in /v1.",
+    )
 
 
 def _unreachable(url: str, error: Exception) -> BackendError:
+    steps = {
+        401: "Set LUTHIER_API_KEY to a key the server takes.",
+        403: "Set LUTHIER_API_KEY to a key that may use this model.",
+        404: "Is the address right (it mostly ends in /v1), and the name of the model after the #?",
+        429: "The server wants fewer requests: wait, and run the same command again.",
+    }
+    code = getattr(error, "status_code", None)
+    step = "Is the server up, and the address right (it mostly ends in /v1)?"
+    if code is not None and code >= 500:
+        step = "The server failed: look at its log, and run the same command again."
     return BackendError(
         f"{url} failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-        next_step="Is the server up, the address right (…/v1), and LUTHIER_API_KEY set if needed?",
+        next_step=steps.get(code or 0, step),
     )
 
 

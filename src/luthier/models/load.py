@@ -26,12 +26,21 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
     folder = Path(name)
     if (folder / ADAPTATION_FILE).is_file():
         adaptation, lineage, base_name, fingerprint = open_adaptation(folder)
-        backend = open_backend(base or base_name, device=device)
+        try:
+            backend = open_backend(base or base_name, device=device)
+        except ModelError as error:
+            if base is not None:
+                raise
+            raise ModelError(
+                f"{folder} was fitted on {base_name!r}, which cannot be opened here: "
+                f"{error.problem}",
+                next_step="Say where its base is: luthier ask --base, or load(…, base=…).",
+            ) from error
         if base is None and backend.fingerprint != fingerprint:
             raise ModelError(
                 f"{folder} was fitted on another version of {base_name!r}: "
                 f"its fingerprint was {fingerprint[:12]}, now it is {backend.fingerprint[:12]}",
-                next_step="Fit again, or pass base= to use it all the same.",
+                next_step="Fit again; --base, or load(…, base=…), uses it all the same.",
             )
         return Model(backend, adaptation, lineage)
     return Model(open_backend(str(name), device=device))
@@ -68,6 +77,19 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
 
 def check_folder(folder: Path) -> None:
     """ModelError, before weights load, when a folder cannot be a checkpoint."""
+    gguf = [folder] if folder.is_file() else sorted(folder.glob("*.gguf"))
+    if gguf and gguf[0].suffix.lower() == ".gguf":
+        raise ModelError(
+            f"{gguf[0]} is a GGUF file, whose quantised weights cannot be tuned here",
+            choices=("a folder with config.json and safetensors", "http(s)://…/v1#model"),
+            next_step="Give the checkpoint it was made from; or serve it, for instance with "
+            "llama.cpp's llama-server, and give the address: prompts can be compared there.",
+        )
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file, and a model is a folder with config.json",
+            next_step=f"Give the folder it is in: {folder.parent}",
+        )
     if not (folder / "config.json").is_file():
         inside = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
         raise ModelError(

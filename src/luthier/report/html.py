@@ -17,6 +17,7 @@ from luthier.errors import StorageError
 from luthier.report import amounts
 from luthier.report.line import Line, best_first, headline, in_groups, lines_of, tie_sentence
 from luthier.report.measure import Measure, measure_of
+from luthier.report.use import use_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -83,6 +84,7 @@ def _sections(comparison: Comparison, lines: list[Line], measure: Measure) -> di
     return {
         "headline": headline(comparison),
         "tie": tie_sentence(comparison),
+        "use": use_of(comparison),
         "measured": measured,
         "unfinished": unfinished,
         "ranked": best_first(lines, measure),

@@ -10,6 +10,7 @@ from luthier.compare.comparison import Comparison
 from luthier.report import amounts
 from luthier.report.line import Line, headline, in_groups, lines_of, tie_sentence
 from luthier.report.measure import Measure, measure_of
+from luthier.report.use import use_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -58,17 +59,27 @@ class _Terminal:
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
         for sentence in _verdict(comparison):
             yield Padding(Text(sentence), (0, 0, 0, 2))
+        use = use_of(comparison)
+        if use is not None:
+            yield Text()
+            yield Text("How to use it", "bold")
+            yield Padding(Text(use.ask), (0, 0, 0, 2))
+            yield Padding(Text(use.folder_words), (0, 0, 0, 2))
         if unfinished:
             yield Text()
             yield Text("Not run, or not to the end", "bold")
             for line in unfinished:
                 said = Text.assemble((line.name, "bold"), (f", {line.status_words}: ", "dim"))
                 yield Padding(said.append(line.reason), (0, 0, 0, 2))
-        if comparison.verdict.next_steps:
-            yield Text()
-            yield Text("What to try next", "bold")
-            for step in comparison.verdict.next_steps:
-                yield Padding(_Bullet(step), (0, 0, 0, 2))
+        for heading, sentences in (
+            ("What to try next", comparison.verdict.next_steps),
+            ("About the data", comparison.task.notes),
+        ):
+            if sentences:
+                yield Text()
+                yield Text(heading, "bold")
+                for sentence in sentences:
+                    yield Padding(_Bullet(sentence), (0, 0, 0, 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What is asked? Task file, loaders, splits, leak checks, bundled tasks."""

@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import TaskError, did_you_mean
+from luthier.errors import TaskError, did_you_mean_file
 from luthier.records import Example, Kind
 from luthier.task.definition import DEFAULT_FRACTIONS, Definition, read_definition
 from luthier.task.keys import MINIMAL_FILE
@@ -80,7 +81,9 @@ def find(name: str | Path) -> Path:
     raise TaskError(
         f"there is no task {str(name)!r}: no bundled one of that name, and no such file",
         choices=choices,
-        next_step=did_you_mean(str(name), choices) or _how_to_begin("rows.csv"),
+        next_step=did_you_mean_file(str(name), choices)
+        or "Check the path, which counts from the folder you are in; luthier tasks names the "
+        "bundled ones, with the file of each to copy and change.",
     )
 
 
@@ -195,6 +198,7 @@ def _remarks(
     for labels_without, part in ((unlearnt, "training"), (unasked, "test")):
         if labels_without:
             notes.append(f"No {part} example has the label {', '.join(labels_without)}.")
+    notes += _slips(sum(counts.values(), Counter()), labels)
     leaked = leaks.exact + leaks.near
     if leaked:
         done = "left out of train and dev" if leaks.dropped else "kept, so the scores are too high"
@@ -211,6 +215,21 @@ def _remarks(
         notes.append(
             f"Groups that stand on two sides of a split: {leaks.straddling_groups:,}, {done}."
         )
+    return notes
+
+
+def _slips(counts: Mapping[str, int], labels: Sequence[str]) -> list[str]:
+    """Labels that stand once or twice and are spelt nearly as one that is far commoner."""
+    notes = []
+    for label in (label for label in labels if 1 <= counts[label] <= 2):
+        commoner = [other for other in labels if counts[other] >= 5 * counts[label]]
+        close = get_close_matches(label, commoner, n=1, cutoff=0.85)
+        if close:
+            often = "once" if counts[label] == 1 else "twice"
+            notes.append(
+                f"The label {label!r} stands {often}: is it {close[0]!r}? "
+                f"`rename: {{{label}: {close[0]}}}` in the task file would make it so."
+            )
     return notes
 
 

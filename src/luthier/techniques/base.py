@@ -71,10 +71,16 @@ def unmet_by_task(technique: Technique, task: Task) -> str | None:
 
 
 def unmet_need(technique: Technique, model: Model) -> str | None:
-    """In words, what the technique needs and the model does not give; None when it has all."""
+    """In words, what the technique needs and the model does not give; None when it has all.
+
+    A technique that is not for every kind of base says so in an optional method `refuses(model)`.
+    """
     missing = sorted(technique.needs - model.gives)
-    if not missing:
-        return None
-    return (
-        f"{technique.name} needs {' and '.join(missing)}, which {model.backend.name} does not give"
-    )
+    if missing:
+        return (
+            f"{technique.name} needs {' and '.join(missing)}, which {model.backend.name} does not "
+            "give"
+        )
+    refuses = getattr(technique, "refuses", None)
+    reason: str | None = refuses(model) if callable(refuses) else None
+    return reason

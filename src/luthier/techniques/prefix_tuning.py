@@ -55,6 +55,15 @@ class PrefixTuning:
         if self.tokens is not None and self.tokens < 1:
             raise TechniqueError(f"tokens={self.tokens} is no length", next_step="Take 1 or more.")
 
+    def refuses(self, model: Model) -> str | None:
+        """In words, why this base cannot carry a prefix; None where it can."""
+        if not model.backend.facts.encoder_decoder:
+            return None
+        return (
+            f"{self.name} is for decoder-only bases, and {model.backend.name} is an "
+            "encoder–decoder: soft-prompt, lora, ia3 and full are for both"
+        )
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the prefix; the base is not written to."""
         check_needs(self, model)
@@ -75,12 +84,6 @@ class PrefixTuning:
 
         backend = local_backend(model, self.name)
         free_adapter_slot(model, self.name)
-        if backend.module.config.is_encoder_decoder:
-            raise TechniqueError(
-                "prefix tuning here is for decoder-only bases",
-                choices=("lora", "ia3", "soft-prompt", "full"),
-                next_step="Choose one of these for an encoder–decoder.",
-            )
         ready = starting(model, task, style_of(self.prompt))
         tokens = budget_tokens(budget, backend)
         with backend.session(ready.adaptation) as session:

@@ -88,6 +88,11 @@ class Recipe:
         first = next((t for t in self.techniques if hasattr(t, "lacks")), None)
         return None if first is None else unmet_by_task(first, task)
 
+    def refuses(self, model: Model) -> str | None:
+        """Why the base is not for one of the steps; None where it is for all."""
+        found = (t.refuses(model) for t in self.techniques if hasattr(t, "refuses"))
+        return next((reason for reason in found if reason), None)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model after the last step. Its record holds one entry a step, with the dev score
         there.

@@ -83,7 +83,17 @@ def make(name: str, **settings: Any) -> Technique:
                 choices=known,
                 next_step=did_you_mean(setting, known),
             )
-    return kind(**settings)
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        # A word where a number belongs: no comparison with a bound is possible.
+        given = ", ".join(f"{k}={v!r}" for k, v in settings.items())
+        usual = {f.name: f.default for f in dataclasses.fields(cast(Any, kind))}
+        raise TechniqueError(
+            f"{name}({given}): a value is of the wrong kind ({error})",
+            choices=[f"{k}={usual.get(k)!r}" for k in settings],
+            next_step=f"These are the defaults; see luthier techniques {name}.",
+        ) from error
 
 
 def parse_technique(text: str) -> Technique:

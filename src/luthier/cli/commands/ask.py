@@ -26,8 +26,13 @@ def ask(
         str | None,
         typer.Option(help="An index to look the answer up in, instead of the model's own."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base, where it is no longer at its place.", show_default=False),
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object: answer, citations, seconds.")
+        bool,
+        typer.Option("--json", help="Print one JSON object: the answer; with documents, more."),
     ] = False,
 ) -> None:
     """Ask an adapted model. A run folder answers with the verdict's pick.
@@ -36,10 +41,13 @@ def ask(
     """
     from luthier.cli.console import only_data_on_stdout
     from luthier.compare.run import open_model
+    from luthier.errors import UserError
 
     asked = sys.stdin.read() if text == "-" else text
+    if not asked.strip():
+        raise UserError("nothing was asked: the text is empty", next_step="Give a text.")
     with only_data_on_stdout():
-        model = open_model(picked(folder))
+        model = open_model(picked(folder), base=base)
         if knowledge is not None:
             model = with_index(model, knowledge)
         if model.adaptation.knowledge is None:
@@ -96,19 +104,23 @@ def show(told: Told) -> None:
 def picked(folder: str) -> str:
     """The folder of the pick where `folder` is that of a run; anything else as it is.
 
-    Raises StorageError where a run has no pick yet.
+    Raises UserError where a run has no pick.
     """
     from luthier.compare.assemble import LEDGER
     from luthier.compare.comparison import Comparison
-    from luthier.errors import StorageError
+    from luthier.errors import UserError
 
     if not (Path(folder) / LEDGER).is_file():
         return folder
     comparison = Comparison.load(folder)
     pick = comparison.verdict.pick
     if pick is None:
-        raise StorageError(
+        unfinished = any(row.status in ("planned", "stopped") for row in comparison.rows)
+        raise UserError(
             f"The comparison in {folder} has no pick: {comparison.verdict.because}",
-            next_step="Run the comparison to its end, or name one technique's folder.",
+            choices=[row.path for row in comparison.rows if row.path],
+            next_step="Run the comparison to its end, or name one technique's folder."
+            if unfinished
+            else "Name the folder of one technique.",
         )
     return comparison.row(pick).path or folder

@@ -13,7 +13,10 @@ from luthier.errors import TechniqueError
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
-DEFAULT = "zero-shot,few-shot,prompt-search,prefix,lora,full; more where there are documents"
+DEFAULT = (
+    "zero-shot, few-shot, prompt-search, prefix (soft-prompt for an encoder–decoder), lora, full; "
+    "more where there are documents"
+)
 
 
 def compare(
@@ -29,19 +32,19 @@ def compare(
         typer.Option(
             "--techniques",
             "-t",
-            help=f"Names with settings, and recipes with '->'.  [default: {DEFAULT}]",
+            help=f"Names with settings, and recipes with '->'.  \\[default: {DEFAULT}]",
             show_default=False,
         ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", "-b", help="For everything: 90s, 20m, 1h, or 5Mtok.  [default: 10m]"
+            "--budget", "-b", help="For everything: 90s, 20m, 1h, or 5Mtok.  \\[default: 10m]"
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds for each trained technique.")] = 3,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The run folder.  [default: in runs/]")
+        Path | None, typer.Option("--out", "-o", help="The run folder.  \\[default: in runs/]")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of the table.")
@@ -77,9 +80,12 @@ def compare(
     # What can be wrong is looked at before anything heavy is loaded.
     parsed = parse_budget(budget)
     chosen = None if techniques is None else chosen_techniques(techniques)
+    opened = open_task(task)
     if writer is not None:
-        names = chosen or chosen_techniques(default_techniques(open_task(task)))
+        names = chosen or chosen_techniques(default_techniques(opened))
         chosen = with_writer(names, writer)
+    for note in opened.notes:
+        talk().print(f"note: {note}", markup=False, soft_wrap=True)
     asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     with TerminalListener(talk(), asks=asks) as listener:
         options = Options(
@@ -92,8 +98,9 @@ def compare(
         )
         with only_data_on_stdout():
             comparison = run(
-                task, model, techniques=chosen, budget=parsed, seeds=seeds, out=out, options=options
-            )
+                opened, model, techniques=chosen, budget=parsed, seeds=seeds, out=out,
+                options=options,
+            )  # fmt: skip
     if plan:
         if as_json:
             from luthier.ledger.codec import to_plain

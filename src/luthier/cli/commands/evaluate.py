@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from luthier.models.model import Model
     from luthier.records import EvalResult, Score
+    from luthier.task.task import Task
 
 
 def evaluate(
@@ -17,6 +19,10 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="A task file, or the name of a bundled task.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Score only so many examples.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base, where it is no longer at its place.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a saved model with the evaluator that compare uses.
@@ -26,13 +32,20 @@ def evaluate(
     from luthier.cli.commands.ask import picked
     from luthier.cli.console import data, only_data_on_stdout, print_json
     from luthier.compare.run import open_model, open_task
+    from luthier.errors import TaskError, did_you_mean
     from luthier.scoring import evaluate as score
+    from luthier.task.task import SPLITS
 
     opened = open_task(task)
+    if split not in SPLITS:
+        raise TaskError(
+            f"unknown split {split!r}", choices=SPLITS, next_step=did_you_mean(split, SPLITS)
+        )
     with only_data_on_stdout():
-        asked = open_model(picked(model))
+        asked = open_model(picked(model), base=base)
         if not asked.adaptation.filled:
             asked = asked.adapt(prompt=opened.base_prompt(), decoding=opened.base_decoding())
+        check_labels(asked, opened)
         result = score(asked, opened, split=split, limit=limit, latency=True)
     if as_json:
         print_json({"task": opened.name, "model": model, "split": split, **as_plain(result)})
@@ -45,6 +58,20 @@ def evaluate(
         console.print(
             f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
             markup=False,
+        )
+
+
+def check_labels(model: Model, task: Task) -> None:
+    """TaskError where a model that answers with labels knows none of the task's."""
+    from luthier.errors import TaskError
+
+    known = model.adaptation.decoding.labels
+    if known and task.labels and not set(known) & set(task.labels):
+        raise TaskError(
+            f"this model answers with other labels than those of {task.name} "
+            f"({', '.join(task.labels[:8])})",
+            choices=known[:20],
+            next_step="Evaluate it on the task it was fitted on, or compare on this one.",
         )
 
 

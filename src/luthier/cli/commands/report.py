@@ -11,7 +11,7 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder (runs/<id>).")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to write it.  [default: in the run]")
+        Path | None, typer.Option("--out", "-o", help="Where to write it.  \\[default: in the run]")
     ] = None,
     table: Annotated[
         bool, typer.Option("--table", help="Also print the table of the comparison.")

@@ -43,6 +43,8 @@ def search(
     from luthier.retrieval import SearchSettings, open_index
     from luthier.retrieval.records import Mode
 
+    if not query.strip():
+        raise UserError("nothing was asked: the query is empty", next_step="Give some words.")
     pairs = []
     for pair in where or ():
         name, sign, value = pair.partition("=")

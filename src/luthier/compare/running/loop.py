@@ -15,7 +15,7 @@ from luthier.compare.running.bench import Bench, Heard, Job
 from luthier.compare.running.curve import share_of
 from luthier.compare.running.job import give_up, kept, perform, saved_model
 from luthier.compare.running.keys import slug
-from luthier.ledger.artifacts import link
+from luthier.ledger.artifacts import show
 from luthier.ledger.store import Member
 from luthier.records import FitRecord
 
@@ -172,7 +172,7 @@ class Loop:
             shown = next((run for run in finished if run.seed == best), None)
             if shown is not None and shown.path is not None:
                 name = slug(step_name(line.name, part)) if part else line.slug
-                link(bench.folder / shown.path, bench.folder / name)
+                show(bench.folder / shown.path, bench.folder / name)
 
 
 class Clock:

@@ -7,6 +7,7 @@ from statistics import stdev
 from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import Row
+from luthier.techniques.retrieval.notes import NOT_INDEXED
 
 if TYPE_CHECKING:
     from luthier.compare.verdict.decide import Evidence
@@ -23,6 +24,7 @@ def advise(evidence: Evidence, pick: Row | None) -> tuple[str, ...]:
     """The sentences of all rules that apply, the most telling first."""
     rules: tuple[Callable[[Evidence, Row | None], str | None], ...] = (
         _unfinished,
+        _unread_documents,
         _all_at_ceiling,
         _prompts_at_chance,
         _low_parse_rate,
@@ -56,6 +58,18 @@ def _unfinished(evidence: Evidence, pick: Row | None) -> str | None:
             "command again."
         )
     return None
+
+
+def _unread_documents(evidence: Evidence, pick: Row | None) -> str | None:
+    notes = (note for row in evidence.rows for run in row.seeds for note in run.fit.notes)
+    unread = dict.fromkeys(n.removeprefix(NOT_INDEXED) for n in notes if n.startswith(NOT_INDEXED))
+    if not unread:
+        return None
+    count = f"{len(unread)} document" + "s" * (len(unread) > 1)
+    return (
+        f"{count} could not be read, and no answer was looked up there: {next(iter(unread))} "
+        "Mend it, or leave it out of `knowledge`."
+    )
 
 
 def _all_at_ceiling(evidence: Evidence, pick: Row | None) -> str | None:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -53,6 +54,7 @@ class LocalBackend:
     @classmethod
     def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
         """Load a folder or a hub id; float32 on a CPU, bfloat16 on an accelerator that has it."""
+        import safetensors
         import transformers
 
         # Transformers logs every step of a load to stderr; errors still come as exceptions.
@@ -72,6 +74,11 @@ class LocalBackend:
                 else transformers.AutoModelForCausalLM
             )
             module = auto.from_pretrained(path, dtype=dtype).to(where)
+        except safetensors.SafetensorError as error:
+            raise ModelError(
+                f"The weights of {name!r} cannot be read: {error}",
+                next_step="A file was cut short or damaged: copy or download it again.",
+            ) from error
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelError(
                 f"Could not open the model {name!r}: {str(error).splitlines()[0][:300]}",
@@ -249,7 +256,11 @@ def injected(module: Any, adapter: Adapter) -> Iterator[Any]:
 
     config = peft.get_peft_config(dict(adapter.config))
     config.inference_mode = False  # so that a fit can go on from these weights
-    wrapped = peft.get_peft_model(module, config)
+    with warnings.catch_warnings():
+        # Of its own calls to Transformers, and that "nano" is not the path nano was loaded from.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "The PEFT config's")
+        wrapped = peft.get_peft_model(module, config)
     try:
         if adapter.tensors:
             peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
@@ -306,6 +317,7 @@ def _facts(module: Any, tokenizer: Any) -> ModelFacts:
         vocabulary=int(embeddings.shape[0]),
         context_length=getattr(config, "max_position_embeddings", None),
         architecture=type(module).__name__,
+        encoder_decoder=bool(module.config.is_encoder_decoder),
         # A base may have a template and do better in plain text; its config.json may say so.
         prefers_chat=bool(getattr(tokenizer, "chat_template", None))
         and bool(getattr(config, "prefers_chat", True)),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from luthier.errors import TaskError, did_you_mean
+from luthier.errors import TaskError, did_you_mean, did_you_mean_file
 
 Row = Mapping[str, Any]
 Rows = Iterator[tuple[int, Row]]
@@ -98,7 +98,7 @@ def _no_such_file(path: Path) -> TaskError:
             f"there is no file {path}: its folder does not exist",
             next_step="A relative path counts from the folder of the task file.",
         )
-    step = did_you_mean(path.name, beside)
+    step = did_you_mean_file(path.name, beside)
     return TaskError(
         f"there is no file {path}",
         choices=beside[:20],

@@ -18,6 +18,7 @@ from luthier.errors import StorageError, TechniqueError
 from luthier.ledger.cache import default_cache_path
 from luthier.ledger.work import report
 from luthier.task.reading.documents import document_sources, documents_digest, index_among
+from luthier.techniques.retrieval.notes import NOT_INDEXED, read_notes, write_notes
 
 if TYPE_CHECKING:
     from luthier.retrieval import IndexSettings
@@ -93,7 +94,6 @@ def documents_of(task: Task, settings: IndexSettings) -> Documents:
         f"{FORMAT}/{documents_digest(task.knowledge)}/{settings!r}".encode()
     ).hexdigest()
     folder = default_cache_path().parent / "indexes" / digest[:24]
-    notes: tuple[str, ...] = ()
     if not folder.is_dir():
         report(0, 1, "indexing the documents")
         try:
@@ -108,7 +108,8 @@ def documents_of(task: Task, settings: IndexSettings) -> Documents:
             made = build_index(
                 list(document_sources(task.knowledge)), scratch / "index", settings=settings
             )
-            notes = tuple(f"Not indexed: {b.source}: {b.reason}." for b in made.bad)
+            bad = [f"{NOT_INDEXED}{b.source}: {b.reason}." for b in made.bad]
+            write_notes(scratch / "index", bad)
             try:
                 os.replace(scratch / "index", folder)
             except OSError:
@@ -123,5 +124,5 @@ def documents_of(task: Task, settings: IndexSettings) -> Documents:
         index.facts.passages,
         index.facts.dimension is not None,
         settings.chunk_characters,
-        notes,
+        read_notes(folder),
     )
