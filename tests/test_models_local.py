@@ -3,6 +3,8 @@ go."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -139,6 +141,23 @@ def test_an_adapter_opens_without_warnings_of_libraries_to_their_developers(back
             [ScoreRequest(Rendered(text="a"), LABELS)],
             Adaptation(adapter=Adapter(config, lora().tensors)),
         )
+
+
+def test_a_script_that_asked_an_adapter_ends():
+    """The adapter stays in place after the answer, and Python has to end all the same."""
+    script = (
+        "from luthier.models.adaptation import Adaptation\n"
+        "from luthier.models.backend import ScoreRequest\n"
+        "from luthier.models.prompt import Rendered\n"
+        "from tests import test_models_local as here, tiny\n"
+        "backend = tiny.backend('llama')\n"
+        "request = ScoreRequest(Rendered(text='a'), here.LABELS)\n"
+        "backend.score([request], Adaptation(adapter=here.lora()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "Error" not in done.stderr
 
 
 def test_prefix_adapter_scores_equal_the_plain_way(backends):

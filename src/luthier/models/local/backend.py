@@ -6,7 +6,6 @@ import copy
 import hashlib
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from luthier.models.backend import (
     ScoreRequest,
     ScoreResult,
 )
+from luthier.models.local.adapters.injected import injected, put_in, take_out
 from luthier.models.local.products import decision, fast_products
 from luthier.models.local.session import Session, soft_of
 from luthier.records import Capability
@@ -43,7 +43,7 @@ class LocalBackend:
         self.fingerprint = fingerprint
         self.gives = frozenset(Capability)
         self._fork: tuple[Weights, Any] | None = None
-        self._applied: tuple[Any, Adapter, ExitStack, Any] | None = None
+        self._applied: tuple[Any, Adapter, Any] | None = None
         self._speed: float | None = None
         # An adapter is put into the one base there is: threads take turns.
         self._turn = threading.RLock()
@@ -132,15 +132,13 @@ class LocalBackend:
         held = self._applied
         if held is None or held[0] is not module or held[1] is not adapter:
             self._take_out()
-            stack = ExitStack()
-            wrapped = stack.enter_context(injected(module, adapter))
-            held = self._applied = (module, adapter, stack, wrapped)
-        return held[3]
+            held = self._applied = (module, adapter, put_in(module, adapter))
+        return held[2]
 
     def _take_out(self) -> None:
         if self._applied is not None:
-            stack, self._applied = self._applied[2], None
-            stack.close()
+            (module, _, wrapped), self._applied = self._applied, None
+            take_out(module, wrapped)
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-probabilities of continuations: each shared prefix once, all labels in one row."""
@@ -247,32 +245,6 @@ class LocalBackend:
             module.load_state_dict(dict(weights.tensors), strict=False)
             self._fork = (weights, module.eval().requires_grad_(False))
         return self._fork[1]
-
-
-@contextmanager
-def injected(module: Any, adapter: Adapter) -> Iterator[Any]:
-    """A PeftModel over `module` with the adapter's weights; the module is as before afterwards."""
-    import peft
-
-    config = peft.get_peft_config(dict(adapter.config))
-    config.inference_mode = False  # so that a fit can go on from these weights
-    with warnings.catch_warnings():
-        # Of its own calls to Transformers, and that "nano" is not the path nano was loaded from.
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "The PEFT config's")
-        wrapped = peft.get_peft_model(module, config)
-    try:
-        if adapter.tensors:
-            peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
-        wrapped.eval()
-        yield wrapped
-    finally:
-        if not config.is_prompt_learning:
-            wrapped.unload()
-        for parameter in module.parameters():
-            parameter.requires_grad_(False)
-        if hasattr(module, "peft_config"):
-            del module.peft_config
 
 
 def fingerprint_of(path: str, module: Any) -> str:
