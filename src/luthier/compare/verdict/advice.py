@@ -168,10 +168,14 @@ def _forgets(evidence: Evidence, pick: Row | None) -> str | None:
     lost = pick.off_task.after - pick.off_task.before
     if lost < FORGETTING_NATS:
         return None
+    apart = (
+        "Keep it for this task alone, or take an adapter, which can be taken off."
+        if pick.family == "weights"
+        else "For other work take it off: the base is as it was."
+    )
     return (
         f"{pick.technique} has forgotten some of what the base knew: its loss on ordinary text "
-        f"rose by {lost:.2f} nats a token. Keep it for this task alone, or take an adapter, which "
-        "can be taken off."
+        f"rose by {lost:.2f} nats a token. {apart}"
     )
 
 
