@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 import luthier
+from luthier.engine.local_backend import LocalBackend
+from luthier.engine.precision import decision
 from luthier.models.backend import ScoreRequest
-from luthier.models.local.backend import LocalBackend
-from luthier.models.local.products import decision
 from luthier.models.prompt import Rendered
 
 LLAMA_135M = {

@@ -21,12 +21,12 @@ from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.task.task import Task
-from luthier.techniques.soft_prompt import trials_of
-from luthier.training.loop import WARM_STEPS, Fit, Schedule
+from luthier.techniques.soft.soft_prompt import trials_of
+from luthier.training.loop import WARM_STEPS, Schedule, TrainingLoop
+from luthier.training.parameters import SoftPromptParameters, Trainable
+from luthier.training.preparation import starting
+from luthier.training.prompt_tuning.initialization import from_words
 from luthier.training.rows import TrainRow, batches, rows_for
-from luthier.training.soft.initial import from_words
-from luthier.training.start import starting
-from luthier.training.trainable import SoftPromptParameters, Trainable
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def run_steps(
     """So many steps of the one training loop for all trials, warmed up and decayed by steps as the
     peer's are. A budget in tokens would buy one trial another number of them than eight."""
     trainable.ready(rows)
-    fit = Fit(
+    fit = TrainingLoop(
         trainable, rows=rows, look=lambda trials: ([0.0] * len(trials), 0), seed=seed,
         schedule=Schedule(tokens=1, candidates=(rates,), batch_size=batch_size),
     )  # fmt: skip

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from benchmarks.measure import clock
-from luthier.models.local.products import decision
+from luthier.engine.precision import decision
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "trl", "datasets")
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 576, 1536), (4096, 1536, 576))

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from compare_stubs import Drawn, toy_task  # type: ignore[import-not-found, unused-ignore]
 
 from luthier.compare import Comparison, Options, compare
-from luthier.ledger.store import Store
+from luthier.ledger.run_ledger import Ledger
 from luthier.models.load import load
 from luthier.records import Budget
 
@@ -41,7 +41,10 @@ def table(comparison: Comparison) -> list[Any]:
             row.best_seed,
             row.cost.fit_tokens,
             row.cost.tokens_per_request,
-            [[run.seed, run.dev_score, [j.prediction for j in run.judged]] for run in row.seeds],
+            [
+                [run.seed, run.dev_score, [j.prediction for j in run.sample_scores]]
+                for run in row.seeds
+            ],
         ]
         for row in comparison.rows
     ] + [
@@ -68,14 +71,14 @@ def finished(out: Path) -> set[str]:
     """Keys of the runs that the ledger holds finished."""
     if not (out / "ledger.sqlite").is_file():
         return set()
-    with Store(out / "ledger.sqlite") as store:
+    with Ledger(out / "ledger.sqlite") as store:
         rows = [store.run(m.key) for c in store.comparisons() for m in store.members(c.id)]
     return {row.key for row in rows if row is not None and row.status == "finished"}
 
 
 def started(out: Path) -> dict[str, str]:
     """When each finished run was started: a run that is done again has another time."""
-    with Store(out / "ledger.sqlite") as store:
+    with Ledger(out / "ledger.sqlite") as store:
         rows = [store.run(m.key) for c in store.comparisons() for m in store.members(c.id)]
     return {r.key: r.started for r in rows if r is not None and r.status == "finished"}
 

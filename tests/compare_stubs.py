@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from luthier.ledger.work import checkpoint_folder, report
+from luthier.context import checkpoint_folder, report
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
-from luthier.techniques.base import Card, settings_of
+from luthier.techniques.base import Card, Technique, settings_of
 
 WORDS = {
     "billing": ("invoice", "charge", "refund", "card"),
@@ -50,7 +50,7 @@ def toy_task(count: int = 120) -> Task:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Technique):
     """Demonstrations drawn by the seed, in steps that take time and leave checkpoints.
 
     `diary` is a file to which every step and every fit that reaches its end adds a line.

@@ -24,8 +24,8 @@ def check_backend(backend: Backend) -> None:
     """Facts are facts, the base stays, answers keep their order and do not depend on the batch."""
     assert backend.name
     assert len(backend.fingerprint) == 64
-    assert backend.gives
-    assert backend.gives <= frozenset(Capability)
+    assert backend.capabilities
+    assert backend.capabilities <= frozenset(Capability)
     assert backend.count_tokens("three short words") >= 1
     before = backend.fingerprint
     decoding = Adaptation(decoding=Decoding(max_new_tokens=4))
@@ -36,7 +36,7 @@ def check_backend(backend: Backend) -> None:
     assert all(g.usage.prompt_tokens > 0 and g.usage.calls == 1 for g in together)
     assert backend.generate([], decoding) == []
     requests = [ScoreRequest(Rendered(text=text), LABELS) for text in PROMPTS]
-    if Capability.LOGPROBS not in backend.gives:
+    if Capability.LOGPROBS not in backend.capabilities:
         with pytest.raises(CapabilityError):
             backend.score(requests, decoding)
         return

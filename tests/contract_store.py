@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from luthier.errors import StorageError, UserError
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import Edition, Held, Store, Vectors
+from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument, Vectors
+from luthier.retrieval.types import IndexSettings, Passage
 
 WIDTH = 32
 SETTINGS = IndexSettings()
@@ -45,16 +45,18 @@ def unit_vectors(count: int, seed: int) -> Vectors:
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
-def write(store: Store, made: Documents, vectors: Vectors, **facts: str) -> None:
+def write(store: IndexStore, made: Documents, vectors: Vectors, **facts: str) -> None:
     """Publish documents with these vectors, in order."""
     ids = [p.id for passages in made.values() for p in passages]
     with store.writing(SETTINGS, lambda: WIDTH) as writer:
         assert writer.without_vector(ids) == set(ids)
         writer.keep_computed(ids, vectors)
         assert writer.without_vector(ids) == set()
-        new = {name: (Held(name, "/docs", (1, 2, 3, 4)), ps) for name, ps in made.items()}
+        new = {name: (StoredDocument(name, "/docs", (1, 2, 3, 4)), ps) for name, ps in made.items()}
         writer.publish(Edition(new=new, facts={**FACTS, **facts}))
-        assert writer.held()[next(iter(made))] == Held(next(iter(made)), "/docs", (1, 2, 3, 4))
+        assert writer.held()[next(iter(made))] == StoredDocument(
+            next(iter(made)), "/docs", (1, 2, 3, 4)
+        )
 
 
 def top(ids: list[str], vectors: Vectors, query: Vectors, k: int) -> list[str]:
@@ -75,7 +77,7 @@ class Dying(Mapping[str, str]):
         return 1
 
 
-def check_store(open_it: Callable[[], Store], *, many: bool = True) -> None:
+def check_store(open_it: Callable[[], IndexStore], *, many: bool = True) -> None:
     """Hold a store, empty at first, to its contract. `many`: readers may be at it beside a run."""
     store = open_it()
     with pytest.raises(UserError, match="No index"), store.reading():
@@ -92,7 +94,7 @@ def check_store(open_it: Callable[[], Store], *, many: bool = True) -> None:
 
 
 def _check_search(
-    store: Store, made: Documents, ids: list[str], vectors: Vectors, queries: Vectors
+    store: IndexStore, made: Documents, ids: list[str], vectors: Vectors, queries: Vectors
 ) -> None:
     with store.reading() as reader:
         assert reader.facts().items() >= FACTS.items()
@@ -127,7 +129,7 @@ def _check_search(
         assert none == empty == []
 
 
-def _check_one_writer(open_it: Callable[[], Store]) -> None:
+def _check_one_writer(open_it: Callable[[], IndexStore]) -> None:
     with (
         open_it().writing(SETTINGS, lambda: WIDTH),
         pytest.raises(StorageError, match="in use by another"),
@@ -136,7 +138,7 @@ def _check_one_writer(open_it: Callable[[], Store]) -> None:
         pass
 
 
-def _check_failures(open_it: Callable[[], Store], made: Documents) -> None:
+def _check_failures(open_it: Callable[[], IndexStore], made: Documents) -> None:
     """A run that dies leaves the last version; what it computed is kept until it is published."""
     more = documents(2, first=50)
     ids = [p.id for passages in more.values() for p in passages]
@@ -150,24 +152,24 @@ def _check_failures(open_it: Callable[[], Store], made: Documents) -> None:
         stopped()
     with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
         assert writer.without_vector(ids) == set(ids[10:])
-    new = {name: (Held("x"), ps) for name, ps in more.items()}
-    changed = {name: (Held("y"), ps[:3]) for name, ps in list(made.items())[:2]}
+    new = {name: (StoredDocument("x"), ps) for name, ps in more.items()}
+    changed = {name: (StoredDocument("y"), ps[:3]) for name, ps in list(made.items())[:2]}
     dying = Edition(gone=[list(made)[-1]], new={**new, **changed}, facts=Dying())
     with pytest.raises(KeyboardInterrupt), open_it().writing(SETTINGS, lambda: WIDTH) as writer:
         writer.publish(dying)
     with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
-        assert writer.held() == {n: Held(n, "/docs", (1, 2, 3, 4)) for n in made}
+        assert writer.held() == {n: StoredDocument(n, "/docs", (1, 2, 3, 4)) for n in made}
 
 
 def _check_changes(
-    open_it: Callable[[], Store], made: Documents, vectors: Vectors, *, many: bool
+    open_it: Callable[[], IndexStore], made: Documents, vectors: Vectors, *, many: bool
 ) -> None:
     """One document goes, one is changed, one is said to be of another source."""
     gone, changed, moved, *rest = made
     kept = made[changed][:4]
     edition = Edition(
-        gone=[gone], new={changed: (Held("new"), kept)},
-        restamped={moved: Held(moved, "/elsewhere", (5, 6, 7, 8))}, facts={"fingerprint": "two"},
+        gone=[gone], new={changed: (StoredDocument("new"), kept)},
+        restamped={moved: StoredDocument(moved, "/elsewhere", (5, 6, 7, 8))}, facts={"fingerprint": "two"},
     )  # fmt: skip
 
     with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
@@ -179,7 +181,7 @@ def _check_changes(
             if before is not None:
                 assert before.counts() == count, "a reader stays with its version"
                 assert before.passages([made[gone][0].id])
-        assert writer.held()[moved] == Held(moved, "/elsewhere", (5, 6, 7, 8))
+        assert writer.held()[moved] == StoredDocument(moved, "/elsewhere", (5, 6, 7, 8))
         assert writer.facts().items() >= {**FACTS, "fingerprint": "two"}.items()
         assert writer.passages() == 4 + 10 * (1 + len(rest))
     with open_it().reading() as reader:

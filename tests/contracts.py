@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from luthier.content import Response
 from luthier.errors import CapabilityError, LockedSplitError
 from luthier.models.adaptation import Adaptation
 from luthier.models.load import load
 from luthier.models.model import Model
-from luthier.models.sources.folder import plain
-from luthier.records import Answer, Budget, Capability, Lineage
+from luthier.models.storage import plain
+from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Technique, settings_of
 
@@ -98,7 +99,7 @@ def _check_needs(technique: Technique, model: Model, task: Task) -> None:
 class _Mute:
     """A backend without capabilities, which fails the test when it is asked all the same."""
 
-    gives: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -131,7 +132,7 @@ def _check_record(
 
 
 def _check_saving(fitted: Model, task: Task, answers: Sequence[object], *, reopen: bool) -> None:
-    from luthier.models.sources.folder import open_adaptation
+    from luthier.models.storage import open_adaptation
 
     with tempfile.TemporaryDirectory() as folder:
         saved = fitted.save(Path(folder) / "saved")
@@ -150,6 +151,6 @@ def _said(model: Model, task: Task) -> list[tuple[object, ...]]:
     return [_exact(a) for a in answers]
 
 
-def _exact(answer: Answer) -> tuple[object, ...]:
+def _exact(answer: Response) -> tuple[object, ...]:
     scores = tuple(sorted((answer.label_logprobs or {}).items()))
-    return (answer.raw, answer.parsed, answer.legal, scores)
+    return (answer.text, answer.parsed, answer.parseable, scores)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luthier.retrieval import IndexProgress, build, build_index
-from luthier.retrieval.store import Vectors
+from luthier.retrieval import IndexProgress, build_index
+from luthier.retrieval.index_store import Vectors
 
 WIDTH = 26
 
@@ -44,7 +44,7 @@ def main(docs: str, into: str) -> None:
     from luthier.retrieval.stores import dense
 
     dense.GRAPH_FROM = 50
-    build.open_embedder = lambda _: Letters()
+    build_index.open_embedder = lambda _: Letters()
     build_index([docs], into, listener=Told())
     print("done", flush=True)
 

@@ -18,16 +18,16 @@ from luthier.compare.comparison import (
     CurvePoint,
     OffTask,
     PairedTest,
-    Row,
-    SeedRun,
+    Run,
     TaskFacts,
+    TechniqueResult,
     Verdict,
 )
 from luthier.compare.costs import Cost, PriceBook
 from luthier.compare.plan import Plan
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
-from luthier.records import FitRecord, Judged, Score
+from luthier.records import FitRecord, SampleScore, Score
 
 NASTY_MESSAGE = (
     'I am </script><script>alert(1)</script> & "Zoë" <b>O\'Neill</b>: where is my refund?'
@@ -137,7 +137,7 @@ def example_comparison() -> Comparison:
                 device="cpu",
                 dtype="float32",
             ),
-            gives=("embeddings", "gradients", "log-probabilities", "text"),
+            capabilities=("embeddings", "gradients", "log-probabilities", "text"),
         ),
         plan=Plan(
             techniques=(),
@@ -190,9 +190,9 @@ def example_comparison() -> Comparison:
 def bare_comparison() -> Comparison:
     """Nothing measured anywhere: one finished row with a score, one without, all else None."""
     none = Score("accuracy", None)
-    run = SeedRun(seed=0, status="finished", score=Score("accuracy", 0.5), parse_rate=none)
+    run = Run(seed=0, status="finished", score=Score("accuracy", 0.5), parse_rate=none)
     rows = (
-        Row(
+        TechniqueResult(
             technique="zero-shot",
             slug="zero-shot",
             family="prompt",
@@ -202,7 +202,7 @@ def bare_comparison() -> Comparison:
             parse_rate=none,
             seeds=(run,),
         ),
-        Row(
+        TechniqueResult(
             technique="lora",
             slug="lora",
             family="adapter",
@@ -241,7 +241,7 @@ def prompt_text(shots: int) -> str:
 def _row(
     name: str, family: str, trained: bool, skill: float, seeds: int, tokens: float,
     latency: float, fit_seconds: float, trainable: int, size: int,
-) -> Row:  # fmt: skip
+) -> TechniqueResult:  # fmt: skip
     cost = Cost(
         fit_seconds=fit_seconds,
         fit_tokens=round(fit_seconds * 16_000),
@@ -263,7 +263,7 @@ def _row(
     values = [run.score.value or 0.0 for run in runs]
     spread = 2.4 * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
     low, high = _interval(fmean(values))
-    return Row(
+    return TechniqueResult(
         technique=name,
         slug=name.replace(" -> ", "-"),
         family=family,
@@ -280,10 +280,10 @@ def _row(
     )
 
 
-def _run(name: str, family: str, skill: float, seed: int, cost: Cost) -> SeedRun:
+def _run(name: str, family: str, skill: float, seed: int, cost: Cost) -> Run:
     rng = random.Random(f"{name}{seed}")
     hard = random.Random("difficulty")
-    judged = []
+    sample_scores = []
     for i in range(150):
         text, label = _MESSAGES[i % len(_MESSAGES)]
         ease = hard.gauss(0, 0.22)
@@ -291,26 +291,26 @@ def _run(name: str, family: str, skill: float, seed: int, cost: Cost) -> SeedRun
         other = LABELS[(label + rng.choice((1, 1, 1, 2, 5))) % len(LABELS)]
         unread = not right and family == "prompt" and rng.random() < 0.06
         said = LABELS[label] if right else other
-        judged.append(
-            Judged(
+        sample_scores.append(
+            SampleScore(
                 example_id=f"c{i:04d}",
                 input=text if i < len(_MESSAGES) else f"{text} Order {10_000 + 37 * i}.",
                 target=LABELS[label],
                 raw="I'd rather not say." if unread else said,
                 prediction=None if unread else said,
-                legal=not unread and rng.random() < 0.985,
-                points=1.0 if right else 0.0,
+                parseable=not unread and rng.random() < 0.985,
+                value=1.0 if right else 0.0,
             )
         )
-    value = fmean(j.points for j in judged)
-    legal = fmean(1.0 if j.legal else 0.0 for j in judged)
-    return SeedRun(
+    value = fmean(j.value for j in sample_scores)
+    parseable = fmean(1.0 if j.parseable else 0.0 for j in sample_scores)
+    return Run(
         seed=seed,
         status="finished",
         score=Score("accuracy", value, *_interval(value)),
-        parse_rate=Score("parse_rate", legal, None, None),
+        parse_rate=Score("parse_rate", parseable, None, None),
         secondary=(Score("macro-f1", value - 0.012),),
-        judged=tuple(judged),
+        sample_scores=tuple(sample_scores),
         fit=_fit(family, skill, rng, cost),
         cost=cost,
         dev_score=min(value + rng.uniform(-0.03, 0.03), 1.0),
@@ -349,15 +349,15 @@ def _fit(family: str, skill: float, rng: random.Random, cost: Cost) -> FitRecord
     )
 
 
-def _unmeasured(name: str, family: str, status: str, reason: str) -> Row:
+def _unmeasured(name: str, family: str, status: str, reason: str) -> TechniqueResult:
     none = Score("accuracy", None)
-    return Row(
+    return TechniqueResult(
         technique=name, slug=name, family=family, trained=True, status=status,  # type: ignore[arg-type]
         score=none, parse_rate=none, reason=reason,
     )  # fmt: skip
 
 
-def _words(row: Row) -> str:
+def _words(row: TechniqueResult) -> str:
     value, low, high = row.score.value, row.score.low, row.score.high
     return f"accuracy {value:.3f} (95 % interval {low:.3f} to {high:.3f})"
 
@@ -367,9 +367,12 @@ def _interval(value: float, n: int = 150) -> tuple[float, float]:
     return max(value - half, 0.0), min(value + half, 1.0)
 
 
-def _paired(a: Row, b: Row) -> PairedTest:
+def _paired(a: TechniqueResult, b: TechniqueResult) -> PairedTest:
     """A normal approximation on the first seeds."""
-    gaps = [x.points - y.points for x, y in zip(a.seeds[0].judged, b.seeds[0].judged, strict=True)]
+    gaps = [
+        x.value - y.value
+        for x, y in zip(a.seeds[0].sample_scores, b.seeds[0].sample_scores, strict=True)
+    ]
     middle = (a.score.value or 0.0) - (b.score.value or 0.0)
     half = 1.96 * max(stdev(gaps), 0.05) / sqrt(len(gaps))
     p = min(1.0, 2.0 ** (-2.0 * (middle / half) ** 2 * 1.3))

@@ -30,9 +30,9 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = toy_rows()
     with (tmp_path / "toy.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["message", "queue"])
-        writer.writeheader()
-        writer.writerows(rows)
+        proposer = csv.DictWriter(file, ["message", "queue"])
+        proposer.writeheader()
+        proposer.writerows(rows)
     (tmp_path / "toy.yaml").write_text(
         "name: toy\ninstruction: Which queue?\ndata: toy.csv\ninput: message\ntarget: queue\n"
         "kind: classify\n",
@@ -147,7 +147,7 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "toy.yaml", "--limit", "0"], "limit=0"),
         (["compare", "toy.yaml", "--seeds", "many"], "many"),
         (["compare", "toy.yaml", "--prices", "none.yaml"], "none.yaml"),
-        (["compare", "toy.yaml", "--writer", "x", "--techniques", "lora"], "prompt-search"),
+        (["compare", "toy.yaml", "--proposer", "x", "--techniques", "lora"], "prompt-search"),
         (["compare", "toy.yaml", "--modle", "x"], "--modle"),
         (["compare"], "task"),
         (["comapre"], "comapre"),
@@ -259,7 +259,7 @@ def test_the_unexpected_is_one_line_and_a_log(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("what nobody\nthought of")
 
-    monkeypatch.setattr("luthier.compare.run.compare", broken)
+    monkeypatch.setattr("luthier.compare.run_comparison.compare", broken)
     assert compare("--techniques", "zero-shot") == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -280,7 +280,7 @@ def test_a_full_disk_is_code_1_in_words(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setattr("luthier.compare.run.compare", full)
+    monkeypatch.setattr("luthier.compare.run_comparison.compare", full)
     assert compare("--techniques", "zero-shot") == 1
     captured = capsys.readouterr()
     assert "runs/x is full" in captured.err
@@ -294,12 +294,12 @@ def test_ctrl_c_is_code_130_with_the_command_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.compare.running.job.scored", pressed)
+        patch.setattr("luthier.compare.running.perform_run.scored", pressed)
         assert compare("--techniques", "zero-shot") == 130
     captured = capsys.readouterr()
     assert "0 of 1 runs are finished" in captured.err
     assert "luthier compare toy.yaml --model fake" in captured.err
-    monkeypatch.setattr("luthier.compare.run.open_task", pressed)
+    monkeypatch.setattr("luthier.compare.run_comparison.open_task", pressed)
     assert compare("--techniques", "zero-shot") == 130
     assert "luthier compare toy.yaml" in capsys.readouterr().err
 
@@ -310,7 +310,7 @@ def test_errors_are_shown_in_their_three_parts(
     def wrong(*_: object, **__: object) -> None:
         raise LuthierError("the [value]", choices=["a", "b"], next_step="Do [this].")
 
-    monkeypatch.setattr("luthier.compare.run.compare", wrong)
+    monkeypatch.setattr("luthier.compare.run_comparison.compare", wrong)
     assert compare("--techniques", "zero-shot") == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: the [value]",

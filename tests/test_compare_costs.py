@@ -22,11 +22,12 @@ from luthier.compare.costs import (
     read_prices,
     shared_tokens,
 )
+from luthier.content import Usage
 from luthier.errors import TaskError
 from luthier.models.backend import ModelFacts
 from luthier.models.load import load
 from luthier.models.prompt import Demonstration, Prompt
-from luthier.records import EvalResult, Example, FitRecord, Judged, Score, Usage
+from luthier.records import EvalResult, Example, FitRecord, SampleScore, Score
 
 COST = Cost(
     fit_seconds=360.0,
@@ -49,9 +50,9 @@ def test_flops_follow_the_formula() -> None:
 
 
 def test_measured_cost_divides_by_requests() -> None:
-    judged = tuple(Judged(str(i), "", "", "", None, True, 1.0) for i in range(4))
+    sample_scores = tuple(SampleScore(str(i), "", "", "", None, True, 1.0) for i in range(4))
     result = EvalResult(
-        Score("m", 1.0), Score("p", 1.0), (), judged, Usage(400, 40, 200, 4), 2.0, 5.0, 9.0
+        Score("m", 1.0), Score("p", 1.0), (), sample_scores, Usage(400, 40, 200, 4), 2.0, 5.0, 9.0
     )
     fit = FitRecord(fit_seconds=3.0, spent_tokens=50, trainable_parameters=7)
     facts = ModelFacts(parameters=10)
@@ -152,9 +153,9 @@ def test_sampling_sees_time_and_memory() -> None:
 def test_the_book_that_ships_reads() -> None:
     book = read_prices()
     assert book.requests == 10_000
-    assert book.of("nano") == Price(machine_hour=book.machine_hour)
-    assert not book.of("http://host/v1#m").by_token
-    assert book.of("http://host/v1#m") == Price()
+    assert book.of("nano", remote=False) == Price(machine_hour=book.machine_hour)
+    assert not book.of("http://host/v1#m", remote=True).by_token
+    assert book.of("http://host/v1#m", remote=True) == Price()
 
 
 def test_a_book_names_models_and_patterns(tmp_path: Path) -> None:
@@ -168,11 +169,11 @@ def test_a_book_names_models_and_patterns(tmp_path: Path) -> None:
     )
     book = read_prices(path)
     assert (book.currency, book.requests) == ("EUR", 50)
-    assert book.of("http://other").input == pytest.approx(1e-6)
-    assert book.of("http://other").output == pytest.approx(4e-6)
-    assert book.of("http://host/v1#big").cached_input == pytest.approx(0.9e-6)
-    assert book.of("big-folder").machine_hour == 5
-    assert book.of("nano").machine_hour == 2
+    assert book.of("http://other", remote=True).input == pytest.approx(1e-6)
+    assert book.of("http://other", remote=True).output == pytest.approx(4e-6)
+    assert book.of("http://host/v1#big", remote=True).cached_input == pytest.approx(0.9e-6)
+    assert book.of("big-folder", remote=False).machine_hour == 5
+    assert book.of("nano", remote=False).machine_hour == 2
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from luthier.compare.costs import PriceBook
 from luthier.compare.options import LEAST_SECONDS, Options, parse_budget
 from luthier.compare.plan import Plan
 from luthier.compare.planning import hard_cap, make_plan, workload
-from luthier.compare.running.curve import nested_order, share_of
-from luthier.compare.running.keys import model_identity, run_key, slug, technique_identity
-from luthier.compare.running.loop import Clock
+from luthier.compare.running.run_keys import model_identity, run_key, slug, technique_identity
+from luthier.compare.running.run_loop import TimeLeft
+from luthier.compare.running.training_shares import nested_order, training_share
 from luthier.errors import BudgetError, TaskError
 from luthier.models.fake import FakeBackend
 from luthier.models.load import load
@@ -173,7 +173,7 @@ def test_every_part_of_the_question_is_in_the_key() -> None:
 def test_keys_are_the_same_in_another_process() -> None:
     code = (
         "from luthier.techniques.registry import parse_technique as p\n"
-        "from luthier.compare.running.keys import *\n"
+        "from luthier.compare.running.run_keys import *\n"
         "print(digest([technique_identity(p(t)) for t in ('few-shot', 'few-shot -> lora')]))"
     )
     said = {
@@ -227,22 +227,22 @@ def test_shares_are_nested_and_keep_every_label(labels: list[str]) -> None:
 
 def test_a_share_is_a_fair_sample_of_train_alone() -> None:
     task = toy_task(300)
-    quarter, half = share_of(task, 0.25), share_of(task, 0.5)
+    quarter, half = training_share(task, 0.25), training_share(task, 0.5)
     assert {e.id for e in quarter.train} < {e.id for e in half.train} < {e.id for e in task.train}
     assert len(half.train) == round(len(task.train) / 2)
     assert (half.dev, half.test) == (task.dev, task.test)
     whole, part = Counter(e.target for e in task.train), Counter(e.target for e in half.train)
     assert all(abs(part[label] - whole[label] / 2) <= 1.5 for label in whole)
-    assert share_of(task.without_test(), 0.25).is_locked
+    assert training_share(task.without_test(), 0.25).is_locked
 
 
 def test_the_clock_corrects_the_plan_by_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.compare.running.loop.time.monotonic", lambda: 100.0)
-    clock = Clock([10.0, 10.0, 20.0])
+    monkeypatch.setattr("luthier.compare.running.run_loop.time.monotonic", lambda: 100.0)
+    clock = TimeLeft([10.0, 10.0, 20.0])
     assert clock.left(0, 0.0) == 40.0
     clock.spent(0, 20.0, worked=True)  # twice as slow as planned
     assert clock.left(1, 0.0) == pytest.approx(60.0)
-    assert Clock([None, None]).left(0, 0.0) is None
-    kept = Clock([10.0, 10.0])
+    assert TimeLeft([None, None]).left(0, 0.0) is None
+    kept = TimeLeft([10.0, 10.0])
     kept.spent(0, 0.001, worked=False)
     assert kept.left(1, 0.0) == 10.0

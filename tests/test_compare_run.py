@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import luthier
-from luthier.compare import Comparison, Options, Progress, compare
-from luthier.compare.comparison import SeedRun
+from luthier.compare import Comparison, Options, RunProgress, compare
+from luthier.compare.comparison import Run
 from luthier.compare.costs import speed as speed_module
 from luthier.compare.plan import Plan
-from luthier.compare.running import job as job_module
-from luthier.compare.running.bench import HardCapReached
+from luthier.compare.running import perform_run as job_module
+from luthier.compare.running.run_context import HardCapReached
 from luthier.errors import (
     BudgetError,
     InterruptedRun,
@@ -25,7 +25,7 @@ from luthier.errors import (
     TechniqueError,
     UserError,
 )
-from luthier.ledger.store import Store
+from luthier.ledger.run_ledger import Ledger
 from luthier.models.fake import FakeBackend
 from luthier.models.load import load
 from luthier.models.model import Model
@@ -41,16 +41,16 @@ class Heard:
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
-        self.progress: list[Progress] = []
+        self.progress: list[RunProgress] = []
         self.runs: list[tuple[str, str, bool]] = []
 
     def planned(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: RunProgress) -> None:
         self.progress.append(progress)
 
-    def ended(self, technique: str, run: SeedRun, *, kept: bool) -> None:
+    def ended(self, technique: str, run: Run, *, kept: bool) -> None:
         self.runs.append((technique, run.status, kept))
 
 
@@ -93,7 +93,7 @@ def test_a_whole_comparison(task: Task, tmp_path: Path) -> None:
         assert (row.cost.latency_p50_ms or 0) > 0
         assert (row.cost.peak_memory_bytes or 0) > 1_000_000
         assert (row.cost.per_1k_requests or 0) > 0
-        assert len(row.seeds[0].judged) == len(task.test)
+        assert len(row.seeds[0].sample_scores) == len(task.test)
     assert "Queue: " in few.seeds[0].prompt_text or "queue" in few.seeds[0].prompt_text.lower()
     assert len(found.tests) == 3
     assert found.task.chance is not None
@@ -114,7 +114,7 @@ def test_the_folder_answers_as_it_was_evaluated(task: Task) -> None:
     assert row.best.dev_score == max(s.dev_score or 0 for s in row.seeds)
     opened = luthier.load(row.path)
     answers = [a.parsed for a in opened.answer(task.test)]
-    assert answers == [j.prediction for j in row.best.judged]
+    assert answers == [j.prediction for j in row.best.sample_scores]
     assert opened.lineage is not None
     assert opened.lineage.seed == row.best_seed
 
@@ -286,7 +286,7 @@ def test_two_comparisons_in_one_folder_share_their_runs(task: Task, tmp_path: Pa
     both = run(task, "zero-shot", stub, seeds=1, out=out, budget=each)
     assert diary.read_text("utf-8").count("fitted") == 1
     assert [r.technique for r in Comparison.load(out).rows] == [r.technique for r in both.rows]
-    with Store(out / "ledger.sqlite") as store:
+    with Ledger(out / "ledger.sqlite") as store:
         assert len(store.comparisons()) == 2
 
 
@@ -336,7 +336,7 @@ def test_a_model_that_is_adapted_already_is_another_model(task: Task) -> None:
 def test_a_backend_without_logprobs_is_compared_by_its_text(task: Task) -> None:
     backend = FakeBackend(
         reply=lambda text: "billing" if "invoice" in text else "no idea",
-        gives=frozenset({Capability.TEXT}),
+        capabilities=frozenset({Capability.TEXT}),
     )
     found = compare(task, Model(backend), techniques=["zero-shot"], budget=PLENTY)
     row = found.rows[0]
@@ -393,7 +393,7 @@ def test_a_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
 
 def test_a_limit_scores_fewer_examples(task: Task) -> None:
     found = run(task, "zero-shot", options=Options(limit=7))
-    assert len(found.rows[0].seeds[0].judged) == 7
+    assert len(found.rows[0].seeds[0].sample_scores) == 7
     assert found.task.test_examples == 7
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from luthier.compare.comparison import CurvePoint, OffTask, PairedTest, Row, SeedRun, TaskFacts
+from luthier.compare.comparison import (
+    CurvePoint,
+    OffTask,
+    PairedTest,
+    Run,
+    TaskFacts,
+    TechniqueResult,
+)
 from luthier.compare.costs import Cost, Price, PriceBook
 from luthier.compare.verdict import Evidence, decide
 from luthier.records import Score
@@ -20,10 +27,10 @@ LOCAL = Price(machine_hour=1.0)
 def row(
     name: str, value: float | None, *, family: str = "prompt", fit: float = 0, request: float = 100,
     **fields: Any,
-) -> Row:  # fmt: skip
+) -> TechniqueResult:  # fmt: skip
     score = Score("accuracy", value, None if value is None else value - 0.04,
                   None if value is None else value + 0.04)  # fmt: skip
-    made = Row(
+    made = TechniqueResult(
         technique=name,
         slug=name,
         family=family,
@@ -36,7 +43,9 @@ def row(
     return replace(made, **fields)
 
 
-def evidence(rows: Sequence[Row], tied: Sequence[set[str]] = (), **fields: Any) -> Evidence:
+def evidence(
+    rows: Sequence[TechniqueResult], tied: Sequence[set[str]] = (), **fields: Any
+) -> Evidence:
     """Every two rows are told apart, except those in `tied`."""
     tests = [
         PairedTest(a.technique, b.technique, (a.score.value or 0) - (b.score.value or 0), None,
@@ -128,7 +137,7 @@ def test_where_nothing_is_right_there_is_no_pick() -> None:
 
 
 def test_lower_is_better_where_the_metric_says_so() -> None:
-    def perplexity(name: str, value: float) -> Row:
+    def perplexity(name: str, value: float) -> TechniqueResult:
         made = row(name, value)
         return replace(made, score=replace(made.score, higher_is_better=False))
 
@@ -180,7 +189,7 @@ def test_advice_prompts_at_chance() -> None:
 
 @pytest.mark.parametrize(("half", "rising"), [(0.8, True), (0.899, False), (0.95, False)])
 def test_advice_rising_curve(half: float, rising: bool) -> None:
-    run = SeedRun(0, "finished", Score("accuracy", 0.9), Score("parse-rate", 1.0))
+    run = Run(0, "finished", Score("accuracy", 0.9), Score("parse-rate", 1.0))
     lora = row("lora", 0.9, family="adapter", seeds=(run,))
     curve = (CurvePoint("lora", 0.5, 50, 0, Score("accuracy", half)),)
     assert said(evidence([row("zero", 0.6), lora], curve=curve), "still gaining") is rising
@@ -193,8 +202,7 @@ def test_advice_ceiling_seeds_forgetting_and_test_size() -> None:
     assert said(evidence(top, [{"a", "b"}]), "highest possible")
     assert not said(evidence([*top, row("c", 0.5)]), "highest possible")
     runs = tuple(
-        SeedRun(i, "finished", Score("accuracy", v), Score("p", 1.0))
-        for i, v in enumerate((0.5, 0.9))
+        Run(i, "finished", Score("accuracy", v), Score("p", 1.0)) for i, v in enumerate((0.5, 0.9))
     )
     spread = row("soft", 0.7, family="soft prompt", seeds=runs)
     assert said(evidence([spread]), "depends on its seed")

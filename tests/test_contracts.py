@@ -6,11 +6,11 @@ import pytest
 
 from luthier.models.fake import FakeBackend
 from luthier.records import Budget, Capability
-from luthier.techniques.prefix_tuning import PrefixTuning
-from luthier.techniques.soft_prompt import SoftPrompt
-from luthier.techniques.weights.full import Full
-from luthier.techniques.weights.ia3 import IA3
-from luthier.techniques.weights.lora import LoRA
+from luthier.techniques.adapter.ia3 import IA3
+from luthier.techniques.adapter.lora import LoRA
+from luthier.techniques.soft.prefix_tuning import PrefixTuning
+from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.techniques.weights.full_fine_tuning import Full
 from tests import tiny
 from tests.contract_backend import check_backend
 from tests.contracts import check_technique
@@ -19,7 +19,7 @@ from tests.test_training import make_task
 
 def test_fake_backend():
     check_backend(FakeBackend())
-    check_backend(FakeBackend(gives=frozenset({Capability.TEXT})))
+    check_backend(FakeBackend(capabilities=frozenset({Capability.TEXT})))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -6,12 +6,12 @@ import pytest
 import torch
 import transformers
 
+from luthier.engine import reference
+from luthier.engine.local_backend import LocalBackend
+from luthier.engine.prefix_tree import memory
 from luthier.errors import BackendError, CapabilityError, UserError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import ScoreRequest
-from luthier.models.local import plain_scoring
-from luthier.models.local.backend import LocalBackend
-from luthier.models.local.tree import memory
 from luthier.models.prompt import Rendered
 from tests import tiny
 
@@ -27,7 +27,7 @@ def backends():
 def check(backend, requests):
     scored = backend.score(requests, Adaptation())
     with backend.session(Adaptation()) as session, torch.inference_mode():
-        expected = plain_scoring.score(session, requests)
+        expected = reference.score(session, requests)
     for ours, theirs in zip(scored, expected, strict=True):
         assert ours.logprobs == pytest.approx(theirs.logprobs, **CLOSE)
         assert ours.usage.truncated == theirs.usage.truncated

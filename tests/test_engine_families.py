@@ -10,23 +10,23 @@ import pytest
 import torch
 import transformers
 
+from luthier.engine import reference
+from luthier.engine.local_backend import LocalBackend
+from luthier.engine.prefix_tree import run_tree, shared_attention
+from luthier.engine.prefix_tree.planner import Costs
+from luthier.engine.prefix_tree.token_rows import token_rows
 from luthier.errors import ModelError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest
-from luthier.models.local import plain_scoring
-from luthier.models.local.backend import LocalBackend
-from luthier.models.local.tree import attention, run
-from luthier.models.local.tree.plan import Costs
-from luthier.models.local.tree.rows import rows_of
 from luthier.models.model import Model
 from luthier.models.prompt import Rendered
 from luthier.records import Example
-from luthier.techniques.soft_prompt import trials_of
-from luthier.training.plain import PlainTrials
+from luthier.techniques.soft.soft_prompt import trials_of
+from luthier.training.parameters import SoftPromptParameters
+from luthier.training.prompt_tuning import kept_attention as aside
+from luthier.training.prompt_tuning.strategies import AfterInput
 from luthier.training.rows import TrainRow, batch_of, loss_of, rows_for
-from luthier.training.soft import attention as aside
-from luthier.training.soft.ways import AfterInput
-from luthier.training.trainable import SoftPromptParameters
+from luthier.training.sequential_trials import SequentialTrials
 from tests import tiny
 
 HEAD = "Input: my card was charged twice\nLabel: billing\n\n" * 2
@@ -97,26 +97,26 @@ def by_ids(base: LocalBackend, request: ScoreRequest) -> list[float]:
     """What the module itself says of each continuation, given ids and nothing else."""
     found = []
     with base.session(Adaptation()) as session, torch.inference_mode():
-        row = rows_of(session, [request])[0]
-        for branch in row.branches:
-            targets = torch.tensor(branch)
+        row = token_rows(session, [request])[0]
+        for continuation in row.continuations:
+            targets = torch.tensor(continuation)
             if session.encoder_decoder:
-                ids = torch.tensor([row.trunk])
+                ids = torch.tensor([row.prefix])
                 logits = session.module(input_ids=ids, labels=targets[None]).logits[0]
             else:
-                ids = torch.tensor([[*row.trunk, *branch]])
-                logits = session.module(input_ids=ids).logits[0, len(row.trunk) - 1 : -1]
+                ids = torch.tensor([[*row.prefix, *continuation]])
+                logits = session.module(input_ids=ids).logits[0, len(row.prefix) - 1 : -1]
             logs = logits.log_softmax(-1).gather(1, targets[:, None])
             found.append(float(logs.sum()))
     return found
 
 
-@pytest.mark.parametrize("costs", [None, Costs(call=8, pack=24, foot=5)])
+@pytest.mark.parametrize("costs", [None, Costs(call=8, packed_row=24, tree=5)])
 @pytest.mark.parametrize("family", MORE)
 def test_scores_are_those_of_the_module_itself(family, costs, monkeypatch):
     if costs is not None:
-        monkeypatch.setattr(run, "costs_of", lambda *_: costs)
-        monkeypatch.setattr(attention, "WORTH_IT", 1)
+        monkeypatch.setattr(run_tree, "costs_of", lambda *_: costs)
+        monkeypatch.setattr(shared_attention, "WORTH_IT", 1)
     base = backend(family)
     for scored, request in zip(base.score(REQUESTS, Adaptation()), REQUESTS, strict=True):
         assert scored.logprobs == pytest.approx(by_ids(base, request), rel=1e-4, abs=1e-3)
@@ -125,17 +125,17 @@ def test_scores_are_those_of_the_module_itself(family, costs, monkeypatch):
 def test_only_what_was_tried_is_taken_apart():
     for family, wanted in {"JetMoe": False, "Doge": False, "DiffLlama": False}.items():
         with backend(family).session(Adaptation()) as session:
-            assert attention.splits(session) is wanted
+            assert shared_attention.splits(session) is wanted
     for family in ("llama", "gpt2", "qwen3", "opt", "mistral", "gemma3"):
         with tiny.backend(family).session(Adaptation()) as session:
-            assert attention.splits(session)
+            assert shared_attention.splits(session)
 
 
 @pytest.mark.parametrize("family", ["JetMoe", "DiffLlama", "Doge", "DeepseekV3", "gemma3n"])
 def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypatch):
     monkeypatch.setattr(aside, "LONGER", 0)
     with backend(family).session(Adaptation()) as session:
-        assert plain_scoring.knows_trees(session)
+        assert reference.knows_trees(session)
         pairs = [session.encode_pair(r.prompt, LABELS[k]) for k, r in enumerate(REQUESTS)]
         rows = [TrainRow(ids, start) for ids, start in pairs]
         soft = torch.randn(3, 32, generator=torch.manual_seed(1)).requires_grad_()
@@ -153,7 +153,7 @@ def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypat
 def test_soft_prompts_of_bases_without_trees_train_row_by_row(family):
     with backend(family).session(Adaptation()) as session:
         holders = [SoftPromptParameters(torch.zeros(3, 32), bottleneck=None)]
-        assert isinstance(trials_of(session, holders, "after"), PlainTrials)
+        assert isinstance(trials_of(session, holders, "after"), SequentialTrials)
 
 
 @pytest.mark.parametrize("family", ["Marian", "Bart", "SwitchTransformers"])

@@ -10,10 +10,10 @@ import peft
 import pytest
 import torch
 
+from luthier.engine.adapters import low_rank
+from luthier.engine.local_backend import LocalBackend, injected
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
-from luthier.models.local.adapters import low_rank
-from luthier.models.local.backend import LocalBackend, injected
 from luthier.models.prompt import Rendered
 from luthier.training.adapter_fit import adapter_config, has_transposed_weights
 from tests import tiny

@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 
+from luthier.engine import precision, reference
 from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import ScoreRequest
-from luthier.models.local import plain_scoring, products
 from luthier.models.prompt import Rendered
-from luthier.training.plain import PlainTrials
-from luthier.training.trainable import FROZEN_BASE
+from luthier.training.parameters import FROZEN_BASE
+from luthier.training.sequential_trials import SequentialTrials
 from tests import tiny
 from tests.test_training_soft import some_holders, some_rows
 
@@ -25,8 +25,8 @@ def machine(monkeypatch, tmp_path):
     """A machine that multiplies bfloat16 and has never been timed; set `.gain`."""
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
     monkeypatch.delenv("LUTHIER_PRODUCTS")
-    monkeypatch.setattr(products, "_multiplies_bfloat16", lambda: True)
-    products._kept.cache_clear()
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+    precision._kept.cache_clear()
 
     class Machine:
         gain = 1.0
@@ -37,9 +37,9 @@ def machine(monkeypatch, tmp_path):
             return self.gain
 
     made = Machine()
-    monkeypatch.setattr(products, "measured_gain", made.measure)
+    monkeypatch.setattr(precision, "measured_gain", made.measure)
     yield made
-    products._kept.cache_clear()
+    precision._kept.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -48,52 +48,52 @@ def machine(monkeypatch, tmp_path):
 )
 def test_bfloat16_only_where_it_is_clearly_faster(machine, gain, format_):
     machine.gain = gain
-    assert products.decision() == products.Decision(format_, gain)
+    assert precision.decision() == precision.Decision(format_, gain)
 
 
 def test_a_machine_is_timed_once_and_its_decision_kept(machine):
     machine.gain = 1.3
-    first = products.decision()
+    first = precision.decision()
     machine.gain = 0.9  # as a busy machine would have it the next time
-    products._kept.cache_clear()  # a new process
-    assert products.decision() == first
+    precision._kept.cache_clear()  # a new process
+    assert precision.decision() == first
     assert machine.timed == 1
-    assert len(json.loads(products.decisions_file().read_text())) == 1
+    assert len(json.loads(precision.decisions_file().read_text())) == 1
 
 
 @pytest.mark.parametrize("held", ["not json", "[]", '{"a": 1}'])
 def test_a_broken_memory_is_measured_anew(machine, held):
-    products.decisions_file().write_text(held)
+    precision.decisions_file().write_text(held)
     machine.gain = 2.0
-    assert products.decision().format == "bfloat16"
+    assert precision.decision().format == "bfloat16"
     assert machine.timed == 1
 
 
 def test_a_processor_without_bfloat16_is_not_timed(machine, monkeypatch):
-    monkeypatch.setattr(products, "_multiplies_bfloat16", lambda: False)
-    assert products.decision() == products.Decision("float32")
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
+    assert precision.decision() == precision.Decision("float32")
     assert machine.timed == 0
 
 
 @pytest.mark.parametrize("format_", ["float32", "bfloat16"])
 def test_the_environment_decides(machine, monkeypatch, format_):
     monkeypatch.setenv("LUTHIER_PRODUCTS", format_)
-    assert products.decision() == products.Decision(format_)
+    assert precision.decision() == precision.Decision(format_)
     assert machine.timed == 0
-    with products.fast_products(CPU, torch.float32):
+    with precision.fast_products(CPU, torch.float32):
         assert torch.is_autocast_enabled("cpu") == (format_ == "bfloat16")
-    with products.fast_products(CPU, torch.float64):
+    with precision.fast_products(CPU, torch.float64):
         assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_format_that_is_none(monkeypatch):
     monkeypatch.setenv("LUTHIER_PRODUCTS", "bfloat61")
     with pytest.raises(UserError, match="bfloat16"):
-        products.decision()
+        precision.decision()
 
 
 def test_the_measurement_is_a_positive_number():
-    assert products.measured_gain() > 0
+    assert precision.measured_gain() > 0
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -106,7 +106,7 @@ def test_scores_in_bfloat16_are_those_of_float32_within_its_rounding(family, mon
     monkeypatch.setenv("LUTHIER_PRODUCTS", "bfloat16")
     half = backend.score(asked, Adaptation())
     with backend.session(Adaptation()) as session, torch.inference_mode():
-        plain = plain_scoring.score(session, asked)
+        plain = reference.score(session, asked)
     for found in (half, plain):
         gaps = [
             abs(a - b)
@@ -122,7 +122,7 @@ def test_training_in_bfloat16_is_that_in_float32_within_its_rounding(family, mon
     rows, found = some_rows(bos=True), []
     with backend.session(Adaptation()) as session:
         holders = some_holders(32)
-        trials = PlainTrials(session, holders, factor=FROZEN_BASE, placement="before")
+        trials = SequentialTrials(session, holders, factor=FROZEN_BASE, placement="before")
         for format_ in ("float32", "bfloat16"):
             monkeypatch.setenv("LUTHIER_PRODUCTS", format_)
             loss = trials.losses(rows, [0])[0]

@@ -7,13 +7,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luthier.engine import reference
+from luthier.engine.prefix_tree import run_tree, shared_attention
+from luthier.engine.prefix_tree.planner import Costs, Node, plan_tree
+from luthier.engine.prefix_tree.token_rows import TokenRow
 from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
-from luthier.models.local import plain_scoring
-from luthier.models.local.tree import attention, run
-from luthier.models.local.tree.plan import Costs, Node, plan
-from luthier.models.local.tree.rows import Row
 from luthier.models.prompt import Rendered
 from tests import tiny
 
@@ -28,8 +28,8 @@ CHOSEN = st.lists(st.sampled_from(LABELS), min_size=1, max_size=5)
 COSTS = st.builds(
     Costs,
     call=st.sampled_from([0, 8, 64]),
-    pack=st.sampled_from([1, 24, 256]),
-    foot=st.sampled_from([2, 5, 512]),
+    packed_row=st.sampled_from([1, 24, 256]),
+    tree=st.sampled_from([2, 5, 512]),
     kept=st.sampled_from([4, 10_000]),
 )
 CLOSE = {"rel": 1e-4, "abs": 1e-3}
@@ -63,7 +63,7 @@ def prefix(family: str) -> Adaptation:
 
 def plainly(backend, adaptation, requests):
     with backend.session(adaptation) as session, torch.inference_mode():
-        return plain_scoring.score(session, requests)
+        return reference.score(session, requests)
 
 
 def check(backend, adaptation, requests):
@@ -92,8 +92,8 @@ def test_random_trees_score_as_the_plain_way(
 ):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "costs_of", lambda *_: costs)
-        patch.setattr(attention, "WORTH_IT", worth_it)
+        patch.setattr(run_tree, "costs_of", lambda *_: costs)
+        patch.setattr(shared_attention, "WORTH_IT", worth_it)
         check(backends[family], ADAPTATIONS[adaptation], requests)
 
 
@@ -103,8 +103,8 @@ def test_random_trees_score_as_the_plain_way(
 def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, costs, worth_it):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "costs_of", lambda *_: costs)
-        patch.setattr(attention, "WORTH_IT", worth_it)
+        patch.setattr(run_tree, "costs_of", lambda *_: costs)
+        patch.setattr(shared_attention, "WORTH_IT", worth_it)
         check(backends[family], prefix(family), requests)
 
 
@@ -113,24 +113,30 @@ IDS = st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple)
 
 @given(st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=4)), max_size=12), COSTS)
 def test_a_plan_holds_every_branch_once_under_what_it_shares(asked, costs):
-    rows = [Row(trunk, tuple(dict.fromkeys(branches))) for trunk, branches in asked]
+    rows = [
+        TokenRow(prefix, tuple(dict.fromkeys(continuations))) for prefix, continuations in asked
+    ]
     held = []
 
     def look(node: Node, kept: tuple[int, ...]):
         if node.sample is not None:
-            assert node.sample.trunk[: node.start] == kept
-            kept = node.sample.trunk[: node.stop]
+            assert node.sample.prefix[: node.start] == kept
+            kept = node.sample.prefix[: node.stop]
             assert len(kept) == node.stop
-        for pack in node.packs:
-            for work in pack.works:
-                assert work.trunk[:-1][: len(kept)] == kept
-                held.extend((work.row, b) for b in work.branches)
-                assert work.foot.targets == tuple(rows[work.row].branches[b] for b in work.branches)
+        for packed_row in node.packed_rows:
+            for part in packed_row.parts:
+                assert part.prefix[:-1][: len(kept)] == kept
+                held.extend((part.row, b) for b in part.continuations)
+                assert part.tree.targets == tuple(
+                    rows[part.row].continuations[b] for b in part.continuations
+                )
         for child in node.children:
             look(child, kept)
 
-    look(plan(rows, costs), ())
-    assert sorted(held) == [(k, b) for k, row in enumerate(rows) for b in range(len(row.branches))]
+    look(plan_tree(rows, costs), ())
+    assert sorted(held) == [
+        (k, b) for k, row in enumerate(rows) for b in range(len(row.continuations))
+    ]
 
 
 def test_each_distinct_token_is_computed_once(backends):
@@ -147,17 +153,17 @@ def test_each_distinct_token_is_computed_once(backends):
     ]
     scored = check(backend, Adaptation(), requests)
     with backend.session(Adaptation()) as session:
-        trunks = [session.encode(r.prompt) for r in requests]
-        feet = [
+        prefixes = [session.encode(r.prompt) for r in requests]
+        trees = [
             [session.encode_pair(r.prompt, c)[0][len(t) : -1] for c in LABELS[:2]]
-            for r, t in zip(requests, trunks, strict=True)
+            for r, t in zip(requests, prefixes, strict=True)
         ]
     # The floor: prefixes of trunks, each once; then each trunk's end and its labels' own tokens.
-    prefixes = {tuple(t[:n]) for t in trunks for n in range(1, len(t))}
-    ends = sum(1 + len({tuple(f[:n]) for f in fs for n in range(1, len(f) + 1)}) for fs in feet)
+    prefixes = {tuple(t[:n]) for t in prefixes for n in range(1, len(t))}
+    ends = sum(1 + len({tuple(f[:n]) for f in fs for n in range(1, len(f) + 1)}) for fs in trees)
     computed = sum(r.usage.computed_tokens for r in scored)
     assert len(prefixes) + ends <= computed <= 1.02 * (len(prefixes) + ends)
-    assert computed < 0.25 * sum(len(t) for t in trunks)
+    assert computed < 0.25 * sum(len(t) for t in prefixes)
 
 
 def test_the_same_request_twice_costs_nothing_more(backends):
@@ -196,14 +202,14 @@ def test_a_long_shared_prefix_is_read_and_not_copied(backends, family, monkeypat
     head = "Input: my card was charged twice\nLabel: billing\n\n" * 6
     requests = [ScoreRequest(Rendered(text=f"{head}Input: {i}\nLabel:"), LABELS[:3]) for i in "abc"]
     parts: list[tuple[int, int]] = []
-    real = attention._part
+    real = shared_attention._part
 
     def seen(query, key, *args, **kwargs):
         parts.append((len(key), key.shape[2]))
         return real(query, key, *args, **kwargs)
 
-    monkeypatch.setattr(attention, "_part", seen)
-    monkeypatch.setattr(run, "costs_of", lambda *_: Costs(call=8, pack=24))
+    monkeypatch.setattr(shared_attention, "_part", seen)
+    monkeypatch.setattr(run_tree, "costs_of", lambda *_: Costs(call=8, packed_row=24))
     check(backends[family], Adaptation(), requests)
     prefixes = [length for rows, length in parts if length > 60]
     assert len(prefixes) == 3  # one a layer

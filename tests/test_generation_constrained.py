@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import luthier
+from luthier.content import Response
 from luthier.errors import CapabilityError, TechniqueError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.answering import voted
 from luthier.models.backend import GenerateRequest
 from luthier.models.prompt import Prompt, Rendered
-from luthier.records import Answer
 from tests import tiny
 
 CALL = {
@@ -72,7 +72,7 @@ def test_cut_json_is_reported_as_not_parsed(backends):
         [luthier.Example("a", "x", "")]
     )[0]
     assert answer.parsed is None
-    assert not answer.legal
+    assert not answer.parseable
 
 
 def test_guidance_is_the_formula(backends):
@@ -126,9 +126,9 @@ def test_samples_differ_repeat_and_do_not_depend_on_company(backends):
 
 def test_the_commonest_answer_wins_and_the_unread_do_not_vote():
     said = [None, "Paris.", "Rome", "paris", None, None]
-    answers = [Answer(t or "", t, t is not None) for t in said]
+    answers = [Response(t or "", t, t is not None) for t in said]
     assert voted(answers).parsed == "Paris."
-    assert voted([Answer(t, t, True) for t in ("-5", "5", "-5")]).parsed == "-5"
+    assert voted([Response(t, t, True) for t in ("-5", "5", "-5")]).parsed == "-5"
     assert voted(answers[:1] * 3).parsed is None
 
 
@@ -162,7 +162,7 @@ def test_guidance_beside_labels_is_refused(backends):
 
 
 def test_a_decoding_survives_the_disk(tmp_path, backends):
-    from luthier.models.sources.folder import open_adaptation
+    from luthier.models.storage import open_adaptation
 
     model = luthier.models.model.Model(backends["llama"])
     decoding = Decoding(json_schema=CALL, guidance_scale=1.5, votes=3, temperature=0.7)
@@ -203,7 +203,7 @@ def test_tokens_of_a_unigram_vocabulary_without_bytes_are_read(backends):
     words = transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
-    from luthier.models.local.backend import LocalBackend
+    from luthier.engine.local_backend import LocalBackend
 
     backend = LocalBackend(tiny.backend("t5").module, words, name="unigram", fingerprint="0" * 64)
     decoding = Decoding(regex="yes, no|no,(a|b)", max_new_tokens=8, temperature=1.0)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from luthier.engine.generation import decode_loop
+from luthier.engine.generation.decode_loop import closed
 from luthier.errors import BackendError
 from luthier.models.adaptation import Adaptation, Decoding, VirtualTokens
 from luthier.models.backend import GenerateRequest
-from luthier.models.local.writing import loop
-from luthier.models.local.writing.loop import closed
 from luthier.models.prompt import Rendered
 from tests import tiny
 from tests.test_models_local import lora
@@ -88,8 +88,8 @@ def test_rows_leave_and_others_come_in(backends, family, monkeypatch):
         for r, n in zip(requests(), lengths, strict=True)
     ]
     alone = [backend.generate([r], adaptation)[0].text for r in asked]
-    monkeypatch.setattr("luthier.models.local.writing.generation.MOST_ROWS", 3)
-    monkeypatch.setattr(loop, "JOIN_AT", 3)
+    monkeypatch.setattr("luthier.engine.generation.generate.MOST_ROWS", 3)
+    monkeypatch.setattr(decode_loop, "JOIN_AT", 3)
     together = backend.generate(asked, adaptation)
     assert [g.text for g in together] == alone
     assert [g.usage.generated_tokens for g in together] == list(lengths)
@@ -182,7 +182,7 @@ TIGHT = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: n
 def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch, error):
     backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
     expected = [g.text for g in backend.generate(requests(), adaptation)]
-    step, refused = loop.Slots.step, []
+    step, refused = decode_loop.Slots.step, []
 
     def tight(self, tokens):
         if len(tokens) > 2:
@@ -190,7 +190,7 @@ def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch, 
             raise error
         return step(self, tokens)
 
-    monkeypatch.setattr(loop.Slots, "step", tight)
+    monkeypatch.setattr(decode_loop.Slots, "step", tight)
     assert [g.text for g in backend.generate(requests(), adaptation)] == expected
     assert refused
 
@@ -199,7 +199,7 @@ def test_where_not_even_one_answer_fits(backends, monkeypatch):
     def full(self, tokens):
         raise MemoryError
 
-    monkeypatch.setattr(loop.Slots, "step", full)
+    monkeypatch.setattr(decode_loop.Slots, "step", full)
     with pytest.raises(BackendError, match="memory"):
         backends["llama"].generate(requests(), Adaptation(decoding=FREE))
 
@@ -207,13 +207,13 @@ def test_where_not_even_one_answer_fits(backends, monkeypatch):
 def test_fewer_write_at_once_where_memory_is_short(backends, monkeypatch):
     backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
     expected = [g.text for g in backend.generate(requests(), adaptation)]
-    step, rows = loop.Slots.step, []
+    step, rows = decode_loop.Slots.step, []
 
     def seen(self, tokens):
         rows.append(len(tokens))
         return step(self, tokens)
 
-    monkeypatch.setattr(loop.Slots, "step", seen)
+    monkeypatch.setattr(decode_loop.Slots, "step", seen)
     monkeypatch.setenv("LUTHIER_MEMORY", "200K")
     assert [g.text for g in backend.generate(requests(), adaptation)] == expected
     assert max(rows) < len(INPUTS)

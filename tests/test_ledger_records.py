@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.ledger.cache import ResponseCache, response_key
-from luthier.ledger.codec import canonical, dumps, loads, to_plain
 from luthier.ledger.provenance import provenance
-from luthier.records import Capability, FitRecord, Judged, Score
+from luthier.records import Capability, FitRecord, SampleScore, Score
+from luthier.serialization import canonical, dumps, loads, to_plain
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ def test_a_nested_record_comes_back_equal() -> None:
 
 @given(
     st.builds(
-        Judged,
+        SampleScore,
         example_id=st.text(),
         input=st.text(st.characters(codec=None)),
         target=st.text(),
         raw=st.text(),
         prediction=st.none() | st.text(),
-        legal=st.booleans(),
-        points=st.floats(allow_nan=False, allow_infinity=False),
+        parseable=st.booleans(),
+        value=st.floats(allow_nan=False, allow_infinity=False),
         group=st.none() | st.text(),
     )
 )
-def test_any_judged_example_comes_back_equal_in_ascii(judged: Judged) -> None:
-    text = dumps(judged)
+def test_any_judged_example_comes_back_equal_in_ascii(sample_scores: SampleScore) -> None:
+    text = dumps(sample_scores)
     assert text.isascii()
-    assert loads(Judged, text) == judged
+    assert loads(SampleScore, text) == sample_scores
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -9,55 +9,55 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import StorageError
-from luthier.ledger import store as store_module
+from luthier.ledger import run_ledger as store_module
 from luthier.ledger.lock import alone_in
-from luthier.ledger.store import MIGRATIONS, ComparisonRow, Member, RunRow, Store
+from luthier.ledger.run_ledger import MIGRATIONS, Ledger, PlannedRun, StoredComparison, StoredRun
 
-COMPARISON = ComparisonRow("c", "2026-01-01", "2026-01-01", None, "{}", "{}", "{}", "{}", "{}")
+COMPARISON = StoredComparison("c", "2026-01-01", "2026-01-01", None, "{}", "{}", "{}", "{}", "{}")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "ledger.sqlite") as opened:
+def store(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
         opened.start_comparison(COMPARISON)
         yield opened
 
 
-def run_row(key: str = "k", status: str = "running", result: str | None = None) -> RunRow:
-    return RunRow(key, "c", "run", "lora", 0, status, "2026-01-01", result=result)
+def run_row(key: str = "k", status: str = "running", result: str | None = None) -> StoredRun:
+    return StoredRun(key, "c", "run", "lora", 0, status, "2026-01-01", result=result)
 
 
-def test_the_file_is_in_wal_mode_and_keeps_rows(store: Store) -> None:
+def test_the_file_is_in_wal_mode_and_keeps_rows(store: Ledger) -> None:
     mode = sqlite3.connect(store.path)
     assert mode.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     mode.close()
     store.begin(run_row())
     store.end(run_row(status="finished", result='{"a":1}'))
     store.close()
-    with Store(store.path) as again:
+    with Ledger(store.path) as again:
         assert again.run("k") == run_row(status="finished", result='{"a":1}')
         assert again.run("other") is None
         assert again.comparison("c") == COMPARISON
 
 
-def test_a_comparison_keeps_its_plan_and_takes_new_prices(store: Store) -> None:
-    changed = ComparisonRow("c", "x", "2027-01-01", None, "{}", "{}", "new plan", "new", "{}")
+def test_a_comparison_keeps_its_plan_and_takes_new_prices(store: Ledger) -> None:
+    changed = StoredComparison("c", "x", "2027-01-01", None, "{}", "{}", "new plan", "new", "{}")
     store.start_comparison(changed)
     row = store.comparison("c")
     assert row is not None
     assert (row.plan, row.prices, row.touched) == ("{}", "new", "2027-01-01")
-    store.start_comparison(ComparisonRow("d", "x", "2026-06-01", None, *"mtppp"))
+    store.start_comparison(StoredComparison("d", "x", "2026-06-01", None, *"mtppp"))
     assert [r.id for r in store.comparisons()] == ["d", "c"]
 
 
-def test_members_keep_their_order_and_stand_once(store: Store) -> None:
-    members = [Member("c", key, "lora", "run", "", seed) for seed, key in enumerate("zab")]
+def test_members_keep_their_order_and_stand_once(store: Ledger) -> None:
+    members = [PlannedRun("c", key, "lora", "run", "", seed) for seed, key in enumerate("zab")]
     store.enrol(members)
     store.enrol(members[:1])
     assert store.members("c") == members
 
 
-def test_events_are_appended(store: Store) -> None:
+def test_events_are_appended(store: Ledger) -> None:
     store.note("failed", "first", comparison="c", run="k")
     store.note("interrupted", "second")
     assert [(e.kind, e.message, e.run) for e in store.events()] == [
@@ -66,8 +66,8 @@ def test_events_are_appended(store: Store) -> None:
     ]
 
 
-def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
-    orphan = RunRow("k", "no such comparison", "run", "lora", 0, "running", "2026-01-01")
+def test_a_transaction_that_fails_leaves_nothing(store: Ledger) -> None:
+    orphan = StoredRun("k", "no such comparison", "run", "lora", 0, "running", "2026-01-01")
     with pytest.raises(StorageError):
         store.begin(orphan)
     assert store.run("k") is None
@@ -75,7 +75,7 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
     assert store.run("k") is not None
 
 
-def test_a_full_disk_is_told_and_harms_nothing(store: Store) -> None:
+def test_a_full_disk_is_told_and_harms_nothing(store: Ledger) -> None:
     store.end(run_row("old", "finished", "kept"))
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count={pages}")
@@ -87,11 +87,11 @@ def test_a_full_disk_is_told_and_harms_nothing(store: Store) -> None:
     assert old is not None
     assert old.result == "kept"
     store.close()
-    with Store(store.path) as again:
+    with Ledger(store.path) as again:
         assert again._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_locked_ledger_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_ledger_is_told(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store._db.execute("PRAGMA busy_timeout=50")
@@ -106,29 +106,29 @@ def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"this is a text and no database" * 100)
     with pytest.raises(StorageError, match="no ledger"):
-        Store(path)
+        Ledger(path)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError):
-        Store(tmp_path / "file" / "ledger.sqlite")
+        Ledger(tmp_path / "file" / "ledger.sqlite")
 
 
-def test_a_ledger_of_a_newer_version_is_left_alone(store: Store) -> None:
+def test_a_ledger_of_a_newer_version_is_left_alone(store: Ledger) -> None:
     store._db.execute("INSERT INTO migrations VALUES ('9999-later', 'x')")
     store.close()
     with pytest.raises(StorageError, match="newer Luthier"):
-        Store(store.path)
+        Ledger(store.path)
 
 
 def test_migrations_run_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.sqlite"
-    Store(path).close()
+    Ledger(path).close()
     later = ("0002-more", "CREATE TABLE more (x TEXT); INSERT INTO more VALUES ('once')")
     monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, later))
     for _ in range(2):
-        with Store(path) as store:
+        with Ledger(path) as store:
             assert store._select("SELECT x FROM more", ()) == [("once",)]
             names = [name for (name,) in store._select("SELECT name FROM migrations", ())]
     assert names == ["0001-first", "0002-more"]

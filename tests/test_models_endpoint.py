@@ -89,9 +89,9 @@ def test_the_only_model_is_found_and_log_probabilities_are_detected(serve):
     url, _ = serve()
     model = load(url)
     assert model.backend.name == f"{url}#small"
-    assert Capability.LOGPROBS in model.gives
+    assert Capability.LOGPROBS in model.capabilities
     without = load(serve(echo=False)[0])
-    assert Capability.LOGPROBS not in without.gives
+    assert Capability.LOGPROBS not in without.capabilities
     with pytest.raises(CapabilityError):
         without.backend.score([ScoreRequest(Rendered(text="a"), (" b",))], Adaptation())
 

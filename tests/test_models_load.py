@@ -22,7 +22,7 @@ def test_a_hub_id_that_cannot_be_had_is_refused_at_once(monkeypatch):
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("luthier.models.sources.hub.getproxies", dict)
+    monkeypatch.setattr("luthier.models.hub.getproxies", dict)
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     with pytest.raises(ModelError, match=r"127\.0\.0\.1 does not answer"):
         load("nobody/nothing")

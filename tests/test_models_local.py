@@ -230,7 +230,7 @@ def test_generation_does_not_depend_on_the_batch(backends, family):
 
 def test_save_and_load_give_equal_answers(tmp_path, backends):
     from luthier.models.model import Model
-    from luthier.models.sources.folder import open_adaptation
+    from luthier.models.storage import open_adaptation
 
     adaptation = Adaptation(
         soft_prompt=VirtualTokens(torch.randn(1, 4, 32), "after"),

@@ -9,20 +9,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from luthier.content import Usage
+from luthier.context import WorkContext, working
 from luthier.errors import TechniqueError
-from luthier.ledger.work import Work, working
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import ModelFacts, ScoreRequest, ScoreResult
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
-from luthier.records import Budget, Example, Kind, Usage
+from luthier.records import Budget, Example, Kind
 from luthier.scoring import evaluate
 from luthier.task.task import Task
 from luthier.techniques.base import Technique
-from luthier.techniques.few_shot import FewShot
-from luthier.techniques.prompt_search import PromptSearch
-from luthier.techniques.zero_shot import ZeroShot
+from luthier.techniques.prompt.few_shot import FewShot
+from luthier.techniques.prompt.prompt_search import PromptSearch
+from luthier.techniques.prompt.zero_shot import ZeroShot
 from tests.contracts import check_technique
 
 WORDS = {
@@ -370,12 +371,12 @@ def test_an_interrupted_search_goes_on(task: Task, tmp_path: object) -> None:
                 raise KeyboardInterrupt
             return super().score(requests, adaptation)
 
-    with working(Work(folder=folder)), pytest.raises(KeyboardInterrupt):
+    with working(WorkContext(folder=folder)), pytest.raises(KeyboardInterrupt):
         FewShot().fit(Model(Killed()), task.without_test(), budget=Budget(tokens=60_000))
     with next(folder.glob("*.jsonl")).open("a", encoding="utf-8") as file:
         file.write('{"key": "torn')
     second = Biased()
-    with working(Work(folder=folder)):
+    with working(WorkContext(folder=folder)):
         resumed = FewShot().fit(Model(second), task.without_test(), budget=Budget(tokens=60_000))
     fresh = Biased()
     FewShot().fit(Model(fresh), task.without_test(), budget=Budget(tokens=60_000))
@@ -387,14 +388,14 @@ def test_an_interrupted_search_goes_on(task: Task, tmp_path: object) -> None:
     assert resumed.lineage.fit.history == whole.lineage.fit.history
     # and once it is finished, nothing at all is asked again
     third = Biased()
-    with working(Work(folder=folder)):
+    with working(WorkContext(folder=folder)):
         FewShot().fit(Model(third), task.without_test(), budget=Budget(tokens=60_000))
     assert third.asked == []
 
 
 def test_progress_is_told(task: Task) -> None:
     heard: list[tuple[float, float, str]] = []
-    with working(Work(progress=lambda done, total, said: heard.append((done, total, said)))):
+    with working(WorkContext(progress=lambda done, total, said: heard.append((done, total, said)))):
         FewShot().fit(Model(FakeBackend()), task.without_test(), budget=Budget())
     assert len(heard) > 5
     assert all(0 < done <= total for done, total, _ in heard)

@@ -14,15 +14,15 @@ from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example, Kind
 from luthier.task.task import Task
-from luthier.techniques.few_shot import FewShot
-from luthier.techniques.prompt_search import PromptSearch
-from luthier.techniques.zero_shot import ZeroShot
+from luthier.techniques.prompt.few_shot import FewShot
+from luthier.techniques.prompt.prompt_search import PromptSearch
+from luthier.techniques.prompt.zero_shot import ZeroShot
 from tests.test_prompting import FILLER, accuracy, make_task
 
 
 def test_a_model_that_only_writes() -> None:
     task = make_task()
-    text_only = Model(FakeBackend(gives=frozenset({Capability.TEXT})))
+    text_only = Model(FakeBackend(capabilities=frozenset({Capability.TEXT})))
     fitted = FewShot(selection="knn").fit(text_only, task.without_test(), budget=Budget())
     assert fitted.adaptation.decoding.label_bias == ()
     assert accuracy(fitted, task) > 0.6

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from luthier.content import Usage
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
-from luthier.records import Budget, Example, Kind, Usage
+from luthier.records import Budget, Example, Kind
 from luthier.task.task import Task
-from luthier.techniques.prompting.bench import Bench, Trial, in_turn
-from luthier.techniques.prompting.calibration import (
+from luthier.techniques.search.calibration import (
     allowed,
     batch_bias,
     class_prior,
@@ -25,16 +25,17 @@ from luthier.techniques.prompting.calibration import (
     log_softmax,
     prior_bias,
 )
-from luthier.techniques.prompting.candidates import format_variants, instruction_variants
-from luthier.techniques.prompting.demonstrations import (
+from luthier.techniques.search.candidates import format_variants, instruction_variants
+from luthier.techniques.search.demonstrations import (
     Supply,
     balanced,
     diverse,
     orders,
     shot_counts,
 )
-from luthier.techniques.prompting.halving import Schedule, choose, close_to_best
-from luthier.techniques.prompting.meter import Estimate, Meter, estimate
+from luthier.techniques.search.evaluator import CandidateEvaluator, Trial, in_turn
+from luthier.techniques.search.halving import HalvingSchedule, choose, close_to_best
+from luthier.techniques.search.token_budget import TokenBudget, TokenEstimate, estimate_tokens
 
 LABELS = ("a", "b", "c")
 
@@ -220,57 +221,57 @@ def test_estimate_counts_a_common_beginning_once() -> None:
     prompt = Prompt(instruction="one two three four five six seven eight")
     model = Model(FakeBackend(), Adaptation(prompt=prompt, decoding=Decoding(labels=("a", "b"))))
     rows = [Example(str(i), f"input number {i}", "a") for i in range(10)]
-    cost = estimate(model, rows)
+    cost = estimate_tokens(model, rows)
     assert cost.apart - cost.shared >= 9 * 8
     real = sum(a.usage.computed_tokens for a in model.answer(rows))
     assert real <= cost.apart
-    assert estimate(model, []) == Estimate(0, 0)
+    assert estimate_tokens(model, []) == TokenEstimate(0, 0)
 
 
 def test_meter_learns_what_a_backend_shares() -> None:
-    cost = Estimate(shared=100, apart=1000)
-    meter = Meter(tokens=1500)
-    assert meter.price(cost) == 1000
-    meter.book(Usage(computed_tokens=100))
-    meter.settle(cost, 100)
-    assert meter.price(cost) == 100
-    assert meter.affords(Estimate(1400, 5000))
-    assert not meter.affords(Estimate(1401, 5000))
-    assert not meter.affords(Estimate(1000, 1000), keep=500)
-    meter.settle(cost, 1500)  # worse than anything counted: later estimates grow
-    assert meter.price(cost) == 1500
+    cost = TokenEstimate(shared=100, apart=1000)
+    token_budget = TokenBudget(tokens=1500)
+    assert token_budget.price(cost) == 1000
+    token_budget.book(Usage(computed_tokens=100))
+    token_budget.settle(cost, 100)
+    assert token_budget.price(cost) == 100
+    assert token_budget.affords(TokenEstimate(1400, 5000))
+    assert not token_budget.affords(TokenEstimate(1401, 5000))
+    assert not token_budget.affords(TokenEstimate(1000, 1000), keep=500)
+    token_budget.settle(cost, 1500)  # worse than anything counted: later estimates grow
+    assert token_budget.price(cost) == 1500
 
 
 def test_meter_charges_a_backend_that_does_not_say_what_it_computed() -> None:
-    meter = Meter(tokens=100)
-    assert meter.book(Usage(prompt_tokens=30, generated_tokens=5)) == 35
-    assert meter.left == 65
+    token_budget = TokenBudget(tokens=100)
+    assert token_budget.book(Usage(prompt_tokens=30, generated_tokens=5)) == 35
+    assert token_budget.left == 65
 
 
 def test_meter_units() -> None:
     model = Model(FakeBackend())
-    assert Meter.of(Budget(tokens=5, minutes=3), model).tokens == 5
-    assert Meter.of(Budget(minutes=3), model).seconds == 180
-    assert Meter.of(Budget(), model).left == 40
+    assert TokenBudget.of(Budget(tokens=5, minutes=3), model).tokens == 5
+    assert TokenBudget.of(Budget(minutes=3), model).seconds == 180
+    assert TokenBudget.of(Budget(), model).left == 40
 
 
 @pytest.mark.parametrize(("candidates", "examples"), [(1, 100), (2, 100), (16, 100), (16, 10)])
 def test_schedules_halve(candidates: int, examples: int) -> None:
-    schedule = Schedule.of(candidates, examples, survivors=2)
+    schedule = HalvingSchedule.of(candidates, examples, survivors=2)
     assert schedule.sizes[-1] == examples
     assert schedule.counts[0] == candidates
     assert all(a < b for a, b in zip(schedule.sizes, schedule.sizes[1:], strict=False))
     assert all(b >= min(2, a) for a, b in zip(schedule.counts, schedule.counts[1:], strict=False))
     assert schedule.answers <= candidates * examples
     if candidates == 16 and examples == 100:
-        assert schedule == Schedule((16, 6, 2), (25, 50, 100))
+        assert schedule == HalvingSchedule((16, 6, 2), (25, 50, 100))
         assert schedule.answers == 16 * 25 + 6 * 25 + 2 * 50
 
 
 def trial(name: str, points: list[float], *, tokens: int) -> Trial:
     made = Trial(name, Model(FakeBackend()), {})
     made.answers = [None] * len(points)  # type: ignore[list-item]
-    made.points = {"none": points}
+    made.scores = {"none": points}
     made.tokens = tokens * len(points)
     return made
 
@@ -311,31 +312,33 @@ def test_bench_does_not_ask_twice() -> None:
             return super().score(requests, adaptation)
 
     model = Model(Counting(), Adaptation(prompt=task.base_prompt(), decoding=task.base_decoding()))
-    bench = Bench(model, task, meter=Meter(evaluations=9), calibrations=("none", "batch"), seed=0)
-    one = bench.enter("one", task.base_prompt())
-    assert bench.enter("again", task.base_prompt()) is one
-    assert bench.grow(one, 4)
-    assert bench.grow(one, 12)
-    assert bench.grow(one, 12)
+    evaluator = CandidateEvaluator(
+        model, task, token_budget=TokenBudget(evaluations=9), calibrations=("none", "batch"), seed=0
+    )
+    one = evaluator.enter("one", task.base_prompt())
+    assert evaluator.enter("again", task.base_prompt()) is one
+    assert evaluator.grow(one, 4)
+    assert evaluator.grow(one, 12)
+    assert evaluator.grow(one, 12)
     assert asked == [4, 8]
-    assert len(one.points["batch"]) == 12
-    bias = dict(bench.bias(one, "batch"))
+    assert len(one.scores["batch"]) == 12
+    bias = dict(evaluator.bias(one, "batch"))
     assert bias.keys() == set(task.labels)
-    assert bench.bias(one, "none") == ()
+    assert evaluator.bias(one, "none") == ()
 
 
 def test_macro_f1_weighs_classes_alike() -> None:
-    from luthier.records import Answer
-    from luthier.techniques.prompting.bench import points
+    from luthier.content import Response
+    from luthier.techniques.search.evaluator import scores_of
 
     task = replace(make_task(), scorer="macro-f1")
     rows = [Example(str(i), "x", "a" if i < 9 else "b") for i in range(10)]
-    always_a = [Answer("a", "a", True)] * 10
-    assert np.mean(points(task, rows, always_a)) == pytest.approx(0.5)
+    always_a = [Response("a", "a", True)] * 10
+    assert np.mean(scores_of(task, rows, always_a)) == pytest.approx(0.5)
 
 
 def test_form_of_a_hand_written_prompt_is_kept() -> None:
-    from luthier.techniques.prompting.start import starting_prompt
+    from luthier.techniques.search.starting_prompt import starting_prompt
 
     task = make_task()
     form = PromptFormat(input_name="Say", name_separator=" -> ")

@@ -12,9 +12,11 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques import registry
+from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.base import Technique, settings_of
-from luthier.techniques.few_shot import FewShot
-from luthier.techniques.prompt_search import PromptSearch
+from luthier.techniques.prompt.few_shot import FewShot
+from luthier.techniques.prompt.prompt_search import PromptSearch
+from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.recipe import Recipe
 from luthier.techniques.registry import (
     all_techniques,
@@ -24,8 +26,6 @@ from luthier.techniques.registry import (
     spell,
     technique_names,
 )
-from luthier.techniques.weights.lora import LoRA
-from luthier.techniques.zero_shot import ZeroShot
 from tests.contracts import check_technique
 from tests.test_prompting import make_task
 
@@ -69,7 +69,7 @@ def test_later_steps_get_what_earlier_ones_left(task: Task) -> None:
 
     recipe = Recipe.parse("zero-shot -> zero-shot -> zero-shot")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("luthier.techniques.zero_shot.ZeroShot", Greedy)
+        patch.setattr("luthier.techniques.prompt.zero_shot.ZeroShot", Greedy)
         recipe.fit(Model(FakeBackend()), task.without_test(), budget=Budget(tokens=900))
     assert given == [300, 450, 900]
 
@@ -87,7 +87,7 @@ def test_recipe_needs_what_its_steps_need(task: Task) -> None:
 def test_recipe_of_techniques_is_the_recipe_it_spells() -> None:
     recipe = Recipe.of(FewShot(shots=8, selection="knn"), LoRA(rank=4))
     assert recipe == Recipe.parse(recipe.name)
-    assert recipe.techniques == (FewShot(shots=8, selection="knn"), LoRA(rank=4))
+    assert recipe.chain() == (FewShot(shots=8, selection="knn"), LoRA(rank=4))
     nested = Recipe(("zero-shot", "few-shot"))
     assert Recipe(**settings_of(nested)) == nested  # type: ignore[arg-type]
 
@@ -124,7 +124,7 @@ def test_unknown_names_and_settings_are_named() -> None:
         ZeroShot(),
         ZeroShot(calibrate="batch"),
         FewShot(shots=3, selection="knn", calibrate=False),
-        PromptSearch(parts=("format",), writer="http://localhost:8000/v1#m"),
+        PromptSearch(parts=("format",), proposer="http://localhost:8000/v1#m"),
         LoRA(rank=2),
     ],
     ids=str,
@@ -139,7 +139,7 @@ def test_lists_of_techniques() -> None:
     assert zero == ZeroShot()
     assert few == FewShot(shots=4, selection="knn")
     assert isinstance(recipe, Recipe)
-    assert recipe.techniques[1] == LoRA(learning_rates=(0.1, 0.2))
+    assert recipe.chain()[1] == LoRA(learning_rates=(0.1, 0.2))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_plugins_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> No
 
     try:
         announce(
-            ("mine", "luthier.techniques.zero_shot:ZeroShot"),
+            ("mine", "luthier.techniques.prompt.zero_shot:ZeroShot"),
             ("broken", "no_such_module:Thing"),
             ("odd", "luthier.records:Budget"),
             ("lora", "no_such_module:Thing"),

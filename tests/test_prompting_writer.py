@@ -1,4 +1,4 @@
-"""Prompt search with a writer: GEPA evolves the instruction; a fake model writes."""
+"""Prompt search with a proposer: GEPA evolves the instruction; a fake model writes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.records import Budget
 from luthier.task.task import Task
-from luthier.techniques.few_shot import FewShot
-from luthier.techniques.prompt_search import PromptSearch
-from luthier.techniques.prompting.writer import Writer
+from luthier.techniques.prompt.few_shot import FewShot
+from luthier.techniques.prompt.prompt_search import PromptSearch
+from luthier.techniques.search.proposer import Proposer
 from tests.test_prompting import Biased, make_task
 
 GOOD = "Beware of billing."
@@ -65,7 +65,7 @@ def shown(task: Task) -> Model:
 
 def search(**changes: object) -> PromptSearch:
     plain = PromptSearch(
-        candidates=2, rounds=1, parts=("format",), calibrate=False, writer="fake-writer"
+        candidates=2, rounds=1, parts=("format",), calibrate=False, proposer="fake-proposer"
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -79,14 +79,14 @@ def test_a_good_writer_is_followed(
         read.append(prompt)
         return f"I noticed that.\n```\n{GOOD}\n```"
 
-    open_writer(FakeBackend(reply=write, name="writer"))
+    open_writer(FakeBackend(reply=write, name="proposer"))
     budget = Budget(tokens=400_000)
     fitted = search(rewrites=3).fit(shown(task), task.without_test(), budget=budget)
     assert fitted.adaptation.prompt.instruction == GOOD
     assert fitted.lineage is not None
     fit = fitted.lineage.fit
-    assert 1 <= fit.chosen["writer_calls"] <= 3
-    assert fit.chosen["writer_tokens"] > 0
+    assert 1 <= fit.chosen["proposer_calls"] <= 3
+    assert fit.chosen["proposer_tokens"] > 0
     assert fit.spent_tokens is not None
     assert fit.spent_tokens <= 400_000
     assert any(row.get("instruction") == GOOD for row in fit.history)
@@ -98,7 +98,7 @@ def test_a_good_writer_is_followed(
 
 
 def test_a_poor_writer_is_not(task: Task, open_writer: Callable[[FakeBackend], None]) -> None:
-    open_writer(FakeBackend(reply=lambda _: "```\nSay anything.\n```", name="writer"))
+    open_writer(FakeBackend(reply=lambda _: "```\nSay anything.\n```", name="proposer"))
     fitted = search(rewrites=2).fit(shown(task), task.without_test(), budget=Budget(tokens=400_000))
     assert fitted.adaptation.prompt.instruction == task.instruction
     assert fitted.lineage is not None
@@ -109,7 +109,7 @@ def test_a_poor_writer_is_not(task: Task, open_writer: Callable[[FakeBackend], N
 def test_budget_holds_with_a_writer(
     tokens: int, task: Task, open_writer: Callable[[FakeBackend], None]
 ) -> None:
-    open_writer(FakeBackend(reply=lambda _: f"```\n{GOOD}\n```", name="writer"))
+    open_writer(FakeBackend(reply=lambda _: f"```\n{GOOD}\n```", name="proposer"))
     fitted = search().fit(shown(task), task.without_test(), budget=Budget(tokens=tokens))
     assert fitted.lineage is not None
     assert (fitted.lineage.fit.spent_tokens or 0) <= tokens
@@ -123,7 +123,7 @@ def test_same_seed_same_instruction(task: Task, open_writer: Callable[[FakeBacke
             calls.append(prompt)
             return GOOD if len(calls) == 2 else f"```\nTry number {len(calls)}.\n```"
 
-        open_writer(FakeBackend(reply=write, name="writer"))
+        open_writer(FakeBackend(reply=write, name="proposer"))
         fitted = search(rewrites=4).fit(
             shown(task), task.without_test(), budget=Budget(tokens=300_000)
         )
@@ -153,15 +153,15 @@ def test_writer_writes_long_and_in_chat_where_the_model_prefers_it() -> None:
             return super().generate(requests, adaptation)
 
     chatty = Recording(reply=lambda _: "line\nline", facts=ModelFacts(prefers_chat=True))
-    writer = Writer(Model(chatty), seed=7)
-    assert writer("Improve this.")
-    writer([{"role": "user", "content": "And this."}])
+    proposer = Proposer(Model(chatty), seed=7)
+    assert proposer("Improve this.")
+    proposer([{"role": "user", "content": "And this."}])
     request, adaptation = seen[0]
     assert request.prompt.messages[0].content == "Improve this."
     assert adaptation.decoding.stop == ()
     assert adaptation.decoding.max_new_tokens > 500
     assert [r.seed for r, _ in seen] == [7, 8]
-    assert writer.calls == 2
+    assert proposer.calls == 2
     plain = Recording(reply="ok".__add__)
-    Writer(Model(plain), seed=0)("Improve this.")
+    Proposer(Model(plain), seed=0)("Improve this.")
     assert seen[-1][0].prompt.text == "Improve this."

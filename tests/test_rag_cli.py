@@ -24,7 +24,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> object:
         model = Model(FakeBackend(lambda _: reply))
         # The package's own name for the function hides the module of that name.
         monkeypatch.setattr(
-            import_module("luthier.compare.run"), "open_model", lambda *_, **__: model
+            import_module("luthier.compare.run_comparison"), "open_model", lambda *_, **__: model
         )
 
     return set_reply

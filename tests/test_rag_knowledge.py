@@ -12,11 +12,11 @@ from luthier.models import load
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_for
 from luthier.models.fake import FakeBackend
-from luthier.models.knowledge import keeping
-from luthier.models.knowledge.asking import ask
-from luthier.models.knowledge.passages import ABSTENTION
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
+from luthier.models.rag import index_copy
+from luthier.models.rag.asking import ask
+from luthier.models.rag.passages import ABSTENTION
 from luthier.records import Example
 from tests.knowledge import PLANTED, knowledge, make_index, write_documents
 
@@ -61,7 +61,7 @@ def test_the_cited_form_numbers_by_rank_and_asks_to_abstain(index: Path) -> None
 def test_the_answer_is_read_without_its_citations(index: Path) -> None:
     model = _model(knowledge(index, form="cited"), lambda _: "Quist [1].")
     reply = model.answer([QUESTION])[0]
-    assert (reply.raw, reply.parsed) == ("Quist [1].", "Quist.")
+    assert (reply.text, reply.parsed) == ("Quist [1].", "Quist.")
 
 
 def test_orders_in_a_document_change_nothing_but_one_line(index: Path) -> None:
@@ -78,8 +78,8 @@ def test_orders_in_a_document_change_nothing_but_one_line(index: Path) -> None:
     assert model.adaptation.decoding == Decoding()
     told = ask(model, asked.input)
     assert told.answer == "noon"
-    assert told.checked.unknown == (), "[9] in a document is no citation"
-    assert PLANTED.split("\n")[0][:-1] in told.checked.citations[0].passage.text
+    assert told.check.unknown == (), "[9] in a document is no citation"
+    assert PLANTED.split("\n")[0][:-1] in told.check.citations[0].passage.text
 
 
 def test_special_tokens_of_the_model_at_hand_are_taken_apart(index: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_large_index_is_pointed_at_and_its_change_refused(
 ) -> None:
     from luthier.retrieval import IndexSettings, build_index
 
-    monkeypatch.setattr(keeping, "MOST_COPIED_BYTES", 10)
+    monkeypatch.setattr(index_copy, "MOST_COPIED_BYTES", 10)
     index = make_index(tmp_path)
     saved = _model(knowledge(index)).save(tmp_path / "saved")
     assert not (saved / "knowledge").exists()
@@ -142,7 +142,7 @@ def test_a_large_index_is_pointed_at_and_its_change_refused(
     docs = write_documents(tmp_path / "docs")
     (docs / "Dorma.txt").write_text("The mayor of Dorma is now Anselm.", "utf-8")
     build_index([docs], index, settings=IndexSettings(embedder="none"))
-    from luthier.models.knowledge import lookup
+    from luthier.models.rag import lookup
 
     lookup._opened.cache_clear()
     with pytest.raises(ModelError, match="has changed since"):

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from luthier.engine.token_marginal import score_by_token
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_shown
 from luthier.models.fake import FakeBackend
-from luthier.models.knowledge.lookup import hits_for, passage_probabilities
-from luthier.models.knowledge.passages import with_each_passage
-from luthier.models.local.marginal import score_by_token
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt, PromptFormat
+from luthier.models.rag.lookup import hits_for, passage_probabilities
+from luthier.models.rag.passages import with_each_passage
 from luthier.records import Capability, Example
 from luthier.retrieval import Hit, Passage, SearchSettings
 from tests import tiny
@@ -153,7 +153,7 @@ def test_sequence_text_is_the_best_hypothesis_under_all_passages(slot: Knowledge
     said = apart.answer([QUESTION])[0].raw
     ((copies, _),) = with_each_passage(model, [QUESTION])
     bare = model.adapt(knowledge=None, decoding=decoding)
-    hypotheses = dict.fromkeys(a.raw for a in bare.answer(copies))
+    hypotheses = dict.fromkeys(a.text for a in bare.answer(copies))
     weights = _weights(model)
 
     def probability(text: str) -> float:
@@ -176,7 +176,7 @@ def test_an_encoder_decoder_is_refused_token_by_token(slot: Knowledge) -> None:
 
 
 def test_a_server_without_log_probabilities_cannot_weigh(slot: Knowledge) -> None:
-    backend = FakeBackend(gives=frozenset({Capability.TEXT}))
+    backend = FakeBackend(capabilities=frozenset({Capability.TEXT}))
     apart = Model(backend, Adaptation(knowledge=replace(slot, reading="sequence")))
     with pytest.raises(CapabilityError, match="log-probabilities"):
         apart.answer([QUESTION])

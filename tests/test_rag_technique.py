@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import luthier
-from luthier.compare.run import default_techniques
+from luthier.compare.run_comparison import default_techniques
 from luthier.errors import TaskError, TechniqueError
 from luthier.models.fake import FakeBackend
-from luthier.models.knowledge.lookup import hits_for
 from luthier.models.model import Model
+from luthier.models.rag.lookup import hits_for
 from luthier.records import Budget, Example
 from luthier.retrieval import Passage
 from luthier.scoring.retrieval_metrics import (
@@ -31,10 +31,10 @@ from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
+from luthier.techniques.rag.query_map import QueryMap, _trained
+from luthier.techniques.rag.raft import RAFT
+from luthier.techniques.rag.rag import RAG
 from luthier.techniques.registry import parse_technique, spell
-from luthier.techniques.retrieval.query_map import QueryMap, _trained
-from luthier.techniques.retrieval.raft import Raft
-from luthier.techniques.retrieval.rag import Rag
 from tests import tiny
 from tests.contracts import check_technique
 from tests.knowledge import TOWNS, make_index, town_rows, write_documents
@@ -68,8 +68,8 @@ def _reader(prompt: str) -> str:
     return told.split(".")[0] if town and told else "nobody"
 
 
-def _rag(index: Path, **settings: Any) -> Rag:
-    return Rag(index=str(index), mode="lexical", reading="joined", **settings)
+def _rag(index: Path, **settings: Any) -> RAG:
+    return RAG(index=str(index), mode="lexical", reading="joined", **settings)
 
 
 def test_rag_keeps_the_contract(index: Path) -> None:
@@ -136,24 +136,24 @@ def test_raft_hides_the_answer_from_its_share_of_questions(index: Path) -> None:
     task = _task()
     started = _rag(index, k=2).fit(model, task.without_test(), budget=Budget(tokens=0))
     for share, expected in ((1.0, len(task.train)), (0.0, 0)):
-        lessons = Raft(k=2, oracle_share=share)._lessons(started, task.train, seed=0)
+        lessons = RAFT(k=2, oracle_share=share)._lessons(started, task.train, seed=0)
         told = [f"is {e.target}." in (e.context or "") for e in lessons]
         assert sum(told) == expected
         assert all(len((e.context or "").splitlines()) == 2 for e in lessons)
     some = [
         f"is {e.target}." in (e.context or "")
-        for e in Raft(k=2, oracle_share=0.5)._lessons(started, task.train, seed=1)
+        for e in RAFT(k=2, oracle_share=0.5)._lessons(started, task.train, seed=1)
     ]
     assert 0 < sum(some) < len(some)
 
 
 def test_bad_settings_are_told_before_anything_opens() -> None:
     for wrong in (
-        lambda: Rag(mode="fuzzy"),  # type: ignore[arg-type]
-        lambda: Rag(k=0),
-        lambda: Rag(form="rhymed"),  # type: ignore[arg-type]
-        lambda: Raft(oracle_share=2.0),
-        lambda: Raft(k=0),
+        lambda: RAG(mode="fuzzy"),  # type: ignore[arg-type]
+        lambda: RAG(k=0),
+        lambda: RAG(form="rhymed"),  # type: ignore[arg-type]
+        lambda: RAFT(oracle_share=2.0),
+        lambda: RAFT(k=0),
     ):
         with pytest.raises(TechniqueError):
             wrong()
@@ -161,13 +161,13 @@ def test_bad_settings_are_told_before_anything_opens() -> None:
 
 def test_a_task_without_documents_is_told_so() -> None:
     task = _task()
-    reason = unmet_by_task(Rag(), task)
+    reason = unmet_by_task(RAG(), task)
     assert reason is not None
     assert "names no documents" in reason
     assert unmet_by_task(parse_technique("lora -> rag"), task) is not None
-    assert unmet_by_task(Rag(index="somewhere"), task) is None
+    assert unmet_by_task(RAG(index="somewhere"), task) is None
     with pytest.raises(TechniqueError, match="names no documents"):
-        Rag().fit(Model(FakeBackend()), task.without_test(), budget=BUDGET)
+        RAG().fit(Model(FakeBackend()), task.without_test(), budget=BUDGET)
 
 
 def test_compare_skips_rag_with_the_reason_and_adds_it_where_there_are_documents(
@@ -212,7 +212,7 @@ def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
-    from luthier.compare.running.keys import technique_identity
+    from luthier.compare.running.run_keys import technique_identity
     from luthier.errors import UserError
     from luthier.retrieval import IndexSettings, build_index
 
@@ -225,8 +225,8 @@ def test_a_run_is_known_by_what_its_index_holds(tmp_path: Path) -> None:
     for technique, known in zip(named, before, strict=True):
         assert technique_identity(technique) != known
     with pytest.raises(UserError):
-        technique_identity(Rag(index=str(tmp_path / "none")))
-    assert "content" not in technique_identity(Rag())
+        technique_identity(RAG(index=str(tmp_path / "none")))
+    assert "content" not in technique_identity(RAG())
 
 
 def test_a_document_that_cannot_be_read_is_told_every_time(
@@ -296,7 +296,7 @@ def test_a_task_file_names_its_documents(tmp_path: Path, monkeypatch: pytest.Mon
         "utf-8",
     )
     task = Task.load(tmp_path / "towns.yaml")
-    rag = Rag(mode="lexical", k=1, chunk_characters=500)
+    rag = RAG(mode="lexical", k=1, chunk_characters=500)
     model = Model(FakeBackend(_reader))
     fitted = rag.fit(model, task.without_test(), budget=BUDGET)
     assert luthier.evaluate(fitted, task).score.value == 1.0
@@ -350,9 +350,9 @@ def test_groundedness_counts_words_told_by_the_passages(index: Path) -> None:
     fitted = _rag(index, k=1, form="plain").fit(
         Model(FakeBackend(lambda _: "mayor unheardof")), task.without_test(), budget=BUDGET
     )
-    judged = luthier.evaluate(fitted, task).judged
-    assert groundedness(fitted, judged).value == 0.5
-    names = [s.metric for s in knowledge_scores(fitted, task.test, judged)]
+    sample_scores = luthier.evaluate(fitted, task).sample_scores
+    assert groundedness(fitted, sample_scores).value == 0.5
+    names = [s.metric for s in knowledge_scores(fitted, task.test, sample_scores)]
     assert names == [
         "recall@1",
         "recall@5",
@@ -411,7 +411,7 @@ def test_a_query_map_learns_which_passage_answers(
     """Questions and answers in other words: the plain embedding ranks the wrong passage first."""
     import numpy as np
 
-    from luthier.models.knowledge import mapping
+    from luthier.models.rag import question_map
 
     def embed(texts: Any) -> Any:
         """Questions point along one axis of a town, its passage along the next town's."""
@@ -423,7 +423,7 @@ def test_a_query_map_learns_which_passage_answers(
                     out[row, place if asked else (place + 1) % len(TOWNS)] = 1.0
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
 
-    monkeypatch.setattr(mapping.Embedder, "of", classmethod(lambda cls, _: cls(embed)))
+    monkeypatch.setattr(question_map.Embedder, "of", classmethod(lambda cls, _: cls(embed)))
     index = make_index(tmp_path)
     rows = [{**r, "input": r["input"].replace("mayor", "head")} for r in town_rows()]
     task = Task.from_examples(

@@ -21,10 +21,10 @@ from luthier.compare.comparison import Comparison
 from luthier.errors import StorageError
 from luthier.records import Score
 from luthier.report import render_html, terminal_table, write_html
-from luthier.report.line import lines_of
 from luthier.report.sections.confusion import matrices
 from luthier.report.sections.differences import MOST_EXAMPLES, difference_data, script_json
 from luthier.report.sections.prompts import visible
+from luthier.report.technique_view import technique_views
 from tests.report_example import (
     LABELS,
     NASTY_LABEL,
@@ -101,7 +101,7 @@ def test_every_section_and_technique_is_there(page: Page, comparison: Comparison
     }  # fmt: skip
     links = {a["href"] for tag, a in page.tags if tag == "a"}
     assert links == {f"#{i}" for i in ids if i != "verdict"}
-    for line in lines_of(comparison):
+    for line in technique_views(comparison):
         assert line.name in page.text
     assert page.text.index("Use lora.") < page.text.index("The table")
     for row in comparison.rows:
@@ -195,7 +195,7 @@ def test_a_metric_that_is_better_when_lower(comparison: Comparison) -> None:
     assert "Lower is better." in text
     assert "20.0" in text
     assert "What is taken for what" not in text  # no labels, no confusions
-    data = difference_data(lines_of(replace(comparison, rows=rows)))
+    data = difference_data(technique_views(replace(comparison, rows=rows)))
     assert data is not None
     assert (data["sign"], data["binary"]) == (-1, False)
     assert data["techniques"][data["start"][1]]["name"] == "prompt-search"  # 18 beats 20 and 19
@@ -229,59 +229,59 @@ def test_prompts_that_are_the_same_are_shown_once(html: str) -> None:
 
 
 def test_confusions_add_up(comparison: Comparison) -> None:
-    lines = [line for line in lines_of(comparison) if line.measured]
+    lines = [line for line in technique_views(comparison) if line.measured]
     for matrix in matrices(lines, LABELS):
         assert matrix.total == sum(row.total for row in matrix.rows) == 150
         right = sum(c.count for row in matrix.rows for c in row.cells if c.right)
         assert matrix.total - right == matrix.errors
         run = matrix.line.run
         assert run is not None
-        assert right == sum(j.points for j in run.judged)
+        assert right == sum(j.value for j in run.sample_scores)
 
 
 def test_many_labels_are_cut_to_those_most_confused(comparison: Comparison) -> None:
     labels = (*LABELS, *(f"label-{k}" for k in range(69)))
-    line = next(x for x in lines_of(comparison) if x.name == "zero-shot")
+    line = next(x for x in technique_views(comparison) if x.name == "zero-shot")
     assert line.run is not None
-    judged = line.run.judged
+    sample_scores = line.run.sample_scores
     (matrix,) = matrices([line], labels)
     assert len(matrix.rows) == 16
     assert matrix.hidden_labels == 61
-    assert matrix.errors == sum(j.prediction != j.target for j in judged)
+    assert matrix.errors == sum(j.prediction != j.target for j in sample_scores)
 
 
 def test_difference_data_tells_the_same_as_the_record(comparison: Comparison) -> None:
-    lines = [line for line in lines_of(comparison) if line.measured]
+    lines = [line for line in technique_views(comparison) if line.measured]
     data = difference_data(lines)
     assert data is not None
     first, second = (data["techniques"][k]["name"] for k in data["start"])
     assert (first, second) == ("lora", "prompt-search")  # the pick, and the best prompt
     for line, answers in zip(lines, data["answers"], strict=True):
         assert line.run is not None
-        for judged, answer in zip(line.run.judged, answers, strict=True):
+        for sample_scores, answer in zip(line.run.sample_scores, answers, strict=True):
             said = None if answer[0] is None else data["texts"][answer[0]]
             assert (said, answer[2], bool(answer[3])) == (
-                judged.prediction, judged.points, judged.legal,
+                sample_scores.prediction, sample_scores.value, sample_scores.parseable,
             )  # fmt: skip
 
 
 def test_too_many_examples_are_cut_to_those_in_dispute(comparison: Comparison) -> None:
     def longer(row: Any) -> Any:
         run = row.seeds[0]
-        judged = tuple(
+        sample_scores = tuple(
             replace(j, example_id=f"{j.example_id}-{k}", input=j.input * 40)
             for k in range(10)
-            for j in run.judged
+            for j in run.sample_scores
         )
-        return replace(row, seeds=(replace(run, judged=judged),), best_seed=run.seed)
+        return replace(row, seeds=(replace(run, sample_scores=sample_scores),), best_seed=run.seed)
 
     rows = tuple(longer(r) for r in comparison.rows[:2])
-    data = difference_data(lines_of(replace(comparison, rows=rows)))
+    data = difference_data(technique_views(replace(comparison, rows=rows)))
     assert data is not None
     assert data["total"] == 1500
     assert len(data["examples"]) == MOST_EXAMPLES
     disputed = sum(a[0] != b[0] for a, b in zip(*data["answers"], strict=True))
-    pairs = zip(rows[0].seeds[0].judged, rows[1].seeds[0].judged, strict=True)
+    pairs = zip(rows[0].seeds[0].sample_scores, rows[1].seeds[0].sample_scores, strict=True)
     assert disputed == min(MOST_EXAMPLES, sum(a.prediction != b.prediction for a, b in pairs))
     assert "more characters)" in data["examples"][0][1]
 
@@ -369,7 +369,9 @@ def test_the_page_works_in_a_browser(tmp_path: Path, comparison: Comparison) -> 
     lora, search = (comparison.row(name).best for name in ("lora", "prompt-search"))
     assert lora is not None
     assert search is not None
-    gaps = [a.points - b.points for a, b in zip(lora.judged, search.judged, strict=True)]
+    gaps = [
+        a.value - b.value for a, b in zip(lora.sample_scores, search.sample_scores, strict=True)
+    ]
     said = f"A (lora, seed 0) alone is right on {gaps.count(1.0)}, B (prompt-search, seed 0) alone"
     assert said in done.stdout
     assert f"A right, B wrong ({gaps.count(1.0)})" in done.stdout

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from luthier.report.charts import (
     Curve,
-    CurvePoint,
+    CurveMark,
     ForestRow,
     FrontierPoint,
     Quantity,
@@ -106,7 +106,7 @@ def test_charts_are_wellformed_and_escape_names(narrow: bool) -> None:
             cost=TOKENS, score=ACCURACY, narrow=narrow,
         ),
         learning_curves(
-            [Curve(name, (CurvePoint(10, 0.3, 0.2, 0.4), CurvePoint(100, 0.5)), dash="2 4")],
+            [Curve(name, (CurveMark(10, 0.3, 0.2, 0.4), CurveMark(100, 0.5)), dash="2 4")],
             score=ACCURACY, narrow=narrow,
         ),
         sparkline([(0, 2.0), (1, 1.0)], name=name, write=str),
@@ -134,7 +134,7 @@ def test_the_axis_of_a_fraction_stays_within_it() -> None:
 
 def test_names_at_the_ends_of_curves_keep_apart() -> None:
     curves = [
-        Curve(f"c{k}", (CurvePoint(10, 0.1), CurvePoint(20, 0.5 + 0.001 * k))) for k in range(6)
+        Curve(f"c{k}", (CurveMark(10, 0.1), CurveMark(20, 0.5 + 0.001 * k))) for k in range(6)
     ]
     svg = learning_curves(curves, score=ACCURACY)
     heights = sorted(

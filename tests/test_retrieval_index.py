@@ -11,7 +11,7 @@ import pytest
 from luthier.cli.main import run
 from luthier.errors import StorageError, TaskError, UserError
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.index import fused
+from luthier.retrieval.search_index import fused
 
 pytest.importorskip("semantic_text_splitter", reason="needs luthier[rag]")
 WORDS = IndexSettings(embedder="none")

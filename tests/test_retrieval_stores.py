@@ -24,7 +24,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Example
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.store import Edition, Held, Store
+from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument
 from luthier.retrieval.stores import open_store
 from tests.contract_store import check_store, documents, top, unit_vectors, write
 from tests.knowledge import write_documents
@@ -155,7 +155,7 @@ def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
         more = documents(1, 5, first=9)
         ids = [p.id for passages in more.values() for p in passages]
 
-        def die_in_the_middle(store: Store) -> None:
+        def die_in_the_middle(store: IndexStore) -> None:
             with store.writing(IndexSettings(), lambda: 32) as writer:
                 writer.keep_computed(ids, unit_vectors(5, 1))
                 _stop(tmp_path / "pg")
@@ -217,7 +217,7 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
     oracle = faiss.IndexFlatIP(vectors.shape[1])
     oracle.add(vectors)
 
-    def recall(store: Store, alive: set[str]) -> float:
+    def recall(store: IndexStore, alive: set[str]) -> float:
         _, right = oracle.search(queries, len(ids))
         with store.reading() as reader:
             found = reader.nearest(queries, 10)
@@ -231,7 +231,7 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
     first, second, *_ = made
     with store.writing(IndexSettings(), lambda: 32) as writer:
         again = [p for p in made[second] if p.start % 2]
-        writer.publish(Edition(gone=[first], new={second: (Held("new"), again)},
+        writer.publish(Edition(gone=[first], new={second: (StoredDocument("new"), again)},
                                facts={"fingerprint": "two"}))  # fmt: skip
     assert [*(tmp_path / "i").glob("*graph*")] == [graph], "a few edits need no new graph"
     alive = {p.id for n in made if n not in (first, second) for p in made[n]}
@@ -245,7 +245,7 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
         with shrunk.writing(IndexSettings(), lambda: 32) as writer:
             name = few[0].source
             writer.publish(Edition(gone=[n for n in writer.held() if n != name],
-                                   new={name: (Held("few"), few)},
+                                   new={name: (StoredDocument("few"), few)},
                                    facts={"fingerprint": "three"}))  # fmt: skip
         assert [*other.glob("*graph*")]
         assert recall(shrunk, {p.id for p in few if p.source == name}) == 1.0

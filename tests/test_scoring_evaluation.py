@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import pytest
 
+from luthier.content import Usage
+from luthier.context import WorkContext, working
 from luthier.errors import CapabilityError, LockedSplitError, TaskError
-from luthier.ledger.work import Work, working
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import ScoreRequest, ScoreResult
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt
-from luthier.records import Capability, Kind, Usage
+from luthier.records import Capability, Kind
 from luthier.scoring import evaluate, forgetting, measure_latency, off_task_loss
 from luthier.scoring.off_task import off_task_paragraphs
 from luthier.scoring.statistics.intervals import wilson
@@ -73,7 +74,7 @@ def answer_by_word(prompt: str) -> str:
 
 def test_accuracy_and_parse_rate_are_two_numbers() -> None:
     asked = task()
-    model = model_of(FakeBackend(reply=answer_by_word, gives=TEXT_ONLY), asked)
+    model = model_of(FakeBackend(reply=answer_by_word, capabilities=TEXT_ONLY), asked)
     result = evaluate(model, asked)
     unreadable = sum("courier" in e.input for e in asked.test)
     n = len(asked.test)
@@ -85,8 +86,8 @@ def test_accuracy_and_parse_rate_are_two_numbers() -> None:
     assert result.parse_rate.metric == "parse-rate"
     assert result.parse_rate.value == pytest.approx(right / n)
     assert [s.metric for s in result.secondary] == ["macro-f1"]
-    assert [j.example_id for j in result.judged] == [e.id for e in asked.test]
-    assert {j.prediction for j in result.judged if "courier" in j.input} == {None}
+    assert [j.example_id for j in result.sample_scores] == [e.id for e in asked.test]
+    assert {j.prediction for j in result.sample_scores if "courier" in j.input} == {None}
     assert result.usage.calls == n
     assert result.eval_seconds > 0
     assert result.latency_p50_ms is None
@@ -95,9 +96,11 @@ def test_accuracy_and_parse_rate_are_two_numbers() -> None:
 def test_labels_scored_by_likelihood_are_always_read() -> None:
     asked = task()
     result = evaluate(model_of(FakeBackend(), asked), asked, split="dev")
-    assert all(j.prediction in asked.labels for j in result.judged)
+    assert all(j.prediction in asked.labels for j in result.sample_scores)
     assert result.parse_rate.value is not None
-    assert result.parse_rate.value == sum(j.legal for j in result.judged) / len(result.judged)
+    assert result.parse_rate.value == sum(j.parseable for j in result.sample_scores) / len(
+        result.sample_scores
+    )
 
 
 def test_generation_gets_its_secondary_scores() -> None:
@@ -135,7 +138,10 @@ def test_json_answers_count_as_read_when_they_are_json() -> None:
 def test_a_limit_draws_the_same_examples_for_every_seed() -> None:
     asked = task()
     model = model_of(FakeBackend(), asked)
-    drawn = [[j.example_id for j in evaluate(model, asked, limit=5, seed=s).judged] for s in (0, 9)]
+    drawn = [
+        [j.example_id for j in evaluate(model, asked, limit=5, seed=s).sample_scores]
+        for s in (0, 9)
+    ]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 5
     assert set(drawn[0]) <= {e.id for e in asked.test}
@@ -159,14 +165,14 @@ def test_perplexity_is_exp_of_the_mean_nats_per_token() -> None:
     assert not result.score.higher_is_better
     assert result.parse_rate.value is None
     assert result.secondary == ()
-    assert all(j.points == pytest.approx(0.7) for j in result.judged)
-    assert {int(j.weight) for j in result.judged} == {len(" billing"), len(" shipping")}
+    assert all(j.value == pytest.approx(0.7) for j in result.sample_scores)
+    assert {int(j.weight) for j in result.sample_scores} == {len(" billing"), len(" shipping")}
 
 
 def test_perplexity_needs_log_probabilities() -> None:
     asked = task(kind="generate", scorer="perplexity")
     with pytest.raises(CapabilityError, match="needs log-probabilities, which fake"):
-        evaluate(model_of(FakeBackend(gives=TEXT_ONLY), asked), asked)
+        evaluate(model_of(FakeBackend(capabilities=TEXT_ONLY), asked), asked)
 
 
 def test_another_scorer_may_stand_in() -> None:
@@ -180,7 +186,7 @@ def test_another_scorer_may_stand_in() -> None:
 def test_progress_is_told() -> None:
     heard: list[tuple[float, float]] = []
     asked = task()
-    with working(Work(progress=lambda done, total, message: heard.append((done, total)))):
+    with working(WorkContext(progress=lambda done, total, message: heard.append((done, total)))):
         evaluate(model_of(FakeBackend(), asked), asked)
     n = float(len(asked.test))
     assert heard[0] == (0, n)
@@ -197,7 +203,7 @@ def test_latency_leaves_the_warm_up_out() -> None:
         return "billing"
 
     asked = task()
-    model = model_of(FakeBackend(reply=slow_at_first, gives=TEXT_ONLY), asked)
+    model = model_of(FakeBackend(reply=slow_at_first, capabilities=TEXT_ONLY), asked)
     found = measure_latency(model, asked.test[:3], n=7)
     assert calls == 9
     assert found.requests == 7
@@ -219,7 +225,7 @@ def test_off_task_loss_in_nats_and_bits() -> None:
     # All of the text is ASCII: a character is a byte.
     assert loss.bits_per_byte == pytest.approx(0.5 / math.log(2))
     assert loss.tokens == loss.bytes == sum(loss.paragraph_tokens)
-    assert off_task_loss(Model(FakeBackend(gives=TEXT_ONLY))) is None
+    assert off_task_loss(Model(FakeBackend(capabilities=TEXT_ONLY))) is None
 
 
 def test_forgetting_is_the_loss_after_minus_before() -> None:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import TaskError
-from luthier.records import Example, Judged
+from luthier.records import Example, SampleScore
 from luthier.scoring import SCORERS, confusion_matrix, resolve_scorer
 from luthier.scoring.metrics import corpus_bleu, corpus_chrf, macro_f1, sentence_chrf
-from luthier.scoring.points import json_fields, normalised, read_json, rouge, sentence_bleu
-from luthier.task import definition
+from luthier.scoring.text_scores import json_fields, normalised, read_json, rouge, sentence_bleu
+from luthier.task import spec
 
 PAIRS = [
     ("the cat sat on the mat", "the cat sat on a mat"),
@@ -27,15 +27,15 @@ PAIRS = [
 TEXT = st.text(alphabet="abcd eé.,1", max_size=25)
 
 
-def judged(pairs: list[tuple[str | None, str]], points: float = 0.0) -> list[Judged]:
+def sample_scores(pairs: list[tuple[str | None, str]], points: float = 0.0) -> list[SampleScore]:
     return [
-        Judged(str(i), "in", target, said or "", said, said is not None, points)
+        SampleScore(str(i), "in", target, said or "", said, said is not None, points)
         for i, (said, target) in enumerate(pairs)
     ]
 
 
 def test_every_scorer_a_task_file_may_name_is_there() -> None:
-    assert set(definition.SCORERS) <= set(SCORERS)
+    assert set(spec.SCORERS) <= set(SCORERS)
     assert all(resolve_scorer(name).metric == name for name in SCORERS)
 
 
@@ -46,15 +46,15 @@ def test_points_and_metrics_stay_in_range_and_love_the_truth(
     name: str, said: str, target: str
 ) -> None:
     scorer = SCORERS[name]
-    assert 0.0 <= scorer.points(said, target) <= 1.0
+    assert 0.0 <= scorer.score(said, target) <= 1.0
     rows = [
-        Judged("1", "", target, said, said, True, scorer.points(said, target)),
-        Judged("2", "", target, target, target, True, scorer.points(target, target)),
+        SampleScore("1", "", target, said, said, True, scorer.score(said, target)),
+        SampleScore("2", "", target, target, target, True, scorer.score(target, target)),
     ]
     assert 0.0 <= scorer.aggregate(rows).value <= 1.0
     if name not in ("json-schema", "rouge-1", "rouge-2", "rouge-l", "chrf", "bleu"):
-        assert scorer.points(target, target) == 1.0
-    assert scorer.points(said, target) <= scorer.points(target, target) or name == "json-schema"
+        assert scorer.score(target, target) == 1.0
+    assert scorer.score(said, target) <= scorer.score(target, target) or name == "json-schema"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_points_and_metrics_stay_in_range_and_love_the_truth(
     ],
 )
 def test_squad_values(said: str, target: str, exact: float, f1: float) -> None:
-    assert SCORERS["exact-match"].points(said, target) == exact
-    assert SCORERS["token-f1"].points(said, target) == pytest.approx(f1)
+    assert SCORERS["exact-match"].score(said, target) == exact
+    assert SCORERS["token-f1"].score(said, target) == pytest.approx(f1)
 
 
 def test_normalisation_is_that_of_squad() -> None:
@@ -82,7 +82,7 @@ def test_corpus_bleu_and_chrf_equal_sacrebleu(pairs: list[tuple[str, str]]) -> N
     import sacrebleu
 
     said, wanted = [p for p, _ in pairs], [[t for _, t in pairs]]
-    rows = judged(list(pairs))
+    rows = sample_scores(list(pairs))
     bleu = sacrebleu.corpus_bleu(said, wanted, force=True).score / 100
     assert corpus_bleu(rows).value == pytest.approx(bleu, abs=1e-9)
     chrf = sacrebleu.corpus_chrf(said, wanted).score / 100
@@ -101,7 +101,7 @@ def test_bleu_and_chrf_on_real_sentences() -> None:
     said, wanted = [p for p, _ in PAIRS], [[t for _, t in PAIRS]]
     expected = sacrebleu.corpus_bleu(said, wanted).score / 100
     assert 0.1 < expected < 0.9
-    assert corpus_bleu(judged(list(PAIRS))).value == pytest.approx(expected)
+    assert corpus_bleu(sample_scores(list(PAIRS))).value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["rouge1", "rouge2", "rougeL"])
@@ -139,7 +139,7 @@ def test_macro_f1_and_confusion_matrix_equal_scikit_learn(
     said = [p if p is not None else "unreadable" for p, _ in pairs]
     classes = sorted(set(targets) | {p for p, _ in pairs if p is not None})
     expected = metrics.f1_score(targets, said, labels=classes, average="macro", zero_division=0)
-    rows = judged(pairs)
+    rows = sample_scores(pairs)
     assert macro_f1(rows).value == pytest.approx(expected)
     matrix = confusion_matrix(rows, tuple("abcde"))
     assert np.array_equal(
@@ -149,11 +149,11 @@ def test_macro_f1_and_confusion_matrix_equal_scikit_learn(
 
 
 def test_regular_expressions() -> None:
-    assert SCORERS["regex"].points("order 1234 shipped", r"order \d+") == 1.0
-    assert SCORERS["regex"].points("order shipped", r"order \d+") == 0.0
+    assert SCORERS["regex"].score("order 1234 shipped", r"order \d+") == 1.0
+    assert SCORERS["regex"].score("order shipped", r"order \d+") == 0.0
     fixed = resolve_scorer(r"regex:^\d{4}-\d\d$")
-    assert fixed.points("2024-05", "whatever") == 1.0
-    assert fixed.points("May 2024", "whatever") == 0.0
+    assert fixed.score("2024-05", "whatever") == 1.0
+    assert fixed.score("May 2024", "whatever") == 0.0
 
 
 def test_a_bad_pattern_is_named_before_the_model_runs() -> None:
@@ -183,7 +183,7 @@ SCHEMA = {
     ],
 )
 def test_json_schema(said: str, valid: float) -> None:
-    assert resolve_scorer("json-schema", schema=SCHEMA).points(said, "") == valid
+    assert resolve_scorer("json-schema", schema=SCHEMA).score(said, "") == valid
 
 
 def test_a_schema_at_fault_is_the_users_to_mend() -> None:
@@ -191,7 +191,7 @@ def test_a_schema_at_fault_is_the_users_to_mend() -> None:
         resolve_scorer("json-schema", schema={"type": "number or so"})
     remote = resolve_scorer("json-schema", schema={"$ref": "http://localhost:9/nothing.json"})
     with pytest.raises(TaskError, match="never downloaded"):
-        remote.points("{}", "")
+        remote.score("{}", "")
 
 
 def test_json_fields_count_leaves() -> None:
@@ -225,17 +225,17 @@ def test_custom_scorers(tmp_path) -> None:  # type: ignore[no-untyped-def]
         encoding="utf-8",
     )
     scorer = resolve_scorer(f"{file}:ratio")
-    assert scorer.points("abc", "a") == 2.0
+    assert scorer.score("abc", "a") == 2.0
     assert (scorer.metric, scorer.low, scorer.high) == ("ratio", 0.0, None)
     assert not scorer.higher_is_better
     with pytest.raises(TaskError, match=r"broken failed with ZeroDivisionError.*'abc'"):
-        resolve_scorer(f"{file}:broken").points("abc", "a")
+        resolve_scorer(f"{file}:broken").score("abc", "a")
     with pytest.raises(TaskError, match="no function named 'ration'"):
         resolve_scorer(f"{file}:ration")
     with pytest.raises(TaskError, match="a file that is not there"):
         resolve_scorer(f"{tmp_path / 'other.py'}:ratio")
     with pytest.raises(TaskError, match="returned nan"):
-        resolve_scorer(lambda p, t: math.nan).points("a", "b")
+        resolve_scorer(lambda p, t: math.nan).score("a", "b")
     file.write_text("import no_such_module_here\n", encoding="utf-8")
     with pytest.raises(TaskError, match="Importing the scorer file"):
         resolve_scorer(f"{file}:ratio")

@@ -23,8 +23,8 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 import luthier
-from luthier.models.local import tokens as module
-from luthier.models.local.tokens import continued, tokenised
+from luthier.engine import tokenization as module
+from luthier.engine.tokenization import continued, tokenised
 
 # fmt: off
 WORDS = [

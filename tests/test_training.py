@@ -9,20 +9,20 @@ import random
 import pytest
 import torch
 
-from luthier.compare.run import chosen_techniques, default_techniques
+from luthier.compare.run_comparison import chosen_techniques, default_techniques
+from luthier.context import WorkContext, working
 from luthier.errors import BudgetError, CapabilityError, TechniqueError
-from luthier.ledger.work import Work, working
 from luthier.models.model import Model
-from luthier.models.sources.folder import open_adaptation
+from luthier.models.storage import open_adaptation
 from luthier.records import Budget, Example, Kind
 from luthier.task.task import Task
-from luthier.techniques.base import unmet_need
-from luthier.techniques.prefix_tuning import PrefixTuning
+from luthier.techniques.adapter.ia3 import IA3
+from luthier.techniques.adapter.lora import LoRA
+from luthier.techniques.base import unmet_by_model
 from luthier.techniques.registry import parse_technique
-from luthier.techniques.soft_prompt import SoftPrompt
-from luthier.techniques.weights.full import Full
-from luthier.techniques.weights.ia3 import IA3
-from luthier.techniques.weights.lora import LoRA
+from luthier.techniques.soft.prefix_tuning import PrefixTuning
+from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.techniques.weights.full_fine_tuning import Full
 from tests import tiny
 
 WORDS = {"billing": ["charged", "invoice", "paid"], "delivery": ["parcel", "courier", "late"]}
@@ -178,10 +178,10 @@ def test_prefix_tuning_refuses_encoder_decoders(task):
 def test_the_defaults_for_an_encoder_decoder_can_all_run_on_it(task, llama):
     both = tiny.model("t5")
     names = default_techniques(task, both)
-    assert [unmet_need(t, both) for t in chosen_techniques(names)] == [None] * len(names)
+    assert [unmet_by_model(t, both) for t in chosen_techniques(names)] == [None] * len(names)
     assert "soft-prompt" in names
     assert "prefix" in default_techniques(task, llama)
-    assert "decoder-only" in (unmet_need(parse_technique("few-shot -> prefix"), both) or "")
+    assert "decoder-only" in (unmet_by_model(parse_technique("few-shot -> prefix"), both) or "")
 
 
 def test_a_budget_for_nothing_is_refused(task, llama):
@@ -206,11 +206,11 @@ def test_a_killed_fit_ends_like_an_unbroken_one(at, task, llama, tmp_path, monke
         if done > at * total:
             raise Killed
 
-    with working(Work(progress=die, folder=tmp_path)), pytest.raises(Killed):
+    with working(WorkContext(progress=die, folder=tmp_path)), pytest.raises(Killed):
         technique.fit(llama, locked, budget=budget, seed=3)
     assert (tmp_path / checkpoint.FILE).is_file()
     steps = []
-    with working(Work(progress=lambda d, t, m: steps.append(d), folder=tmp_path)):
+    with working(WorkContext(progress=lambda d, t, m: steps.append(d), folder=tmp_path)):
         resumed = technique.fit(llama, locked, budget=budget, seed=3)
     assert steps[0] > 0.5 * at * budget.tokens
     assert torch.equal(resumed.adaptation.soft_prompt.tensor, whole.adaptation.soft_prompt.tensor)

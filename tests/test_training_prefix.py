@@ -8,23 +8,23 @@ import pytest
 import torch
 
 import luthier
+from luthier.context import WorkContext, working
 from luthier.errors import TechniqueError
-from luthier.ledger.work import Work, working
 from luthier.models.adaptation import Adapter
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import GenerateRequest, ScoreRequest
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt
-from luthier.models.sources.folder import open_adaptation
+from luthier.models.storage import open_adaptation
 from luthier.records import Budget
-from luthier.techniques.prefix_tuning import PrefixTuning
-from luthier.techniques.weights.lora import LoRA
-from luthier.training.dev import dev_look
+from luthier.techniques.adapter.lora import LoRA
+from luthier.techniques.soft.prefix_tuning import PrefixTuning
+from luthier.training.dev_eval import dev_evaluation
+from luthier.training.parameters import FROZEN_BASE, KeysAndValues
+from luthier.training.preparation import dev_examples, starting
+from luthier.training.prompt_tuning.initialization import from_demonstrations
+from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, units
 from luthier.training.rows import batch_of, loss_of
-from luthier.training.soft.initial import from_demonstrations
-from luthier.training.soft.prefixes import PrefixTrials, keys_and_values, units
-from luthier.training.start import dev_examples, starting
-from luthier.training.trainable import FROZEN_BASE, KeysAndValues
 from tests import tiny
 from tests.test_training import Killed, make_task
 from tests.test_training_soft import some_rows
@@ -84,12 +84,12 @@ def test_losses_gradients_and_looks_equal_those_behind_a_peft_prefix(family, tas
     ready = starting(Model(backend), task, "bare")
     with backend.session(ready.adaptation) as session:
         start = keys_and_values(session, [1, *range(30, 47)])
-        holder = KeysAndValues(start.flatten(1), units(start))
-        trials = PrefixTrials(session, [holder], start.shape[1:])
+        trial_parameters = KeysAndValues(start.flatten(1), units(start))
+        trials = PrefixTrials(session, [trial_parameters], start.shape[1:])
         trials.ready(rows)
         loss = trials.losses(rows, [0])[0]
-        (mine,) = torch.autograd.grad(loss, [holder.tokens])
-        look = trials.look_at(ready, task.dev)([0])[0]
+        (mine,) = torch.autograd.grad(loss, [trial_parameters.tokens])
+        evaluate_dev = trials.dev_evaluator(ready, task.dev)([0])[0]
     config = {"peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 18}
     adapter = Adapter(config, {"prompt_embeddings": start.flatten(1)})
     with backend.session(replace(ready.adaptation, adapter=adapter)) as session:
@@ -98,19 +98,19 @@ def test_losses_gradients_and_looks_equal_those_behind_a_peft_prefix(family, tas
         losses = [loss_of(session, batch_of(session, [r])) * len(r.answer) for r in rows]
         plain = torch.stack(losses).sum() / sum(len(r.answer) for r in rows)
         (theirs,) = torch.autograd.grad(plain, [weight])
-        by_scorer = dev_look(ready, lambda: session, task.dev)()[0]
+        by_scorer = dev_evaluation(ready, lambda: session, task.dev)()[0]
     assert torch.allclose(loss, plain, atol=2e-5)
-    assert torch.allclose(mine, theirs * holder.unit, atol=2e-5)
+    assert torch.allclose(mine, theirs * trial_parameters.unit, atol=2e-5)
     assert mine.abs().max() > 1e-3
-    assert look == [pytest.approx(by_scorer, abs=1e-4)]
+    assert evaluate_dev == [pytest.approx(by_scorer, abs=1e-4)]
 
 
 def test_a_step_is_charged_for_inputs_and_answers_and_the_prefix_once(task):
     model, rows = tiny.model("llama"), some_rows(bos=True)
     with model.backend.session(model.adaptation) as session:
         start = keys_and_values(session, list(range(1, 41)))
-        holder = KeysAndValues(start.flatten(1), units(start))
-        trials = PrefixTrials(session, [holder, holder], start.shape[1:])
+        trial_parameters = KeysAndValues(start.flatten(1), units(start))
+        trials = PrefixTrials(session, [trial_parameters, trial_parameters], start.shape[1:])
         trials.ready(rows)
         ran = []
         handle = session.module.register_forward_pre_hook(
@@ -190,7 +190,7 @@ def test_it_trains_behind_a_soft_prompt(task):
     assert set(both.adaptation.filled) >= {"soft_prompt", "adapter"}
     with model.backend.session(both.adaptation) as session:
         dev = dev_examples(task, both.lineage.fit.chosen["dev_examples"])
-        found = dev_look(both, lambda: session, dev)()[0]
+        found = dev_evaluation(both, lambda: session, dev)()[0]
     kept = max(h["dev_score"] for h in both.lineage.fit.history)
     assert found == pytest.approx(kept, abs=1e-4)  # what it trained is what it answers with
 
@@ -209,9 +209,9 @@ def test_a_killed_fit_ends_like_an_unbroken_one(at, task, tmp_path, monkeypatch)
         if done > at * total:
             raise Killed
 
-    with working(Work(progress=die, folder=tmp_path)), pytest.raises(Killed):
+    with working(WorkContext(progress=die, folder=tmp_path)), pytest.raises(Killed):
         technique.fit(model, locked, budget=budget, seed=3)
-    with working(Work(folder=tmp_path)):
+    with working(WorkContext(folder=tmp_path)):
         resumed = technique.fit(model, locked, budget=budget, seed=3)
     for name, tensor in whole.adaptation.adapter.tensors.items():
         assert torch.equal(resumed.adaptation.adapter.tensors[name], tensor)

@@ -8,18 +8,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from luthier.ledger.work import Work, working
+from luthier.context import WorkContext, working
 from luthier.records import Budget
-from luthier.techniques.soft_prompt import SoftPrompt
+from luthier.techniques.soft.soft_prompt import SoftPrompt
 from luthier.training.fit import dev_size
-from luthier.training.loop import SEARCH_SHARE, Fit, Schedule
-from luthier.training.plain import PlainTrials
+from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
+from luthier.training.parameters import FROZEN_BASE, SoftPromptParameters
+from luthier.training.preparation import starting
+from luthier.training.prompt_tuning import kept_attention
+from luthier.training.prompt_tuning.cached_inputs import CachedInputs
+from luthier.training.prompt_tuning.trials import SoftTrials
 from luthier.training.rows import TrainRow
-from luthier.training.soft import attention
-from luthier.training.soft.cached_inputs import CachedInputs
-from luthier.training.soft.trials import SoftTrials
-from luthier.training.start import starting
-from luthier.training.trainable import FROZEN_BASE, SoftPromptParameters
+from luthier.training.sequential_trials import SequentialTrials
 from tests import tiny
 from tests.test_training import Killed, make_task
 
@@ -51,18 +51,24 @@ def some_holders(width: int, bottleneck: int | None = None) -> list[SoftPromptPa
 @pytest.mark.parametrize("placement", ["before", "after"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, monkeypatch):
-    monkeypatch.setattr(attention, "LONGER", longer)  # 0: plain products, else the fused attention
+    monkeypatch.setattr(
+        kept_attention, "LONGER", longer
+    )  # 0: plain products, else the fused attention
     backend = tiny.backend(family)
     rows = some_rows(bos=family != "gpt2")
     with backend.session(tiny.model(family).adaptation) as session:
-        holders = some_holders(32)
-        fast = SoftTrials(session, holders, placement=placement)
-        plain = PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
+        trial_parameter_sets = some_holders(32)
+        fast = SoftTrials(session, trial_parameter_sets, placement=placement)
+        plain = SequentialTrials(
+            session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
+        )
         fast.ready(rows)
         found = []
         for trials in (plain, fast, fast):  # the second time the inputs are held already
             losses = trials.losses(rows, [0, 1, 2])
-            grads = torch.autograd.grad(torch.stack(losses).sum(), [h.tokens for h in holders])
+            grads = torch.autograd.grad(
+                torch.stack(losses).sum(), [h.tokens for h in trial_parameter_sets]
+            )
             found.append((torch.stack(losses).detach(), grads))
     for losses, grads in found[1:]:
         assert torch.allclose(losses, found[0][0], atol=2e-5)
@@ -73,13 +79,13 @@ def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, mo
 
 @pytest.mark.parametrize("longer", [0, 10_000])
 def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
-    monkeypatch.setattr(attention, "LONGER", longer)
+    monkeypatch.setattr(kept_attention, "LONGER", longer)
     rows, seen = some_rows(bos=True), []
     with tiny.backend("llama").session(tiny.model("llama").adaptation) as session:
         trials = SoftTrials(session, some_holders(32), placement="after")
         trials.ready(rows)
         trials.replay(rows)
-        attention.splits(session)  # tried once for each base
+        kept_attention.splits(session)  # tried once for each base
         layers = session.module.model.layers
         hooks = [
             layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
@@ -100,7 +106,9 @@ def test_shared_beginnings_change_nothing(placement):
     rows = [TrainRow([1, *head, *r.ids[1:]], r.start + len(head)) for r in some_rows(bos=True)]
     with backend.session(tiny.model("llama").adaptation) as session:
         fast = SoftTrials(session, some_holders(32), placement=placement)
-        plain = PlainTrials(session, fast.holders, factor=FROZEN_BASE, placement=placement)
+        plain = SequentialTrials(
+            session, fast.trial_parameter_sets, factor=FROZEN_BASE, placement=placement
+        )
         fast.ready(rows)
         whole = plain.cost(rows, [0])
         losses = [torch.stack(t.losses(rows, [0, 1])).detach() for t in (plain, fast)]
@@ -113,11 +121,13 @@ def test_dev_looks_equal_those_of_the_scorer(task):
     for placement in ("before", "after"):
         ready = starting(model, task, "bare")
         with model.backend.session(ready.adaptation) as session:
-            holders = some_holders(32)
-            fast = SoftTrials(session, holders, placement=placement)
-            plain = PlainTrials(session, holders, factor=FROZEN_BASE, placement=placement)
-            a = fast.look_at(ready, task.dev)
-            b = plain.look_at(ready, task.dev)
+            trial_parameter_sets = some_holders(32)
+            fast = SoftTrials(session, trial_parameter_sets, placement=placement)
+            plain = SequentialTrials(
+                session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
+            )
+            a = fast.dev_evaluator(ready, task.dev)
+            b = plain.dev_evaluator(ready, task.dev)
             assert a([0, 2])[0] == pytest.approx(b([0, 2])[0], abs=1e-4)
             assert a([0])[0] == pytest.approx(b([0])[0], abs=1e-4)
 
@@ -169,18 +179,20 @@ def test_a_trial_among_many_ends_as_it_would_alone(placement, task):
 
     def run(which):
         with model.backend.session(model.adaptation) as session:
-            holders = [some_holders(32, bottleneck=4)[k] for k in which]
-            for holder in holders:  # the bottleneck starts from the global generator
-                generator = torch.Generator().manual_seed(len(holder.tokens))
-                for p in holder.parameters()[1:]:
+            trial_parameter_sets = [some_holders(32, bottleneck=4)[k] for k in which]
+            for (
+                trial_parameters
+            ) in trial_parameter_sets:  # the bottleneck starts from the global generator
+                generator = torch.Generator().manual_seed(len(trial_parameters.tokens))
+                for p in trial_parameters.parameters()[1:]:
                     p.data.normal_(0, 0.1, generator=generator)
-            trials = SoftTrials(session, holders, placement=placement)
+            trials = SoftTrials(session, trial_parameter_sets, placement=placement)
             trials.ready(rows)
             steps = 12 * sum(trials.cost(rows[:4], [k]) for k in range(len(which)))
             schedule = Schedule(steps, (tuple(rates[k] for k in which),), batch_size=4)
-            fit = Fit(
-                trials, rows=rows, look=lambda live: ([0.0 for _ in live], 0),
-                schedule=replace(schedule, looks=1), seed=0,
+            fit = TrainingLoop(
+                trials, rows=rows, evaluate_dev=lambda live: ([0.0 for _ in live], 0),
+                schedule=replace(schedule, evaluations=1), seed=0,
             )  # fmt: skip
             fit.at.allotted = steps
             for k in range(len(which)):
@@ -188,7 +200,7 @@ def test_a_trial_among_many_ends_as_it_would_alone(placement, task):
             fit.at.live = list(range(len(which)))
             for _ in range(8):
                 fit._step(rows[:4], 1.0)
-            return [holder.soft().detach() for holder in holders]
+            return [trial_parameters.soft().detach() for trial_parameters in trial_parameter_sets]
 
     together = run([0, 1, 2])
     for k in range(3):
@@ -243,7 +255,7 @@ def test_looks_of_a_wide_search_leave_tokens_to_train_with():
 @pytest.mark.parametrize("at", [0.1, 0.2, 0.5])
 def test_a_killed_search_of_many_ends_like_an_unbroken_one(at, task, tmp_path, monkeypatch):
     import luthier.training.checkpoint as checkpoint
-    import luthier.training.soft.cached_inputs as cached_inputs
+    import luthier.training.prompt_tuning.cached_inputs as cached_inputs
 
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(cached_inputs, "MOST_BYTES", 200_000)  # some inputs are not held
@@ -259,9 +271,9 @@ def test_a_killed_search_of_many_ends_like_an_unbroken_one(at, task, tmp_path, m
         if done > at * total:
             raise Killed
 
-    with working(Work(progress=die, folder=tmp_path)), pytest.raises(Killed):
+    with working(WorkContext(progress=die, folder=tmp_path)), pytest.raises(Killed):
         technique.fit(model, locked, budget=budget, seed=3)
-    with working(Work(folder=tmp_path)):
+    with working(WorkContext(folder=tmp_path)):
         resumed = technique.fit(model, locked, budget=budget, seed=3)
     assert torch.equal(resumed.adaptation.soft_prompt.tensor, whole.adaptation.soft_prompt.tensor)
     assert resumed.lineage.fit.history == whole.lineage.fit.history

@@ -12,9 +12,9 @@ from luthier.errors import TechniqueError
 from luthier.models.answering import render_for
 from luthier.models.prompt import Demonstration, Prompt
 from luthier.records import Budget
-from luthier.techniques.soft_prompt import SoftPrompt
-from luthier.training.soft.initial import from_demonstrations
-from luthier.training.start import starting
+from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.training.preparation import starting
+from luthier.training.prompt_tuning.initialization import from_demonstrations
 from tests import tiny
 from tests.test_training import make_task
 

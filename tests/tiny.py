@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from luthier.models.local.backend import LocalBackend, fingerprint_of
+from luthier.engine.local_backend import LocalBackend, fingerprint_of
 from luthier.models.model import Model
 
 TEXT = [

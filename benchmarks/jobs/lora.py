@@ -15,13 +15,13 @@ from benchmarks.machine import matmul_peak
 from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
 from benchmarks.operations import floor, whole_rows
 from benchmarks.peers import trainer, trl_sft
+from luthier.engine.session import Session
 from luthier.models.adaptation import Adaptation, Adapter
-from luthier.models.local.session import Session
 from luthier.task.task import Task
 from luthier.training.adapter_fit import adapter_config
-from luthier.training.plain import PlainTrials
+from luthier.training.parameters import FROZEN_BASE, AdapterParameters
 from luthier.training.rows import TrainRow
-from luthier.training.trainable import FROZEN_BASE, AdapterParameters
+from luthier.training.sequential_trials import SequentialTrials
 
 RANK, RATE, PACK, BATCH = 8, 1e-3, 512, 8
 
@@ -141,8 +141,8 @@ def _fresh(ground: Ground) -> Adaptation:
     return replace(ground.model.adaptation, adapter=Adapter(config, {}))
 
 
-def _trials(session: Session) -> PlainTrials:
-    return PlainTrials(session, [AdapterParameters(session.peft)], factor=FROZEN_BASE)
+def _trials(session: Session) -> SequentialTrials:
+    return SequentialTrials(session, [AdapterParameters(session.peft)], factor=FROZEN_BASE)
 
 
 def _peer(rows: Sequence[TrainRow], bf16: bool, attention: str) -> trl_sft.Trained:

@@ -11,9 +11,9 @@ import torch
 from benchmarks.cases import Classification, nano
 from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of, timed
 from benchmarks.peers.peft_switching import Switching
+from luthier.engine.adapters.injected import injected
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.models.backend import ScoreRequest
-from luthier.models.local.adapters.injected import injected
 from luthier.training.adapter_fit import adapter_config
 
 ADAPTERS, RANK = 32, 8

@@ -23,9 +23,9 @@ from benchmarks.operations import after_inputs, floor, inputs_once
 from benchmarks.peers import trainer as peer
 from luthier.records import FitRecord
 from luthier.task.task import Task
-from luthier.techniques.soft_prompt import trials_of
+from luthier.techniques.soft.soft_prompt import trials_of
 from luthier.training.fit import STEPS_WORTH_SEARCHING, Settings, fit
-from luthier.training.trainable import SoftPromptParameters
+from luthier.training.parameters import SoftPromptParameters
 
 # In units of the embedding table's scale.
 RATES = (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)

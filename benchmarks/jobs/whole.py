@@ -27,8 +27,8 @@ from luthier.models.model import Model
 from luthier.models.prompt import Rendered
 from luthier.records import Budget
 from luthier.task.task import Task
-from luthier.techniques.soft_prompt import SoftPrompt
-from luthier.techniques.weights.lora import LoRA
+from luthier.techniques.adapter.lora import LoRA
+from luthier.techniques.soft.soft_prompt import SoftPrompt
 
 BUDGET = 240_000  # tokens for everything; a quarter for each technique
 # Begun at the labels: what PEFT can begin at as well.

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 from luthier.retrieval.embed.minilm import LONGEST, MiniLM, folder
-from luthier.retrieval.store import Vectors
+from luthier.retrieval.index_store import Vectors
 
 
 def measured(texts: list[str], rounds: int) -> dict[str, object]:

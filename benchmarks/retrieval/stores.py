@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import Edition, Held, Vectors
+from luthier.retrieval.index_store import Edition, StoredDocument, Vectors
 from luthier.retrieval.stores import open_store
+from luthier.retrieval.types import IndexSettings, Passage
 
 Search = Callable[[Vectors], list[int]]
 K = 10
@@ -98,7 +98,7 @@ def _store(vectors: Vectors, name: str, folder: Path) -> dict[str, Any]:
             part = [p.id for p in passages[at : at + 10_000]]
             writer.keep_computed(part, vectors[at : at + 10_000])
         facts = {"fingerprint": "0" * 16, "dimension": str(width), "settings": "{}"}
-        writer.publish(Edition(new={"all": (Held("x"), passages)}, facts=facts))
+        writer.publish(Edition(new={"all": (StoredDocument("x"), passages)}, facts=facts))
     entered = store.reading()
     reader = entered.__enter__()  # for as long as the measurement goes
     return {

@@ -14,9 +14,10 @@ def measure(
     The examples (a fifth of them dev) are drawn from the training file, the queries from the test
     file; settings are the technique's defaults.
     """
+    from luthier.techniques.weights.lora import LoRA
+
     import luthier
     from luthier.records import Budget
-    from luthier.techniques.weights.lora import LoRA
 
     draw = random.Random(f"{seed}/lora")
     rows = {}

@@ -34,20 +34,20 @@ _HOMES = {
     "Example": "luthier.records",
     "Budget": "luthier.records",
     "evaluate": "luthier.scoring.evaluation",
-    "compare": "luthier.compare.run",
-    "ZeroShot": "luthier.techniques.zero_shot",
-    "FewShot": "luthier.techniques.few_shot",
-    "PromptSearch": "luthier.techniques.prompt_search",
-    "SoftPrompt": "luthier.techniques.soft_prompt",
-    "PrefixTuning": "luthier.techniques.prefix_tuning",
-    "LoRA": "luthier.techniques.weights.lora",
-    "IA3": "luthier.techniques.weights.ia3",
-    "Full": "luthier.techniques.weights.full",
+    "compare": "luthier.compare.run_comparison",
+    "ZeroShot": "luthier.techniques.prompt.zero_shot",
+    "FewShot": "luthier.techniques.prompt.few_shot",
+    "PromptSearch": "luthier.techniques.prompt.prompt_search",
+    "SoftPrompt": "luthier.techniques.soft.soft_prompt",
+    "PrefixTuning": "luthier.techniques.soft.prefix_tuning",
+    "LoRA": "luthier.techniques.adapter.lora",
+    "IA3": "luthier.techniques.adapter.ia3",
+    "Full": "luthier.techniques.weights.full_fine_tuning",
     "Recipe": "luthier.techniques.recipe",
 }
 
 if TYPE_CHECKING:
-    from luthier.compare.run import compare
+    from luthier.compare.run_comparison import compare
     from luthier.models.adaptation import Adaptation
     from luthier.models.load import load
     from luthier.models.model import Model
@@ -55,15 +55,15 @@ if TYPE_CHECKING:
     from luthier.records import Budget, Example
     from luthier.scoring.evaluation import evaluate
     from luthier.task.task import Task
-    from luthier.techniques.few_shot import FewShot
-    from luthier.techniques.prefix_tuning import PrefixTuning
-    from luthier.techniques.prompt_search import PromptSearch
+    from luthier.techniques.adapter.ia3 import IA3
+    from luthier.techniques.adapter.lora import LoRA
+    from luthier.techniques.prompt.few_shot import FewShot
+    from luthier.techniques.prompt.prompt_search import PromptSearch
+    from luthier.techniques.prompt.zero_shot import ZeroShot
     from luthier.techniques.recipe import Recipe
-    from luthier.techniques.soft_prompt import SoftPrompt
-    from luthier.techniques.weights.full import Full
-    from luthier.techniques.weights.ia3 import IA3
-    from luthier.techniques.weights.lora import LoRA
-    from luthier.techniques.zero_shot import ZeroShot
+    from luthier.techniques.soft.prefix_tuning import PrefixTuning
+    from luthier.techniques.soft.soft_prompt import SoftPrompt
+    from luthier.techniques.weights.full_fine_tuning import Full
 
 __all__ = [
     "IA3",

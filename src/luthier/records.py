@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from luthier.content import Input, Usage, text_of
+
 
 class Capability(StrEnum):
     """What a backend gives and a technique needs."""
@@ -18,6 +20,7 @@ class Capability(StrEnum):
     LOGPROBS = "log-probabilities"
     EMBEDDINGS = "embeddings"
     GRADIENTS = "gradients"
+    MIXTURES = "mixtures of prompts"
 
 
 class Kind(StrEnum):
@@ -34,54 +37,22 @@ class Kind(StrEnum):
 class Example:
     """One labelled item. `group` keeps related items on one side of a split.
 
-    `context` is a passage that is shown with the input. `evidence` is the passage of the task's
+    `input` is a text, parts (text and pictures) or the turns of a conversation; `text` is what it
+    says in words. `context` is a passage that is shown with the input. `evidence` is the passage of the task's
     documents that holds the answer: no model sees it, it tells whether a search found it.
     """
 
     id: str
-    input: str
+    input: Input
     target: str
     group: str | None = None
     context: str | None = None
     evidence: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What answering cost in tokens. `computed_tokens` counts what really ran (shared prefixes
-    once)."""
-
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    computed_tokens: int = 0
-    calls: int = 0
-    truncated: int = 0  # prompts cut to the context length: their beginning after the first token
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.generated_tokens + other.generated_tokens,
-            self.computed_tokens + other.computed_tokens,
-            self.calls + other.calls,
-            self.truncated + other.truncated,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model said to one input.
-
-    `raw` is the generation. `parsed` is the prediction read out of it, None when it could not be
-    read. `legal` says whether unconstrained decoding would have produced a readable answer: with
-    labels scored by log-probability `parsed` is always a label, and `legal` is what the parse rate
-    counts. `label_logprobs` are natural logs, one per label, where labels were scored.
-    """
-
-    raw: str
-    parsed: str | None
-    legal: bool
-    label_logprobs: Mapping[str, float] | None = None
-    usage: Usage = field(default_factory=Usage)
+    @property
+    def text(self) -> str:
+        """The input as text, its pictures left out."""
+        return text_of(self.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +67,10 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One example, what was answered, and what the scorer made of it (`points` in [0, 1] for most).
+class SampleScore:
+    """One example, what was answered, and what the scorer made of it (`value` in [0, 1] for most).
 
-    `weight` is how much the points count in the aggregate: 1, or the target's tokens for
+    `weight` is how much the value counts in the aggregate: 1, or the target's tokens for
     perplexity.
     """
 
@@ -108,8 +79,8 @@ class Judged:
     target: str
     raw: str
     prediction: str | None
-    legal: bool
-    points: float
+    parseable: bool
+    value: float
     group: str | None = None
     weight: float = 1.0
 
@@ -121,7 +92,7 @@ class EvalResult:
     score: Score
     parse_rate: Score
     secondary: tuple[Score, ...]
-    judged: tuple[Judged, ...]
+    sample_scores: tuple[SampleScore, ...]
     usage: Usage
     eval_seconds: float
     latency_p50_ms: float | None = None

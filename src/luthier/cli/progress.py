@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from luthier.compare.comparison import SeedRun
-from luthier.compare.options import Progress
+from luthier.compare.comparison import Run
+from luthier.compare.options import RunProgress
 from luthier.compare.plan import Plan, PlannedTechnique
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TerminalListener:
         if self.asks and plan.billed and plan.money is not None:
             typer.confirm(f"Spend about {plan.money:.2f} {plan.currency}?", abort=True, err=True)
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: RunProgress) -> None:
         """Move the bar."""
         if not self.console.is_terminal:
             return
@@ -62,7 +62,7 @@ class TerminalListener:
             said=progress.message[:50],
         )
 
-    def ended(self, technique: str, run: SeedRun, *, kept: bool) -> None:
+    def ended(self, technique: str, run: Run, *, kept: bool) -> None:
         """A line for each run that ended."""
         what = f"{technique}, seed {run.seed}: "
         if run.status != "finished":

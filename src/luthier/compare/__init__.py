@@ -13,26 +13,34 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luthier.compare.comparison import Comparison, Row, Verdict
-    from luthier.compare.options import Listener, Options, Progress
-    from luthier.compare.run import compare
+    from luthier.compare.comparison import Comparison, TechniqueResult, Verdict
+    from luthier.compare.options import Listener, Options, RunProgress
+    from luthier.compare.run_comparison import compare
 
 _HOMES = {
     "Comparison": "comparison",
-    "Row": "comparison",
+    "TechniqueResult": "comparison",
     "Verdict": "comparison",
     "Listener": "options",
     "Options": "options",
-    "Progress": "options",
-    "compare": "run",
+    "RunProgress": "options",
+    "compare": "run_comparison",
 }
 
-__all__ = ["Comparison", "Listener", "Options", "Progress", "Row", "Verdict", "compare"]
+__all__ = [
+    "Comparison",
+    "Listener",
+    "Options",
+    "RunProgress",
+    "TechniqueResult",
+    "Verdict",
+    "compare",
+]
 
 
 class _Room(ModuleType):
     def __call__(self, *values: Any, **named: Any) -> Comparison:
-        from luthier.compare.run import compare
+        from luthier.compare.run_comparison import compare
 
         return compare(*values, **named)
 

@@ -14,20 +14,20 @@ from luthier.compare.comparison import (
     CurvePoint,
     OffTask,
     PairedTest,
-    Row,
-    SeedRun,
+    Run,
     TaskFacts,
+    TechniqueResult,
 )
 from luthier.compare.costs import Cost, PriceBook, priced
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import Plan, PlannedTechnique, Status
-from luthier.compare.running.keys import slug
+from luthier.compare.running.run_keys import slug
 from luthier.compare.verdict import Evidence, decide
 from luthier.errors import StorageError, UserError
-from luthier.ledger.codec import loads
 from luthier.ledger.provenance import Provenance
-from luthier.ledger.store import ComparisonRow, Member, Store
+from luthier.ledger.run_ledger import Ledger, PlannedRun, StoredComparison
 from luthier.records import Score
+from luthier.serialization import loads
 
 LEDGER = "ledger.sqlite"
 
@@ -36,8 +36,8 @@ LEDGER = "ledger.sqlite"
 class _Found:
     """A member of the comparison, and what the ledger holds of it."""
 
-    member: Member
-    run: SeedRun
+    member: PlannedRun
+    run: Run
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -48,7 +48,7 @@ def load_comparison(folder: Path) -> Comparison:
             f"{folder} holds no ledger of a comparison ({LEDGER})",
             next_step="Give the folder that luthier compare named at its end, for instance runs/….",
         )
-    with Store(path) as store:
+    with Ledger(path) as store:
         rows = store.comparisons()
         if not rows:
             raise StorageError(
@@ -57,15 +57,15 @@ def load_comparison(folder: Path) -> Comparison:
         return assemble(store, rows[-1], folder)
 
 
-def assemble(store: Store, row: ComparisonRow, folder: Path) -> Comparison:
+def assemble(store: Ledger, row: StoredComparison, folder: Path) -> Comparison:
     """Rows, tests and verdict from what is in the ledger now."""
     task = loads(TaskFacts, row.task)
     model = loads(BaseFacts, row.model)
     plan = loads(Plan, row.plan)
     book = loads(PriceBook, row.prices)
-    price = book.of(model.name)
+    price = book.of(model.name, remote=model.facts.remote)
     found = [_Found(m, _run_of(store, m)) for m in store.members(row.id)]
-    rows: list[Row] = []
+    rows: list[TechniqueResult] = []
     for line in plan.techniques:
         mine = [f for f in found if f.member.technique == line.name]
         rows += _steps(line, mine, folder, price)
@@ -93,7 +93,7 @@ def assemble(store: Store, row: ComparisonRow, folder: Path) -> Comparison:
     )
 
 
-def best_seed(runs: Sequence[SeedRun]) -> int | None:
+def best_seed(runs: Sequence[Run]) -> int | None:
     """The seed with the best dev score; the first that finished where dev was not scored."""
     finished = [run for run in runs if run.status == "finished"]
     scored = [(run.dev_score, -run.seed) for run in finished if run.dev_score is not None]
@@ -108,20 +108,20 @@ def step_name(recipe: str, part: str) -> str:
     return f"{technique} (step {number} of {recipe})"
 
 
-def _run_of(store: Store, member: Member) -> SeedRun:
+def _run_of(store: Ledger, member: PlannedRun) -> Run:
     row = store.run(member.key)
     if row is not None and row.result and row.status not in ("running", "fitted"):
-        return loads(SeedRun, row.result)
+        return loads(Run, row.result)
     nothing = Score("", None)
     if row is not None and row.status == "fitted":
         reason = "fitted, and stopped before it was scored"
-        return SeedRun(member.seed, "stopped", nothing, nothing, reason=reason)
-    return SeedRun(member.seed, "planned", nothing, nothing, reason="not run yet")
+        return Run(member.seed, "stopped", nothing, nothing, reason=reason)
+    return Run(member.seed, "planned", nothing, nothing, reason="not run yet")
 
 
 def _steps(
     line: PlannedTechnique, found: Sequence[_Found], folder: Path, price: Price
-) -> list[Row]:
+) -> list[TechniqueResult]:
     rows = []
     parts = [f.member.part for f in found if f.member.purpose == "step"]
     for part in dict.fromkeys(parts):
@@ -132,13 +132,15 @@ def _steps(
     return rows
 
 
-def _row(line: PlannedTechnique, runs: Sequence[SeedRun], folder: Path, price: Price) -> Row:
+def _row(
+    line: PlannedTechnique, runs: Sequence[Run], folder: Path, price: Price
+) -> TechniqueResult:
     from luthier.scoring import aggregate_seeds
     from luthier.scoring.aggregate import parse_rate
 
     finished = [run for run in runs if run.status == "finished"]
     status, reason = _status(line, runs)
-    row = Row(
+    row = TechniqueResult(
         technique=line.name,
         slug=line.slug,
         family=line.family,
@@ -157,7 +159,7 @@ def _row(line: PlannedTechnique, runs: Sequence[SeedRun], folder: Path, price: P
     return replace(
         row,
         score=aggregate_seeds(finished),
-        parse_rate=parse_rate([r.judged for r in finished]) if readable else row.parse_rate,
+        parse_rate=parse_rate([r.sample_scores for r in finished]) if readable else row.parse_rate,
         cost=priced(_mean_cost([run.cost for run in finished]), price),
         off_task=_mean_off_task(finished),
         best_seed=chosen,
@@ -165,7 +167,7 @@ def _row(line: PlannedTechnique, runs: Sequence[SeedRun], folder: Path, price: P
     )
 
 
-def _status(line: PlannedTechnique, runs: Sequence[SeedRun]) -> tuple[Status, str | None]:
+def _status(line: PlannedTechnique, runs: Sequence[Run]) -> tuple[Status, str | None]:
     """The worst that happened to any seed, and its reason."""
     if line.skip_reason is not None:
         return "skipped", line.skip_reason
@@ -194,7 +196,7 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
     return Cost(**merged)  # type: ignore[arg-type]
 
 
-def _mean_off_task(runs: Sequence[SeedRun]) -> OffTask | None:
+def _mean_off_task(runs: Sequence[Run]) -> OffTask | None:
     seen = [run.off_task for run in runs if run.off_task is not None]
     if not seen:
         return None
@@ -202,7 +204,7 @@ def _mean_off_task(runs: Sequence[SeedRun]) -> OffTask | None:
     return OffTask(before, after, seen[0].tokens)
 
 
-def _tests(rows: Sequence[Row]) -> tuple[PairedTest, ...]:
+def _tests(rows: Sequence[TechniqueResult]) -> tuple[PairedTest, ...]:
     from luthier.scoring import paired_tests
 
     results = {
@@ -227,7 +229,7 @@ def _tests(rows: Sequence[Row]) -> tuple[PairedTest, ...]:
     )
 
 
-def _is_scored(run: SeedRun) -> bool:
+def _is_scored(run: Run) -> bool:
     return run.status == "finished" and run.score.value is not None
 
 

@@ -16,7 +16,7 @@ from luthier.compare.costs.prices import PriceBook
 from luthier.compare.plan import Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
-from luthier.records import FitRecord, Judged, Score
+from luthier.records import FitRecord, SampleScore, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class BaseFacts:
     name: str
     fingerprint: str
     facts: ModelFacts
-    gives: tuple[str, ...]
+    capabilities: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class OffTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SeedRun:
+class Run:
     """One technique with one seed: fitted, then evaluated on the locked test split.
 
     `prompt_text` is the exact text the model read for the first test example. `path` is the saved
@@ -73,7 +73,7 @@ class SeedRun:
     score: Score
     parse_rate: Score
     secondary: tuple[Score, ...] = ()
-    judged: tuple[Judged, ...] = ()
+    sample_scores: tuple[SampleScore, ...] = ()
     fit: FitRecord = field(default_factory=FitRecord)
     cost: Cost = field(default_factory=Cost)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class SeedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TechniqueResult:
     """One technique over all its seeds: the line of the table.
 
     `status` is "finished" when every seed is. `score` is the mean over the seeds that finished, its
@@ -105,7 +105,7 @@ class Row:
     status: Status
     score: Score
     parse_rate: Score
-    seeds: tuple[SeedRun, ...] = ()
+    seeds: tuple[Run, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     off_task: OffTask | None = None
@@ -115,7 +115,7 @@ class Row:
     reason: str | None = None
 
     @property
-    def best(self) -> SeedRun | None:
+    def best(self) -> Run | None:
         """The run behind `path`; None when nothing finished."""
         return next((s for s in self.seeds if s.seed == self.best_seed), None)
 
@@ -218,7 +218,7 @@ class Comparison:
     task: TaskFacts
     model: BaseFacts
     plan: Plan
-    rows: tuple[Row, ...]
+    rows: tuple[TechniqueResult, ...]
     verdict: Verdict
     tests: tuple[PairedTest, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
@@ -226,7 +226,7 @@ class Comparison:
     provenance: Provenance = field(default_factory=Provenance)
     folder: str | None = None
 
-    def row(self, technique: str) -> Row:
+    def row(self, technique: str) -> TechniqueResult:
         """The row of a technique, by the name in the table; KeyError when there is none."""
         for row in self.rows:
             if row.technique == technique:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from luthier.compare.comparison import SeedRun
+from luthier.compare.comparison import Run
 from luthier.compare.plan import Plan
 from luthier.errors import BudgetError, TaskError
 from luthier.records import Budget
@@ -23,7 +23,7 @@ _TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)\s*tok(?:ens?)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """How far things are. `fraction` (0 to 1) is of the current run, `seconds_left` of everything
     that is left, None while it cannot be told."""
 
@@ -43,11 +43,11 @@ class Listener(Protocol):
         """Before anything runs; may raise to call it off."""
         ...
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: RunProgress) -> None:
         """Often; must be cheap."""
         ...
 
-    def ended(self, technique: str, run: SeedRun, *, kept: bool) -> None:
+    def ended(self, technique: str, run: Run, *, kept: bool) -> None:
         """A run ended; `kept` says that it was found finished in the ledger."""
         ...
 
@@ -58,10 +58,10 @@ class Silent:
     def planned(self, plan: Plan, folder: Path) -> None:
         """Nothing."""
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: RunProgress) -> None:
         """Nothing."""
 
-    def ended(self, technique: str, run: SeedRun, *, kept: bool) -> None:
+    def ended(self, technique: str, run: Run, *, kept: bool) -> None:
         """Nothing."""
 
 

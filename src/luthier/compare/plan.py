@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-NO_TUNING = "zero-shot"  # the one technique that spends nothing: its share goes to the others
+from luthier.techniques.base import Footprint
+
 Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
 
 
@@ -44,6 +45,7 @@ class PlannedTechnique:
     seeds: tuple[int, ...]
     budget_tokens: int | None
     estimate: Estimate = field(default_factory=Estimate)
+    footprint: Footprint = field(default_factory=Footprint)
     skip_reason: str | None = None
 
 
@@ -81,7 +83,7 @@ class Plan:
         fits = [
             t.budget_tokens if t.budget_tokens is None else t.budget_tokens * len(t.seeds)
             for t in self.techniques
-            if t.skip_reason is None and t.name != NO_TUNING
+            if t.skip_reason is None and t.footprint.tunes
         ]
         known = [tokens for tokens in fits if tokens is not None]
         return sum(known) if known and len(known) == len(fits) else None

@@ -8,7 +8,6 @@ stretches that are slower.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.compare.costs import Price, PriceBook, shared_tokens
 from luthier.compare.options import Options
-from luthier.compare.plan import NO_TUNING, Estimate, Plan, PlannedTechnique
-from luthier.compare.running.keys import settings_plain, slug
+from luthier.compare.plan import Estimate, Plan, PlannedTechnique
+from luthier.compare.running.run_keys import settings_plain, slug
 from luthier.errors import BudgetError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example
-from luthier.techniques.base import unmet_by_task, unmet_need
+from luthier.techniques.base import unmet_by_model, unmet_by_task
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -33,7 +32,7 @@ CAP_FACTOR = 1.5
 LOOKED_AT = 64
 LATENCY_REQUESTS = 20
 BATCH = 16
-PASSAGE_TOKENS = 3 * 230  # three passages of 1,000 characters
+PASSAGE_TOKENS = 230  # of 1,000 characters
 LEAST_BATCHES = 4  # below so many training batches a budget is too small for anything
 
 
@@ -57,28 +56,34 @@ def make_plan(
     """Resolve budgets and estimate. BudgetError when nothing could be done with the budget."""
     from luthier.compare.costs.speed import tokens_per_second
 
-    price = book.of(model.backend.name)
+    price = book.of(model.backend.name, remote=model.backend.facts.remote)
     speed = tokens_per_second(model, task)
     load = workload(task, model, options.limit)
-    lines = [_line(t, model, task, seeds=seeds, first=options.seed) for t in techniques]
-    _distinct(lines)
+    planned_techniques = [
+        _line(t, model, task, seeds=seeds, first=options.seed) for t in techniques
+    ]
+    _distinct(planned_techniques)
     runs = sum(
-        len(line.seeds) for line in lines if line.skip_reason is None and line.name != NO_TUNING
+        len(planned.seeds)
+        for planned in planned_techniques
+        if planned.skip_reason is None and planned.footprint.tunes
     )
     testing = sum(
-        len(line.seeds) * testing_tokens(line, load, model)
-        for line in lines
-        if line.skip_reason is None
+        len(planned.seeds) * testing_tokens(planned, load, model)
+        for planned in planned_techniques
+        if planned.skip_reason is None
     )
     each = _share(budget, speed=speed, testing=testing, runs=runs, load=load)
     return Plan(
         techniques=tuple(
-            line
-            if line.skip_reason is not None
+            planned
+            if planned.skip_reason is not None
             else replace(
-                line, budget_tokens=each, estimate=_estimate(line, each, load, model, speed, price)
+                planned,
+                budget_tokens=each,
+                estimate=_estimate(planned, each, load, model, speed, price),
             )
-            for line in lines
+            for planned in planned_techniques
         ),
         seeds=seeds,
         budget_minutes=budget.minutes,
@@ -101,34 +106,33 @@ def workload(task: Task, model: Model, limit: int | None) -> Workload:
     count = model.backend.count_tokens
     some: list[Example] = list(task.train[:LOOKED_AT])
     asked = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
-    texts = [r.text or " ".join(m.content for m in r.messages) for r in render_for(asked, some)]
+    texts = [r.text or " ".join(m.text for m in r.messages) for r in render_for(asked, some)]
     decoding = asked.adaptation.decoding
     answer = sum(count(label) for label in decoding.labels) or decoding.max_new_tokens
     test = task.test_count if limit is None else min(limit, task.test_count)
     # A local model computes the beginning that prompts share once a batch; a server may or may not.
-    once = Capability.GRADIENTS in model.gives
+    once = Capability.GRADIENTS in model.capabilities
     return Workload(
         prompt=mean(count(t) for t in texts),
         shared=(shared_tokens(asked, some) or 0.0) if once else 0.0,
         answer=float(answer),
-        example=mean(count(f"{e.context or ''} {e.input} {e.target}") for e in some),
+        example=mean(count(f"{e.context or ''} {e.text} {e.target}") for e in some),
         test_examples=test,
     )
 
 
-def testing_tokens(line: PlannedTechnique, load: Workload, model: Model) -> float:
+def testing_tokens(planned: PlannedTechnique, load: Workload, model: Model) -> float:
     """Forward tokens of scoring one fitted model on the test split and of timing some requests.
 
     A prompt may hold demonstrations up to half the context; how many is not known before, so
-    what the context allows counts, up to eight of them.
+    what the context allows counts, up to those of the technique's footprint.
     """
     request = max(load.example, load.prompt - load.shared) + load.answer
     shown = 0.0
-    if "few-shot" in line.name or line.name.startswith("prompt"):
+    if planned.footprint.demonstrations:
         room = (model.backend.facts.context_length or 4096) / 2
-        shown = min(room, 8 * load.example)
-    if line.family == "retrieval" or re.search(r"\brag\b", line.name):
-        shown += PASSAGE_TOKENS
+        shown = min(room, planned.footprint.demonstrations * load.example)
+    shown += planned.footprint.passages * PASSAGE_TOKENS
     return (load.test_examples + LATENCY_REQUESTS) * (request + shown)
 
 
@@ -145,20 +149,21 @@ def _line(
         family=technique.family,
         trained=technique.trained,
         settings=settings_plain(technique),
+        footprint=technique.footprint,
         seeds=tuple(range(first, first + count)),
         budget_tokens=None,
-        skip_reason=unmet_need(technique, model) or unmet_by_task(technique, task),
+        skip_reason=unmet_by_model(technique, model) or unmet_by_task(technique, task),
     )
 
 
-def _distinct(lines: list[PlannedTechnique]) -> None:
+def _distinct(planned_techniques: list[PlannedTechnique]) -> None:
     """Give techniques of one name different names and folders: "lora", "lora 2"."""
     seen: dict[str, int] = {}
-    for index, line in enumerate(lines):
-        seen[line.name] = seen.get(line.name, 0) + 1
-        if seen[line.name] > 1:
-            name = f"{line.name} {seen[line.name]}"
-            lines[index] = replace(line, name=name, slug=slug(name))
+    for index, planned in enumerate(planned_techniques):
+        seen[planned.name] = seen.get(planned.name, 0) + 1
+        if seen[planned.name] > 1:
+            name = f"{planned.name} {seen[planned.name]}"
+            planned_techniques[index] = replace(planned, name=name, slug=slug(name))
 
 
 def _share(
@@ -210,24 +215,24 @@ def hard_cap(budget: Budget, options: Options) -> float | None:
 
 
 def _estimate(
-    line: PlannedTechnique, each: int | None, load: Workload, model: Model, speed: float | None,
+    planned: PlannedTechnique, each: int | None, load: Workload, model: Model, speed: float | None,
     price: Price,
 ) -> Estimate:  # fmt: skip
-    testing = testing_tokens(line, load, model)
-    tuning = 0 if line.name == NO_TUNING else each
+    testing = testing_tokens(planned, load, model)
+    tuning = 0 if not planned.footprint.tunes else each
     if tuning is None:
-        return Estimate(peak_memory_bytes=_memory(line, load, model))
-    tokens = int(len(line.seeds) * (tuning + testing))
+        return Estimate(peak_memory_bytes=_memory(planned, load, model))
+    tokens = int(len(planned.seeds) * (tuning + testing))
     seconds = None if speed is None else tokens / speed / AIM
     money: float | None = None
     if price.input is not None:
         money = tokens * price.input
     elif price.machine_hour is not None and seconds is not None:
         money = seconds / 3600 * price.machine_hour
-    return Estimate(tokens, seconds, _memory(line, load, model), money)
+    return Estimate(tokens, seconds, _memory(planned, load, model), money)
 
 
-def _memory(line: PlannedTechnique, load: Workload, model: Model) -> int | None:
+def _memory(planned: PlannedTechnique, load: Workload, model: Model) -> int | None:
     """The process as it is, plus what the technique adds. None for a model that is elsewhere.
 
     A fork adds a copy of the weights, their gradients and Adam's two moments (4 bytes a number
@@ -236,14 +241,14 @@ def _memory(line: PlannedTechnique, load: Workload, model: Model) -> int | None:
     """
     facts = model.backend.facts
     here = _resident()
-    if not facts.parameters or model.backend.name.startswith("http"):
+    if not facts.parameters or facts.remote:
         return None
     batch = BATCH * load.example
     added = 0.0
-    if line.trained:
+    if planned.footprint.gradients:
         added += 68.0 * batch * (facts.hidden_size or 0) * (facts.layers or 0)
         added += 8.0 * batch * (facts.vocabulary or 0)
-    if line.family == "weights":
+    if planned.footprint.copies_weights:
         added += 16.0 * facts.parameters
     return int(here + added)
 

@@ -1,21 +1,21 @@
 """What happened? Runs, cache, artifacts, provenance."""
 
+from luthier.context import WorkContext, checkpoint_folder, report, working
 from luthier.ledger.artifacts import Artifacts
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.ledger.provenance import Provenance
-from luthier.ledger.store import ComparisonRow, Event, Member, RunRow, Store
-from luthier.ledger.work import Work, checkpoint_folder, report, working
+from luthier.ledger.run_ledger import Event, Ledger, PlannedRun, StoredComparison, StoredRun
 
 __all__ = [
     "Artifacts",
-    "ComparisonRow",
     "Event",
-    "Member",
+    "Ledger",
+    "PlannedRun",
     "Provenance",
     "ResponseCache",
-    "RunRow",
-    "Store",
-    "Work",
+    "StoredComparison",
+    "StoredRun",
+    "WorkContext",
     "checkpoint_folder",
     "report",
     "response_key",

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from luthier.ledger.codec import canonical
 from luthier.ledger.provenance import now
-from luthier.ledger.store import BUSY_SECONDS, storage_error
+from luthier.ledger.run_ledger import BUSY_SECONDS, storage_error
+from luthier.serialization import canonical
 
 
 def default_cache_path() -> Path:

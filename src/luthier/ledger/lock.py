@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luthier.errors import StorageError, UserError
-from luthier.ledger.store import storage_error
+from luthier.ledger.run_ledger import storage_error
 
 
 @contextmanager

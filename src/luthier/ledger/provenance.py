@@ -25,13 +25,13 @@ class Provenance:
     cpu: str | None = None
     cpu_cores: int | None = None
     memory_bytes: int | None = None
-    products: str | None = None
+    precision: str | None = None
     git_commit: str | None = None
     time: str | None = None
 
 
-def provenance(*, products: str | None = None) -> Provenance:
-    """Look around, without importing any of the heavy packages. `products`: the number format of a
+def provenance(*, precision: str | None = None) -> Provenance:
+    """Look around, without importing any of the heavy packages. `precision`: the number format of a
     local base's matrix products."""
     return Provenance(
         luthier=luthier_version(),
@@ -43,7 +43,7 @@ def provenance(*, products: str | None = None) -> Provenance:
         cpu=_cpu_name(),
         cpu_cores=os.cpu_count(),
         memory_bytes=_memory_bytes(),
-        products=products,
+        precision=precision,
         git_commit=_git_commit(),
         time=now(),
     )

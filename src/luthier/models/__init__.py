@@ -1,10 +1,11 @@
 """What answers? A frozen base behind a backend, plus an adaptation."""
 
+from luthier.content import Message
 from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
 from luthier.models.backend import Backend, ModelFacts
 from luthier.models.load import load
 from luthier.models.model import Model
-from luthier.models.prompt import Demonstration, Message, Prompt, PromptFormat
+from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 
 __all__ = [
     "Adaptation",

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from luthier.content import Response, Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat, Rendered, label_text, render
-from luthier.records import Answer, Capability, Example, Usage
+from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -41,7 +42,7 @@ def render_for(
     prompt = model.adaptation.prompt
     knowledge = model.adaptation.knowledge
     if knowledge is not None:
-        from luthier.models.knowledge import with_passages, with_request
+        from luthier.models.rag import with_passages, with_request
 
         prompt, examples = with_request(prompt, knowledge), with_passages(model, examples)
     return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
@@ -56,25 +57,25 @@ def render_shown(
     if prompt.selection == "knn" and prompt.demonstrations:
         pool = NearestDemonstrations(prompt.demonstrations)
         chosen = pool.nearest(
-            [e.input for e in examples], prompt.shots, leave_self_out=leave_self_out
+            [e.text for e in examples], prompt.shots, leave_self_out=leave_self_out
         )
     elif leave_self_out and prompt.demonstrations:
-        chosen = [tuple(d for d in prompt.demonstrations if d.input != e.input) for e in examples]
+        chosen = [tuple(d for d in prompt.demonstrations if d.input != e.text) for e in examples]
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.shown_passages:
-        from luthier.models.knowledge.passages import shown_with_passage
+        from luthier.models.rag.passages import shown_with_passage
 
         chosen = [
             tuple(shown_with_passage(model, s) for s in (prompt.demonstrations if d is None else d))
             for d in chosen
         ]
     return [
-        render(prompt, e.input, passage=e.context, demonstrations=d, chat=chat)
+        render(prompt, e.text, passage=e.context, demonstrations=d, chat=chat)
         for e, d in zip(examples, chosen, strict=True)
     ]
 
 
-def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[Answer]:
+def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[Response]:
     """One answer for each example, in order."""
     if not examples:
         return []
@@ -82,9 +83,9 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
     negatives: list[Rendered] = []
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.reading != "joined":
-        from luthier.models.knowledge.marginal import answer_apart
+        from luthier.models.rag.marginal import answer_marginally
 
-        return answer_apart(model, examples, seed=seed)
+        return answer_marginally(model, examples, seed=seed)
     if decoding.guidance_scale != 1.0:
         if decoding.labels:
             raise CapabilityError(
@@ -96,7 +97,7 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
         negatives = render_for(model.adapt(prompt=negative_of(own)), examples)
         model = model.adapt(prompt=replace(own, negative=""))
     prompts = render_for(model, examples)
-    if decoding.labels and decoding.votes == 1 and Capability.LOGPROBS in model.gives:
+    if decoding.labels and decoding.votes == 1 and Capability.LOGPROBS in model.capabilities:
         continuations = label_continuations(model, prompts[0])
         scored = model.backend.score(
             [ScoreRequest(p, continuations) for p in prompts], model.adaptation
@@ -128,7 +129,7 @@ def negative_of(prompt: Prompt) -> Prompt:
     )
 
 
-def voted(answers: Sequence[Answer]) -> Answer:
+def voted(answers: Sequence[Response]) -> Response:
     """The answer that most agree on, the earliest of equals (self-consistency, arXiv:2203.11171,
     section 2). Case, punctuation and spaces do not divide votes; what was not read has none."""
     if len(answers) == 1:
@@ -140,7 +141,7 @@ def voted(answers: Sequence[Answer]) -> Answer:
     return replace(answers[best], usage=usage)
 
 
-def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Answer:
+def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Response:
     """The answer in a generated text: the label it names, or the text less its citations.
 
     Under a JSON schema only JSON is an answer, and the scorer says whether it holds; under a regex
@@ -149,7 +150,7 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> An
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     said = text
     if knowledge is not None and knowledge.form != "plain":
-        from luthier.models.knowledge.citations import without_citations
+        from luthier.models.rag.citations import without_citations
 
         said = without_citations(text)
     if decoding.labels:
@@ -162,7 +163,7 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> An
         parsed = None
     else:
         parsed = said or None
-    return Answer(text, parsed, parsed is not None, usage=usage)
+    return Response(text, parsed, parsed is not None, usage=usage)
 
 
 def _plain(text: str) -> str:
@@ -201,7 +202,7 @@ def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | N
     return hits.pop() if len(hits) == 1 else None
 
 
-def from_scores(scored: ScoreResult, decoding: Decoding) -> Answer:
+def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
     """The most likely label, each less its bias."""
     bias = dict(decoding.label_bias)
     adjusted = {}
@@ -209,10 +210,10 @@ def from_scores(scored: ScoreResult, decoding: Decoding) -> Answer:
         value = logprob / max(tokens, 1) if decoding.length_normalised else logprob
         adjusted[label] = value - bias.get(label, 0.0)
     best = max(adjusted, key=lambda label: adjusted[label])
-    return Answer(
-        raw=best,
+    return Response(
+        text=best,
         parsed=best,
-        legal=any(scored.greedy),
+        parseable=any(scored.greedy),
         label_logprobs=dict(zip(decoding.labels, scored.logprobs, strict=True)),
         usage=scored.usage,
     )

@@ -1,17 +1,21 @@
 """The contract of a backend: what runs a base model under an adaptation.
 
-`tests/contracts.py::check_backend` holds every implementation to it.
+`luthier.testing.check_backend` holds every implementation to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
+from luthier.content import Usage
+from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.prompt import Rendered
-from luthier.records import Capability, Usage
+from luthier.records import Capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class ModelFacts:
     prefers_chat: bool = False
     device: str | None = None
     dtype: str | None = None
+    remote: bool = False  # a server runs it: its memory and its speed are not this machine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +84,111 @@ class Generated:
     others: tuple[Generated, ...] = ()
 
 
-class Backend(Protocol):
-    """Runs one base model. Never changes it: the base is the same to the bit after any call."""
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A text as a backend's tokens, with the natural log-probability of each after those before it.
+
+    The first token has None where nothing stands before it.
+    """
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float | None, ...]
+
+
+class Backend:
+    """Runs one base model and never changes it: the base is equal to the bit after any call.
+
+    Every backend sets the four attributes and implements `count_tokens`, `generate` and, with the
+    capability for it, `score`. All else has a default. `luthier.testing.check_backend` holds every
+    implementation to this contract.
+
+    **Attributes**
+
+    - `name`: how the user named the base: "nano", a hub id, a folder, an address.
+    - `fingerprint`: a hash that changes when the base does.
+    - `capabilities`: what the backend can do; nobody finds it out in another way.
+    - `facts`: sizes and limits.
+    """
+
+    name: str
+    fingerprint: str
+    capabilities: frozenset[Capability]
+    facts: ModelFacts
 
     @property
-    def name(self) -> str:
-        """How the user named the base: "nano", a hub id, a folder, a URL."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash that changes when the base does."""
-        ...
-
-    @property
-    def gives(self) -> frozenset[Capability]:
-        """What it can do."""
-        ...
-
-    @property
-    def facts(self) -> ModelFacts:
-        """Sizes and limits."""
-        ...
+    def precision(self) -> str | None:
+        """The number format of matrix products, for a reader; None where it is not known."""
+        return None
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens a text is."""
-        ...
+        """The number of tokens of a text, special ones left out."""
+        raise NotImplementedError
+
+    def special_texts(self) -> tuple[str, ...]:
+        """How special tokens are written, longest first. Text of others must not contain them."""
+        return ()
+
+    def tokens_per_second(self) -> float | None:
+        """The measured forward speed; None where it cannot be measured (a server's is not ours)."""
+        return None
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
-        """Log-probabilities; CapabilityError where the backend does not give them."""
-        ...
+        """Log-probabilities of continuations. CapabilityError without `Capability.LOGPROBS`."""
+        raise self.lacks(Capability.LOGPROBS)
 
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
         """Text, decoded as `adaptation.decoding` says."""
-        ...
+        raise NotImplementedError
+
+    def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
+        """The text of one request in pieces whose join is what `generate` returns.
+
+        By default it is one piece.
+        """
+        yield self.generate([request], adaptation)[0].text
+
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """The log-probability of every token of each text, without a prompt.
+
+        CapabilityError without `Capability.LOGPROBS`.
+        """
+        raise self.lacks(Capability.LOGPROBS)
+
+    def score_mixture(
+        self, prompts: Sequence[Rendered], weights: Sequence[float],
+        continuations: Sequence[str], adaptation: Adaptation,
+    ) -> ScoreResult:  # fmt: skip
+        """Scores under the mixture of the prompts' next-token distributions at every token.
+
+        `weights` sum to 1. CapabilityError without `Capability.MIXTURES`.
+        """
+        raise self.lacks(Capability.MIXTURES)
+
+    def generate_mixture(
+        self, prompts: Sequence[Rendered], weights: Sequence[float], adaptation: Adaptation
+    ) -> Generated:
+        """Greedy text under the same mixture. CapabilityError without `Capability.MIXTURES`."""
+        raise self.lacks(Capability.MIXTURES)
+
+    def training_session(self, adaptation: Adaptation) -> AbstractContextManager[Any]:
+        """The base with `adaptation` applied, its parameters in reach (`engine.session.Session`).
+
+        CapabilityError without `Capability.GRADIENTS`.
+        """
+        raise self.lacks(Capability.GRADIENTS)
+
+    def export_base(self, folder: Path) -> None:
+        """Write the base's configuration and tokenizer, so that a fork opens as its own model.
+
+        CapabilityError without `Capability.GRADIENTS`: then there is no fork either.
+        """
+        raise self.lacks(Capability.GRADIENTS)
+
+    def lacks(self, capability: Capability) -> CapabilityError:
+        """The error that says that this backend does not have a capability."""
+        return CapabilityError(
+            f"{self.name} does not give {capability}",
+            next_step="Use a local model (a folder or a hub id), or a server that gives it.",
+        )

@@ -16,10 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from luthier.content import Usage
 from luthier.errors import BackendError, CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
+    Backend,
     Generated,
     GenerateRequest,
     ModelFacts,
@@ -27,7 +29,7 @@ from luthier.models.backend import (
     ScoreResult,
 )
 from luthier.models.prompt import Rendered
-from luthier.records import Capability, Usage
+from luthier.records import Capability
 
 AT_ONCE = 8
 _CACHE_LOCK = threading.Lock()
@@ -35,15 +37,15 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-@dataclass(frozen=True, eq=False)
-class EndpointBackend:
+@dataclass(eq=False)
+class EndpointBackend(Backend):
     """One model on one server. Adaptations may fill the prompt and decoding slots only."""
 
     url: str
     model: str
     client: Any
-    gives: frozenset[Capability]
-    facts: ModelFacts = field(default_factory=lambda: ModelFacts(prefers_chat=True))
+    capabilities: frozenset[Capability]
+    facts: ModelFacts = field(default_factory=lambda: ModelFacts(prefers_chat=True, remote=True))
     cache: ResponseCache | None = None
 
     @classmethod
@@ -72,26 +74,21 @@ class EndpointBackend:
                     next_step=f"Name one after a #: {url}#{names[0] if names else 'model'}",
                 )
             model = names[0]
-        gives = {Capability.TEXT}
+        capabilities = {Capability.TEXT}
         if _echoes(client, model, url):
-            gives.add(Capability.LOGPROBS)
+            capabilities.add(Capability.LOGPROBS)
         else:  # before anything is planned: does it answer at all?
             _call(url, lambda: _hello(client, model).choices[0].message.content)
         # Opt-in: a cached answer costs nothing and takes no time, which would spoil measured
         # latency.
         path = os.environ.get("LUTHIER_RESPONSE_CACHE")
         cache = ResponseCache(path) if path else None
-        return cls(url, model, client, frozenset(gives), cache=cache)
+        return cls(url, model, client, frozenset(capabilities), cache=cache)
 
-    @property
-    def name(self) -> str:
-        """As it was given."""
-        return f"{self.url}#{self.model}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the address: what weights stand behind it, nobody here can know."""
-        return hashlib.sha256(self.name.encode()).hexdigest()
+    def __post_init__(self) -> None:
+        self.name = f"{self.url}#{self.model}"
+        # Nobody here can know which weights stand behind an address.
+        self.fingerprint = hashlib.sha256(self.name.encode()).hexdigest()
 
     def count_tokens(self, text: str) -> int:
         """An estimate, four characters a token; exact counts come back with every answer."""
@@ -107,7 +104,7 @@ class EndpointBackend:
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Echoed completions; CapabilityError where the server does not give them."""
         self._check(adaptation)
-        if Capability.LOGPROBS not in self.gives:
+        if Capability.LOGPROBS not in self.capabilities:
             raise CapabilityError(
                 f"{self.name} does not give log-probabilities",
                 next_step="Generate text instead, or use a server with /completions and echo.",
@@ -117,7 +114,7 @@ class EndpointBackend:
     def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
         decoding = request.decoding or adaptation.decoding
         self._check_decoding(decoding)
-        messages = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
+        messages = [{"role": m.role, "content": m.text} for m in request.prompt.messages]
         messages = messages or [{"role": "user", "content": request.prompt.text}]
         asked: dict[str, Any] = {
             "model": self.model,
@@ -247,7 +244,7 @@ def _plain(prompt: Rendered) -> str:
     """Messages as plain text, for /completions applies no chat template."""
     if not prompt.messages:
         return prompt.text
-    turns = [f"{m.role.capitalize()}: {m.content}" for m in prompt.messages]
+    turns = [f"{m.role.capitalize()}: {m.text}" for m in prompt.messages]
     return "\n\n".join([*turns, "Assistant: "])
 
 

@@ -13,9 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from luthier.content import Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import (
+    Backend,
     Generated,
     GenerateRequest,
     ModelFacts,
@@ -23,30 +25,29 @@ from luthier.models.backend import (
     ScoreResult,
 )
 from luthier.models.prompt import Rendered
-from luthier.records import Capability, Usage
+from luthier.records import Capability
 
 Reply = Callable[[str], str] | Mapping[str, str] | None
 
 
-@dataclass(frozen=True, eq=False)
-class FakeBackend:
+@dataclass(eq=False)
+class FakeBackend(Backend):
     """`reply` answers generation: a function of the prompt text, or a mapping from a substring of
-    the prompt to the answer. `gives` can be narrowed to play an endpoint without
+    the prompt to the answer. `capabilities` can be narrowed to play an endpoint without
     log-probabilities."""
 
     reply: Reply = None
     name: str = "fake"
-    gives: frozenset[Capability] = frozenset({Capability.TEXT, Capability.LOGPROBS})
+    capabilities: frozenset[Capability] = frozenset({Capability.TEXT, Capability.LOGPROBS})
     facts: ModelFacts = field(
         default_factory=lambda: ModelFacts(
             parameters=0, body_parameters=0, context_length=4096, architecture="fake"
         )
     )
 
-    @property
-    def fingerprint(self) -> str:
-        """Constant for one name: there are no weights."""
-        return hashlib.sha256(f"fake:{self.name}".encode()).hexdigest()
+    def __post_init__(self) -> None:
+        # A constant for one name: there are no weights.
+        self.fingerprint = hashlib.sha256(f"fake:{self.name}".encode()).hexdigest()
 
     def count_tokens(self, text: str) -> int:
         """A token is a word."""
@@ -54,7 +55,7 @@ class FakeBackend:
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-softmax of the evidence for each continuation; greedy when there is any evidence."""
-        if Capability.LOGPROBS not in self.gives:
+        if Capability.LOGPROBS not in self.capabilities:
             raise CapabilityError(f"{self.name} does not give log-probabilities here")
         return [self._score(request) for request in requests]
 
@@ -103,7 +104,7 @@ class FakeBackend:
 
 def _flat(prompt: Rendered) -> str:
     if prompt.messages:
-        return "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+        return "\n\n".join(f"{m.role}: {m.text}" for m in prompt.messages)
     return prompt.text
 
 
@@ -121,8 +122,8 @@ def _blocks(prompt: Rendered) -> tuple[list[tuple[list[str], str]], list[str]]:
     if prompt.messages:
         turns = [m for m in prompt.messages if m.role in ("user", "assistant")]
         pairs = list(zip(turns[:-1:2], turns[1::2], strict=False))
-        shown = [(_words(u.content), a.content.strip()) for u, a in pairs]
-        return shown, _words(turns[-1].content) if turns else []
+        shown = [(_words(u.text), a.text.strip()) for u, a in pairs]
+        return shown, _words(turns[-1].text) if turns else []
     parts = [p for p in re.split(r"\n\s*\n", prompt.text) if p.strip()]
     shown = []
     for part in parts[:-1]:

@@ -21,7 +21,7 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
 
     Raises ModelError with the choices when nothing of that name can be opened.
     """
-    from luthier.models.sources.folder import ADAPTATION_FILE, open_adaptation
+    from luthier.models.storage import ADAPTATION_FILE, open_adaptation
 
     folder = Path(name)
     if (folder / ADAPTATION_FILE).is_file():
@@ -59,12 +59,12 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
     folder = NANO if name == "nano" else Path(name)
     if folder.exists():
         check_folder(folder)
-        from luthier.models.local.backend import LocalBackend
+        from luthier.engine.local_backend import LocalBackend
 
         return LocalBackend.open(str(folder), name=name, device=device)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        from luthier.models.local.backend import LocalBackend
-        from luthier.models.sources.hub import check_reachable
+        from luthier.engine.local_backend import LocalBackend
+        from luthier.models.hub import check_reachable
 
         check_reachable(name)
         return LocalBackend.open(name, name=name, device=device)

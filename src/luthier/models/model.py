@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from luthier.content import Response
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import Backend
-from luthier.records import Answer, Capability, Example, Lineage
+from luthier.records import Capability, Example, Lineage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +29,11 @@ class Model:
         return Model(self.backend, replace(self.adaptation, **slots), lineage or self.lineage)
 
     @property
-    def gives(self) -> frozenset[Capability]:
+    def capabilities(self) -> frozenset[Capability]:
         """What the backend can do."""
-        return self.backend.gives
+        return self.backend.capabilities
 
-    def answer(self, examples: Sequence[Example], *, seed: int = 0) -> list[Answer]:
+    def answer(self, examples: Sequence[Example], *, seed: int = 0) -> list[Response]:
         """Answer many inputs; targets are never looked at."""
         from luthier.models.answering import answer
 
@@ -41,10 +42,10 @@ class Model:
     def ask(self, text: str, *, context: str | None = None) -> str:
         """Answer one input in plain text."""
         reply = self.answer([Example(id="ask", input=text, target="", context=context)])[0]
-        return reply.parsed if reply.parsed is not None else reply.raw
+        return reply.parsed if reply.parsed is not None else reply.text
 
     def save(self, folder: str | Path) -> Path:
         """Write the adaptation (never the base) as a folder that `luthier.load` opens."""
-        from luthier.models.sources.folder import save
+        from luthier.models.storage import save
 
         return save(self, Path(folder))

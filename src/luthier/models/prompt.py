@@ -9,15 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["system", "user", "assistant", "tool"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One chat turn."""
-
-    role: Role
-    content: str
+from luthier.content import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 from luthier.compare.comparison import Comparison
 from luthier.errors import StorageError
 from luthier.report import amounts
-from luthier.report.line import Line, best_first, headline, in_groups, lines_of, tie_sentence
-from luthier.report.measure import Measure, measure_of
-from luthier.report.use import use_of
+from luthier.report.how_to_use import how_to_use
+from luthier.report.metric import MetricView, metric_view_of
+from luthier.report.technique_view import (
+    TechniqueView,
+    best_first,
+    headline,
+    in_groups,
+    technique_views,
+    tie_sentence,
+)
 
 if TYPE_CHECKING:
     import jinja2
@@ -54,26 +61,28 @@ def render_html(comparison: Comparison) -> str:
     """The report as one HTML document."""
     from markupsafe import Markup
 
-    measure = measure_of(comparison)
-    lines = lines_of(comparison)
+    metric_view = metric_view_of(comparison)
+    lines = technique_views(comparison)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             comparison=comparison,
-            measure=measure,
+            metric_view=metric_view,
             lines=lines,
             style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
             script=Markup(script),
             script_hash=_hash(script),
-            **_sections(comparison, lines, measure),
+            **_sections(comparison, lines, metric_view),
         )
         .replace("\x00", "\ufffd")
     )
 
 
-def _sections(comparison: Comparison, lines: list[Line], measure: Measure) -> dict[str, Any]:
+def _sections(
+    comparison: Comparison, lines: list[TechniqueView], metric_view: MetricView
+) -> dict[str, Any]:
     """What the template shows, section by section."""
     from markupsafe import Markup
 
@@ -84,21 +93,21 @@ def _sections(comparison: Comparison, lines: list[Line], measure: Measure) -> di
     return {
         "headline": headline(comparison),
         "tie": tie_sentence(comparison),
-        "use": use_of(comparison),
+        "use": how_to_use(comparison),
         "measured": measured,
         "unfinished": unfinished,
-        "ranked": best_first(lines, measure),
+        "ranked": best_first(lines, metric_view),
         "families": plots.family_key(measured),
-        "intervals": plots.interval_plot(comparison, lines, measure),
-        "paired": plots.paired_plot(comparison, lines, measure),
-        "cost_plots": plots.cost_plots(comparison, lines, measure),
+        "intervals": plots.interval_plot(comparison, lines, metric_view),
+        "paired": plots.paired_plot(comparison, lines, metric_view),
+        "cost_plots": plots.cost_plots(comparison, lines, metric_view),
         "curves": plots.curve_plot(comparison, lines),
         "matrices": _pick_first(confusion.matrices(measured, comparison.task.labels)),
         "difference_json": None if data is None else Markup(differences.script_json(data)),
         "difference_lines": [] if data is None else data["techniques"],
         "differences_cut": data is not None and data["total"] > len(data["examples"]),
         "prompts": prompts.prompts(lines),
-        "fits": fits.fits(lines, measure),
+        "fits": fits.fits(lines, metric_view),
         "costs": costs.cost_tables(comparison, lines),
         "break_even": costs.break_even(comparison),
         "prices": costs.prices(comparison),
@@ -106,7 +115,7 @@ def _sections(comparison: Comparison, lines: list[Line], measure: Measure) -> di
         "data_facts": facts.data_facts(comparison),
         "leaks": facts.leak_sentences(comparison.task.leaks),
         "leak_samples": facts.leak_samples(comparison.task.leaks),
-        "how_made": facts.how_made(comparison, measure),
+        "how_made": facts.how_made(comparison, metric_view),
         "machine": facts.machine(comparison),
         "base_facts": facts.base_facts(comparison),
     }

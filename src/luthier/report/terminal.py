@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import Comparison
 from luthier.report import amounts
-from luthier.report.line import Line, headline, in_groups, lines_of, tie_sentence
-from luthier.report.measure import Measure, measure_of
-from luthier.report.use import use_of
+from luthier.report.how_to_use import how_to_use
+from luthier.report.metric import MetricView, metric_view_of
+from luthier.report.technique_view import (
+    TechniqueView,
+    headline,
+    in_groups,
+    technique_views,
+    tie_sentence,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -30,7 +36,7 @@ class _Column:
     """`drop` orders the columns that go first when room is short; 0 stays."""
 
     heading: str
-    cell: Callable[[Line], str]
+    cell: Callable[[TechniqueView], str]
     drop: int = 0
 
 
@@ -43,15 +49,15 @@ class _Terminal:
         from rich.text import Text
 
         comparison = self.comparison
-        measure = measure_of(comparison)
-        lines = lines_of(comparison)
+        metric_view = metric_view_of(comparison)
+        lines = technique_views(comparison)
         measured, unfinished = in_groups(lines)
         title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
         title.append(comparison.model.name)
         title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
         yield title
         if measured:
-            columns = _columns(comparison, measure)
+            columns = _columns(comparison, metric_view)
             kept = _that_fit(columns, measured, options.max_width)
             yield _table(kept, measured)
             yield Text(_legend(columns, kept, measured), "dim")
@@ -59,7 +65,7 @@ class _Terminal:
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
         for sentence in _verdict(comparison):
             yield Padding(Text(sentence), (0, 0, 0, 2))
-        use = use_of(comparison)
+        use = how_to_use(comparison)
         if use is not None:
             yield Text()
             yield Text("How to use it", "bold")
@@ -97,11 +103,11 @@ class _Bullet:
         yield grid
 
 
-def _columns(comparison: Comparison, measure: Measure) -> list[_Column]:
+def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
     currency = comparison.plan.currency
     return [
         _Column("technique", _name),
-        _Column(f"{measure.name} [95 %]", lambda x: _score(x, measure)),
+        _Column(f"{metric_view.name} [95 %]", lambda x: _score(x, metric_view)),
         _Column("parsed", lambda x: amounts.rate(x.row.parse_rate.value), drop=5),
         _Column("fit", lambda x: _short(amounts.seconds(x.row.cost.fit_seconds))),
         _Column("params", lambda x: amounts.scaled(x.row.cost.trainable_parameters), drop=3),
@@ -112,15 +118,15 @@ def _columns(comparison: Comparison, measure: Measure) -> list[_Column]:
     ]
 
 
-def _name(line: Line) -> str:
+def _name(line: TechniqueView) -> str:
     return f"└ {line.name}" if line.row.part_of else line.name
 
 
-def _score(line: Line, measure: Measure) -> str:
+def _score(line: TechniqueView, metric_view: MetricView) -> str:
     """0.847 [0.781–0.896]; without an interval the number alone."""
     score = line.row.score
-    interval = measure.interval(score)
-    value = measure.write(score.value)
+    interval = metric_view.interval(score)
+    value = metric_view.write(score.value)
     return value if interval == amounts.UNMEASURED else f"{value} [{interval}]"
 
 
@@ -131,13 +137,15 @@ def _short(duration: str) -> str:
     return duration
 
 
-def _width(column: _Column, lines: Sequence[Line]) -> int:
+def _width(column: _Column, lines: Sequence[TechniqueView]) -> int:
     from rich.cells import cell_len
 
     return max(cell_len(column.heading), *(cell_len(column.cell(line)) for line in lines))
 
 
-def _that_fit(columns: Sequence[_Column], lines: Sequence[Line], room: int) -> list[_Column]:
+def _that_fit(
+    columns: Sequence[_Column], lines: Sequence[TechniqueView], room: int
+) -> list[_Column]:
     """The columns without the first to go, until the rest fits; names may then still be folded."""
     kept = list(columns)
     while True:
@@ -150,7 +158,7 @@ def _that_fit(columns: Sequence[_Column], lines: Sequence[Line], room: int) -> l
         kept.remove(going[0])
 
 
-def _table(columns: Sequence[_Column], lines: Sequence[Line]) -> Table:
+def _table(columns: Sequence[_Column], lines: Sequence[TechniqueView]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -172,7 +180,9 @@ def _table(columns: Sequence[_Column], lines: Sequence[Line]) -> Table:
     return table
 
 
-def _legend(columns: Sequence[_Column], kept: Sequence[_Column], lines: Sequence[Line]) -> str:
+def _legend(
+    columns: Sequence[_Column], kept: Sequence[_Column], lines: Sequence[TechniqueView]
+) -> str:
     marks = {line.mark for line in lines}
     said = []
     if "pick" in marks:

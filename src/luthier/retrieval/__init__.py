@@ -1,8 +1,8 @@
 """What do the documents say? Index documents, search them."""
 
-from luthier.retrieval.build import build_index
-from luthier.retrieval.index import Index, open_index
-from luthier.retrieval.records import (
+from luthier.retrieval.build_index import build_index
+from luthier.retrieval.search_index import Index, open_index
+from luthier.retrieval.types import (
     BadFile,
     Hit,
     IndexFacts,

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from luthier.errors import TaskError
+from luthier.retrieval.index_store import StoredDocument
 from luthier.retrieval.ingest.sources import Found, fixed, root_of
-from luthier.retrieval.store import Held
 
 RACY_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
 
 
-def untouched(found: Found, held: Held) -> bool:
+def untouched(found: Found, held: StoredDocument) -> bool:
     """Whether a file can be taken for unchanged without being read.
 
     As git does for its index: size and times are those of when it was read, and it had not been
@@ -25,7 +25,7 @@ def untouched(found: Found, held: Held) -> bool:
 
 
 def left_over(
-    found: Sequence[Found], held: Mapping[str, Held], *, replace: bool
+    found: Sequence[Found], held: Mapping[str, StoredDocument], *, replace: bool
 ) -> tuple[list[str], list[str]]:
     """Documents held and not found: those that are gone, and those of other sources, which stay.
 
@@ -52,7 +52,7 @@ def left_over(
     return gone, kept
 
 
-def check_names(found: Sequence[Found], held: Mapping[str, Held]) -> None:
+def check_names(found: Sequence[Found], held: Mapping[str, StoredDocument]) -> None:
     """TaskError where a document would take the place of one of another folder by its name."""
     for one in found:
         before = held.get(one.name)

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from luthier.errors import ModelError
-from luthier.retrieval.records import Passage
-from luthier.retrieval.store import Ranking
+from luthier.retrieval.index_store import Ranking
+from luthier.retrieval.types import Passage
 
 
 def reranked(name: str, query: str, passages: Sequence[Passage], *, headers: bool) -> Ranking:

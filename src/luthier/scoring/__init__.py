@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luthier.scoring.aggregate import aggregate_seeds, parse_rate, score_judged
-    from luthier.scoring.evaluation import evaluate, judge
+    from luthier.scoring.aggregate import aggregate_samples, aggregate_seeds, parse_rate
+    from luthier.scoring.evaluation import evaluate, score_samples
     from luthier.scoring.latency import Latency, measure_latency
     from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
     from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
@@ -34,13 +34,13 @@ _HOMES = {
     "confusion_matrix": "metrics",
     "evaluate": "evaluation",
     "forgetting": "off_task",
-    "judge": "evaluation",
+    "score_samples": "evaluation",
     "measure_latency": "latency",
     "off_task_loss": "off_task",
     "paired_tests": "statistics.paired",
     "parse_rate": "aggregate",
     "resolve_scorer": "scorers",
-    "score_judged": "aggregate",
+    "aggregate_samples": "aggregate",
     "scorer_for": "scorers",
     "secondary_scorers": "scorers",
 }
@@ -52,17 +52,17 @@ __all__ = [
     "OffTaskLoss",
     "PairedTest",
     "Scorer",
+    "aggregate_samples",
     "aggregate_seeds",
     "confusion_matrix",
     "evaluate",
     "forgetting",
-    "judge",
     "measure_latency",
     "off_task_loss",
     "paired_tests",
     "parse_rate",
     "resolve_scorer",
-    "score_judged",
+    "score_samples",
     "scorer_for",
     "secondary_scorers",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from luthier.errors import UserError
-from luthier.records import Judged, Score
+from luthier.records import SampleScore, Score
 from luthier.scoring.metrics import Floats, Statistics
 from luthier.scoring.scorers import SCORERS, Scorer, resolve_scorer
 from luthier.scoring.statistics.intervals import Bounds, Interval, over_examples, over_seeds, wilson
@@ -18,22 +18,22 @@ from luthier.scoring.statistics.resampling import Clusters, clusters_of
 ScorerSpec = str | Callable[[str, str], float] | Scorer | None
 
 
-class Evaluated(Protocol):
+class ScoredRuns(Protocol):
     """A headline score and the judged examples behind it: an `EvalResult`, for one."""
 
     @property
     def score(self) -> Score: ...
 
     @property
-    def judged(self) -> tuple[Judged, ...]: ...
+    def sample_scores(self) -> tuple[SampleScore, ...]: ...
 
 
-def score_judged(judged: Sequence[Judged], scorer: Scorer) -> Score:
+def aggregate_samples(sample_scores: Sequence[SampleScore], scorer: Scorer) -> Score:
     """One run: the metric with its 95 % interval; unmeasured where there are no examples."""
-    return _score([judged], scorer)
+    return _score([sample_scores], scorer)
 
 
-def aggregate_seeds(results: Sequence[Evaluated], scorer: ScorerSpec = None) -> Score:
+def aggregate_seeds(results: Sequence[ScoredRuns], scorer: ScorerSpec = None) -> Score:
     """The mean of a metric over runs that differ in their seed, with an interval that holds the
     variation of examples (or groups) and of seeds.
 
@@ -43,26 +43,26 @@ def aggregate_seeds(results: Sequence[Evaluated], scorer: ScorerSpec = None) -> 
     if not results:
         metric = scorer.metric if isinstance(scorer, Scorer) else str(scorer or "")
         return Score(metric, None)
-    chosen, runs = judged_by(results, scorer)
+    chosen, runs = rescored(results, scorer)
     return _score(runs, chosen)
 
 
-def parse_rate(runs: Sequence[Sequence[Judged]]) -> Score:
+def parse_rate(runs: Sequence[Sequence[SampleScore]]) -> Score:
     """The share of answers that could be read, over one run or several seeds of it."""
-    legal = [[replace(j, points=float(j.legal), weight=1.0) for j in run] for run in runs]
-    return _score(aligned(legal), replace(SCORERS["accuracy"], metric="parse-rate"))
+    parseable = [[replace(j, value=float(j.parseable), weight=1.0) for j in run] for run in runs]
+    return _score(aligned(parseable), replace(SCORERS["accuracy"], metric="parse-rate"))
 
 
-def judged_by(
-    results: Sequence[Evaluated], scorer: ScorerSpec = None
-) -> tuple[Scorer, list[list[Judged]]]:
+def rescored(
+    results: Sequence[ScoredRuns], scorer: ScorerSpec = None
+) -> tuple[Scorer, list[list[SampleScore]]]:
     """The scorer, and the runs it judged, examples in the order of the first run.
 
     Points are taken as they are where the scorer is the headline one, and computed anew elsewhere.
     """
     headline = results[0].score
     chosen = _recorded(headline) if scorer is None else resolve_scorer(scorer)
-    runs = aligned([list(r.judged) for r in results])
+    runs = aligned([list(r.sample_scores) for r in results])
     recorded = {r.score.metric for r in results}
     if recorded != {chosen.metric}:
         likelihood = {m for m in (*recorded, chosen.metric) if _needs_likelihood(m)}
@@ -73,16 +73,13 @@ def judged_by(
                 next_step="Evaluate again with the scorer you want.",
             )
         runs = [
-            [
-                replace(j, points=chosen.points(j.prediction or "", j.target), weight=1.0)
-                for j in run
-            ]
+            [replace(j, value=chosen.score(j.prediction or "", j.target), weight=1.0) for j in run]
             for run in runs
         ]
     return chosen, runs
 
 
-def aligned(runs: Sequence[Sequence[Judged]]) -> list[list[Judged]]:
+def aligned(runs: Sequence[Sequence[SampleScore]]) -> list[list[SampleScore]]:
     """The runs with their examples in the order of the first; UserError where they differ."""
     first = [j.example_id for j in runs[0]]
     out = []
@@ -102,7 +99,7 @@ def aligned(runs: Sequence[Sequence[Judged]]) -> list[list[Judged]]:
     return out
 
 
-def statistics_of(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> list[Statistics]:
+def statistics_of(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> list[Statistics]:
     """The statistics of each run, in columns that mean the same in all of them."""
     together = scorer.aggregate([j for run in runs for j in run])
     size = len(runs[0])
@@ -112,10 +109,10 @@ def statistics_of(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> list[Stat
     ]
 
 
-def bounds_of(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> Bounds:
+def bounds_of(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Bounds:
     """The range of the metric; without one, [0, 1] where all points lie there."""
     if scorer.low is None and scorer.high is None:
-        inside = all(0.0 <= j.points <= 1.0 for run in runs for j in run)
+        inside = all(0.0 <= j.value <= 1.0 for run in runs for j in run)
         return Bounds(0.0, 1.0) if inside else Bounds(None, None)
     return Bounds(scorer.low, scorer.high)
 
@@ -137,7 +134,7 @@ def _recorded(score: Score) -> Scorer:
         return SCORERS[score.metric]
     return Scorer(
         metric=score.metric,
-        points=_unknown(score.metric),
+        score=_unknown(score.metric),
         low=None,
         high=None,
         higher_is_better=score.higher_is_better,
@@ -145,16 +142,16 @@ def _recorded(score: Score) -> Scorer:
 
 
 def _unknown(metric: str) -> Callable[[str, str], float]:
-    def points(prediction: str, target: str) -> float:
+    def score(prediction: str, target: str) -> float:
         raise UserError(
             f"The scorer {metric} was recorded by name only and cannot judge anew.",
             next_step="Pass the function itself.",
         )
 
-    return points
+    return score
 
 
-def _score(runs: Sequence[Sequence[Judged]], scorer: Scorer) -> Score:
+def _score(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Score:
     facts: Mapping[str, Any] = {
         "metric": scorer.metric,
         "higher_is_better": scorer.higher_is_better,

@@ -8,14 +8,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from luthier.content import Response, Usage
+from luthier.context import report
 from luthier.errors import CapabilityError, TaskError
-from luthier.ledger.work import report
 from luthier.models.answering import render_for
 from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
 from luthier.models.prompt import label_text
-from luthier.records import Answer, Capability, EvalResult, Example, Judged, Score, Usage
-from luthier.scoring.aggregate import ScorerSpec, judged_by, parse_rate, score_judged
+from luthier.records import Capability, EvalResult, Example, SampleScore, Score
+from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
 from luthier.scoring.scorers import Scorer, resolve_scorer, scorer_for, secondary_scorers
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def evaluate(
     examples = _drawn(task.examples(split), limit, f"{split} split of task {task.name!r}")
     chosen.check(examples)
     started = time.perf_counter()
-    judged, usage = judge(model, examples, scorer=chosen, seed=seed)
+    sample_scores, usage = score_samples(model, examples, scorer=chosen, seed=seed)
     seconds = time.perf_counter() - started
-    headline = score_judged(judged, chosen)
-    bare = EvalResult(headline, Score("parse-rate", None), (), judged, usage, seconds)
+    headline = aggregate_samples(sample_scores, chosen)
+    bare = EvalResult(headline, Score("parse-rate", None), (), sample_scores, usage, seconds)
     p50 = p95 = None
     if latency:
         from luthier.scoring.latency import measure_latency
@@ -62,13 +63,13 @@ def evaluate(
         p50, p95 = measured.p50_ms, measured.p95_ms
     return EvalResult(
         score=headline,
-        parse_rate=bare.parse_rate if chosen.needs_likelihood else parse_rate([judged]),
+        parse_rate=bare.parse_rate if chosen.needs_likelihood else parse_rate([sample_scores]),
         secondary=tuple(
             _again(bare, other)
             for other in secondary_scorers(task, chosen)
             if _usable(other, examples)
         ),
-        judged=judged,
+        sample_scores=sample_scores,
         usage=usage,
         eval_seconds=seconds,
         latency_p50_ms=p50,
@@ -76,17 +77,17 @@ def evaluate(
     )
 
 
-def judge(
+def score_samples(
     model: Model, examples: Sequence[Example], *, scorer: Scorer, seed: int = 0
-) -> tuple[tuple[Judged, ...], Usage]:
+) -> tuple[tuple[SampleScore, ...], Usage]:
     """Answers and their points, no statistics: what a search over prompts calls in its loop."""
-    if scorer.needs_likelihood and Capability.LOGPROBS not in model.gives:
+    if scorer.needs_likelihood and Capability.LOGPROBS not in model.capabilities:
         raise CapabilityError(
             f"The scorer {scorer.metric} needs log-probabilities, "
             f"which {model.backend.name} does not give.",
             next_step="Use a local model, or choose a scorer that reads text (rouge-l, chrf).",
         )
-    judged: list[Judged] = []
+    sample_scores: list[SampleScore] = []
     usage = Usage()
     # Large chunks, since a backend shares the common prefix of a prompt inside one call only.
     size = max(_SMALLEST_CHUNK, math.ceil(len(examples) / _CHUNKS))
@@ -97,39 +98,39 @@ def judge(
             new, spent = _by_likelihood(model, chunk)
         else:
             new, spent = _by_answer(model, chunk, scorer, seed)
-        judged += new
+        sample_scores += new
         usage = usage + spent
     report(len(examples), len(examples), f"evaluated {len(examples)} of {len(examples)}")
-    return tuple(judged), usage
+    return tuple(sample_scores), usage
 
 
 def _by_answer(
     model: Model, examples: Sequence[Example], scorer: Scorer, seed: int
-) -> tuple[list[Judged], Usage]:
+) -> tuple[list[SampleScore], Usage]:
     usage = Usage()
-    judged = []
+    sample_scores = []
     for example, answer in zip(examples, model.answer(examples, seed=seed), strict=True):
         usage = usage + answer.usage
-        judged.append(_judged(example, answer, scorer))
-    return judged, usage
+        sample_scores.append(_judged(example, answer, scorer))
+    return sample_scores, usage
 
 
-def _judged(example: Example, answer: Answer, scorer: Scorer) -> Judged:
+def _judged(example: Example, answer: Response, scorer: Scorer) -> SampleScore:
     said = answer.parsed or ""
-    legal = answer.legal and (scorer.readable is None or scorer.readable(said))
-    return Judged(
+    parseable = answer.parseable and (scorer.readable is None or scorer.readable(said))
+    return SampleScore(
         example_id=example.id,
-        input=example.input,
+        input=example.text,
         target=example.target,
-        raw=answer.raw,
+        raw=answer.text,
         prediction=answer.parsed,
-        legal=legal,
-        points=scorer.points(said, example.target),
+        parseable=parseable,
+        value=scorer.score(said, example.target),
         group=example.group,
     )
 
 
-def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[Judged], Usage]:
+def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[SampleScore], Usage]:
     """Nats per token of each target after its prompt; nothing is generated or parsed."""
     form = model.adaptation.prompt.format
     labels = set(model.adaptation.decoding.labels)
@@ -139,26 +140,26 @@ def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[Judg
         text = label_text(target, form) if target in labels else target
         requests.append(ScoreRequest(prompt, (prompt.answer_prefix + text,)))
     usage = Usage()
-    judged = []
+    sample_scores = []
     for example, scored in zip(
         examples, model.backend.score(requests, model.adaptation), strict=True
     ):
         usage = usage + scored.usage
         tokens = scored.tokens[0]
-        judged.append(
-            Judged(
+        sample_scores.append(
+            SampleScore(
                 example_id=example.id,
-                input=example.input,
+                input=example.text,
                 target=example.target,
                 raw="",
                 prediction=None,
-                legal=False,
-                points=-scored.logprobs[0] / tokens if tokens else 0.0,
+                parseable=False,
+                value=-scored.logprobs[0] / tokens if tokens else 0.0,
                 group=example.group,
                 weight=float(tokens),
             )
         )
-    return judged, usage
+    return sample_scores, usage
 
 
 def _usable(scorer: Scorer, examples: Sequence[Example]) -> bool:
@@ -172,8 +173,8 @@ def _usable(scorer: Scorer, examples: Sequence[Example]) -> bool:
 
 def _again(result: EvalResult, scorer: Scorer) -> Score:
     """The same answers under another scorer."""
-    chosen, runs = judged_by([result], scorer)
-    return score_judged(runs[0], chosen)
+    chosen, runs = rescored([result], scorer)
+    return aggregate_samples(runs[0], chosen)
 
 
 def _drawn(examples: Sequence[Example], limit: int | None, where: str) -> tuple[Example, ...]:

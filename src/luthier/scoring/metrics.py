@@ -17,8 +17,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from luthier.records import Judged
-from luthier.scoring.points import bleu_scorer
+from luthier.records import SampleScore
+from luthier.scoring.text_scores import bleu_scorer
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,29 +42,31 @@ class Statistics:
         return float(self.combine(self.values.sum(axis=0)))
 
 
-def mean(judged: Sequence[Judged]) -> Statistics:
-    """Weighted mean of the points (s = 2)."""
-    return Statistics(_weighted_points(judged), _ratio)
+def mean(sample_scores: Sequence[SampleScore]) -> Statistics:
+    """Weighted mean of the values (s = 2)."""
+    return Statistics(_weighted_values(sample_scores), _ratio)
 
 
-def perplexity(judged: Sequence[Judged]) -> Statistics:
+def perplexity(sample_scores: Sequence[SampleScore]) -> Statistics:
     """exp of the mean nats per token (s = 2); points are nats per token, weights are tokens."""
     return Statistics(
-        _weighted_points(judged), lambda sums: np.exp(np.minimum(_ratio(sums), 700.0))
+        _weighted_values(sample_scores), lambda sums: np.exp(np.minimum(_ratio(sums), 700.0))
     )
 
 
-def macro_f1(judged: Sequence[Judged]) -> Statistics:
+def macro_f1(sample_scores: Sequence[SampleScore]) -> Statistics:
     """Unweighted mean of the F1 of each class (s = 3K: hits, predicted, true).
 
     Classes that are neither true nor predicted among the (resampled) examples are left out, as in
     scikit-learn's default. An unreadable answer misses its class and counts against no other.
     """
-    classes = sorted({j.target for j in judged} | {j.prediction for j in judged if j.prediction})
+    classes = sorted(
+        {j.target for j in sample_scores} | {j.prediction for j in sample_scores if j.prediction}
+    )
     place = {label: k for k, label in enumerate(classes)}
     width = len(classes)
-    values = np.zeros((len(judged), 3 * width))
-    for row, j in enumerate(judged):
+    values = np.zeros((len(sample_scores), 3 * width))
+    for row, j in enumerate(sample_scores):
         values[row, 2 * width + place[j.target]] = 1.0
         if j.prediction:
             values[row, width + place[j.prediction]] = 1.0
@@ -72,16 +74,16 @@ def macro_f1(judged: Sequence[Judged]) -> Statistics:
     return Statistics(values, _macro_f1)
 
 
-def corpus_bleu(judged: Sequence[Judged]) -> Statistics:
+def corpus_bleu(sample_scores: Sequence[SampleScore]) -> Statistics:
     """BLEU / 100 (s = 10), equal to `sacrebleu.corpus_bleu` (Papineni et al. 2002, section 2.3)."""
-    rows = [bleu_counts(j.prediction or "", j.target) for j in judged]
-    return Statistics(np.array(rows, dtype=np.float64).reshape(len(judged), 10), _bleu)
+    rows = [bleu_counts(j.prediction or "", j.target) for j in sample_scores]
+    return Statistics(np.array(rows, dtype=np.float64).reshape(len(sample_scores), 10), _bleu)
 
 
-def corpus_chrf(judged: Sequence[Judged]) -> Statistics:
+def corpus_chrf(sample_scores: Sequence[SampleScore]) -> Statistics:
     """chrF2 / 100 (s = 18), equal to `sacrebleu.corpus_chrf` (Popović 2015, section 2)."""
-    rows = [chrf_counts(j.prediction or "", j.target) for j in judged]
-    return Statistics(np.array(rows, dtype=np.float64).reshape(len(judged), 18), _chrf)
+    rows = [chrf_counts(j.prediction or "", j.target) for j in sample_scores]
+    return Statistics(np.array(rows, dtype=np.float64).reshape(len(sample_scores), 18), _chrf)
 
 
 def sentence_chrf(prediction: str, target: str) -> float:
@@ -122,12 +124,14 @@ class ConfusionMatrix:
     unreadable: tuple[int, ...]
 
 
-def confusion_matrix(judged: Sequence[Judged], labels: Sequence[str] = ()) -> ConfusionMatrix:
+def confusion_matrix(
+    sample_scores: Sequence[SampleScore], labels: Sequence[str] = ()
+) -> ConfusionMatrix:
     """Rows are targets, columns predictions. Targets missing from `labels` are put after them."""
-    names = list(dict.fromkeys([*labels, *sorted({j.target for j in judged})]))
+    names = list(dict.fromkeys([*labels, *sorted({j.target for j in sample_scores})]))
     place = {name: k for k, name in enumerate(names)}
     counts = np.zeros((len(names), len(names) + 1), dtype=np.int64)
-    for j in judged:
+    for j in sample_scores:
         column = place.get(j.prediction, len(names)) if j.prediction else len(names)
         counts[place[j.target], column] += 1
     return ConfusionMatrix(
@@ -137,10 +141,10 @@ def confusion_matrix(judged: Sequence[Judged], labels: Sequence[str] = ()) -> Co
     )
 
 
-def _weighted_points(judged: Sequence[Judged]) -> Floats:
-    return np.array([(j.points * j.weight, j.weight) for j in judged], dtype=np.float64).reshape(
-        len(judged), 2
-    )
+def _weighted_values(sample_scores: Sequence[SampleScore]) -> Floats:
+    return np.array(
+        [(j.value * j.weight, j.weight) for j in sample_scores], dtype=np.float64
+    ).reshape(len(sample_scores), 2)
 
 
 def _ratio(sums: Floats) -> Floats:

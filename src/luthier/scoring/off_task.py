@@ -45,7 +45,7 @@ def off_task_loss(model: Model) -> OffTaskLoss | None:
     The text prompt is left out: it would be read as the beginning of the paragraph. None where the
     model gives no log-probabilities.
     """
-    if Capability.LOGPROBS not in model.gives:
+    if Capability.LOGPROBS not in model.capabilities:
         return None
     bare = replace(model.adaptation, prompt=Prompt(), decoding=Decoding())
     # The first word stands for the prompt: not every base has a token to begin an empty one with.

@@ -15,13 +15,13 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from luthier.models.knowledge.citations import checked, is_abstention, without_citations
-from luthier.models.knowledge.lookup import forget, hits_for, opened
-from luthier.models.knowledge.passages import joined, with_request
-from luthier.records import Example, Judged, Score
-from luthier.scoring.aggregate import score_judged
-from luthier.scoring.points import normalised
+from luthier.models.rag.citations import check_citations, is_abstention, without_citations
+from luthier.models.rag.lookup import forget, hits_for, open_index_of
+from luthier.models.rag.passages import joined, with_request
+from luthier.records import Example, SampleScore, Score
+from luthier.scoring.aggregate import aggregate_samples
 from luthier.scoring.scorers import SCORERS
+from luthier.scoring.text_scores import normalised
 
 if TYPE_CHECKING:
     from luthier.models.adaptation import Knowledge
@@ -57,7 +57,7 @@ def relevance(
 ) -> list[list[bool]]:
     """For each example, whether each of its best `depth` passages is relevant."""
     deep = replace(knowledge, search=replace(knowledge.search, k=depth))
-    found = hits_for(deep, [e.input for e in examples])
+    found = hits_for(deep, [e.text for e in examples])
     return [[relevant(h.passage, e) for h in hits] for e, hits in zip(examples, found, strict=True)]
 
 
@@ -89,14 +89,14 @@ def search_scores(knowledge: Knowledge, examples: Sequence[Example]) -> tuple[Sc
     return tuple(_score(name, values, examples) for name, values in named.items())
 
 
-def groundedness(model: Model, judged: Sequence[Judged]) -> Score:
+def groundedness(model: Model, sample_scores: Sequence[SampleScore]) -> Score:
     """The mean share of an answer's words that stand in the passages it was given; answers that
     abstain or are empty are left out."""
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
     examples, values = [], []
-    found = hits_for(knowledge, [j.input for j in judged])
-    for each, hits in zip(judged, found, strict=True):
+    found = hits_for(knowledge, [j.input for j in sample_scores])
+    for each, hits in zip(sample_scores, found, strict=True):
         said = _words(without_citations(each.raw))
         if not said or is_abstention(each.raw):
             continue
@@ -119,7 +119,7 @@ def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> S
     wide = replace(knowledge, search=replace(knowledge.search, k=k + DEPTH))
     left = [
         [h for h in hits if not _holds(h.passage, e) and not relevant(h.passage, e)][:k]
-        for e, hits in zip(asked, hits_for(wide, [e.input for e in asked]), strict=True)
+        for e, hits in zip(asked, hits_for(wide, [e.text for e in asked]), strict=True)
     ]
     shown = [
         replace(e, context=joined(model, hits, own=e.context))
@@ -128,7 +128,8 @@ def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> S
     prompt = with_request(model.adaptation.prompt, knowledge)
     answers = model.adapt(prompt=prompt, knowledge=None).answer(shown, seed=seed)
     silent = [
-        float(not checked(a.raw, hits).supported) for a, hits in zip(answers, left, strict=True)
+        float(not check_citations(a.text, hits).supported)
+        for a, hits in zip(answers, left, strict=True)
     ]
     return _score("abstention", silent, asked)
 
@@ -138,7 +139,7 @@ def look_up_seconds(model: Model, questions: Sequence[str]) -> tuple[float, floa
     search embeds nothing). Not remembered ones: each question is looked up anew."""
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
-    held, whole, embedding = opened(knowledge), [], []
+    held, whole, embedding = open_index_of(knowledge), [], []
     embeds = knowledge.search.mode != "lexical"
     for question in questions:
         forget(knowledge)
@@ -153,7 +154,7 @@ def look_up_seconds(model: Model, questions: Sequence[str]) -> tuple[float, floa
 
 
 def knowledge_scores(
-    model: Model, examples: Sequence[Example], judged: Sequence[Judged]
+    model: Model, examples: Sequence[Example], sample_scores: Sequence[SampleScore]
 ) -> tuple[Score, ...]:
     """What is worth knowing of a model with knowledge beside its answers: its search and how much
     of what it says it was told."""
@@ -167,17 +168,17 @@ def knowledge_scores(
         scores += search_scores(knowledge, usable)
     if labels:
         return scores
-    return (*scores, groundedness(model, judged), abstention(model, examples))
+    return (*scores, groundedness(model, sample_scores), abstention(model, examples))
 
 
 def _score(metric: str, values: Sequence[float], examples: Sequence[Example]) -> Score:
     if not values:
         return Score(metric, None)
-    judged = [
-        Judged(e.id, e.input, e.target, "", None, True, value, e.group)
+    sample_scores = [
+        SampleScore(e.id, e.text, e.target, "", None, True, value, e.group)
         for e, value in zip(examples, values, strict=True)
     ]
-    return score_judged(judged, replace(SCORERS["token-f1"], metric=metric))
+    return aggregate_samples(sample_scores, replace(SCORERS["token-f1"], metric=metric))
 
 
 def _holds(passage: Passage, example: Example) -> bool:

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import TaskError, did_you_mean
-from luthier.records import Example, Judged, Kind
-from luthier.scoring import metrics, points
+from luthier.records import Example, Kind, SampleScore
+from luthier.scoring import metrics, text_scores
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
 
-Points = Callable[[str, str], float]
+ScoreFunction = Callable[[str, str], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
-    """Judges one example with `points(prediction, target)` and a corpus with `aggregate`.
+    """Judges one example with `score(prediction, target)` and a corpus with `aggregate`.
 
-    An answer that could not be read reaches `points` as "". `low` and `high` bound both the points
+    An answer that could not be read reaches `score` as "". `low` and `high` bound both the values
     and the metric; None: unbounded. `readable` adds to what counts as parsed (JSON for the JSON
     scorers). `check_target` raises TaskError for a target this scorer cannot use, before the model
     runs.
@@ -38,8 +38,8 @@ class Scorer:
     """
 
     metric: str
-    points: Points
-    aggregate: Callable[[Sequence[Judged]], metrics.Statistics] = metrics.mean
+    score: ScoreFunction
+    aggregate: Callable[[Sequence[SampleScore]], metrics.Statistics] = metrics.mean
     low: float | None = 0.0
     high: float | None = 1.0
     higher_is_better: bool = True
@@ -49,7 +49,7 @@ class Scorer:
 
     @property
     def is_corpus_level(self) -> bool:
-        """Whether the metric is something else than the mean of the points."""
+        """Whether the metric is something else than the mean of the values."""
         return self.aggregate is not metrics.mean
 
     def check(self, examples: Sequence[Example]) -> None:
@@ -73,27 +73,27 @@ def _never(prediction: str, target: str) -> float:
 
 
 def _wants_json(target: str) -> None:
-    points.json_fields("", target)
+    text_scores.json_fields("", target)
 
 
 SCORERS: Mapping[str, Scorer] = {
     s.metric: s
     for s in (
-        Scorer("accuracy", points.same),
-        Scorer("macro-f1", points.same, metrics.macro_f1),
-        Scorer("exact-match", points.exact_match),
-        Scorer("token-f1", points.token_f1),
-        Scorer("rouge-1", points.rouge("rouge1")),
-        Scorer("rouge-2", points.rouge("rouge2")),
-        Scorer("rouge-l", points.rouge("rougeL")),
+        Scorer("accuracy", text_scores.same),
+        Scorer("macro-f1", text_scores.same, metrics.macro_f1),
+        Scorer("exact-match", text_scores.exact_match),
+        Scorer("token-f1", text_scores.token_f1),
+        Scorer("rouge-1", text_scores.rouge("rouge1")),
+        Scorer("rouge-2", text_scores.rouge("rouge2")),
+        Scorer("rouge-l", text_scores.rouge("rougeL")),
         Scorer("chrf", metrics.sentence_chrf, metrics.corpus_chrf),
-        Scorer("bleu", points.sentence_bleu, metrics.corpus_bleu),
-        Scorer("regex", points.matches, check_target=points.compiled),
-        Scorer("json-schema", points.schema_validity(None), readable=points.is_json),
+        Scorer("bleu", text_scores.sentence_bleu, metrics.corpus_bleu),
+        Scorer("regex", text_scores.matches, check_target=text_scores.compiled),
+        Scorer("json-schema", text_scores.schema_validity(None), readable=text_scores.is_json),
         Scorer(
             "json-fields",
-            points.json_fields,
-            readable=points.is_json,
+            text_scores.json_fields,
+            readable=text_scores.is_json,
             check_target=_wants_json,
         ),
         Scorer(
@@ -118,7 +118,7 @@ _SECONDARY: Mapping[Kind, tuple[str, ...]] = {
 
 
 def resolve_scorer(
-    spec: str | Points | Scorer, *, schema: Mapping[str, Any] | None = None
+    spec: str | ScoreFunction | Scorer, *, schema: Mapping[str, Any] | None = None
 ) -> Scorer:
     """The scorer a task file names. TaskError, with the choices, for a name there is not.
 
@@ -131,12 +131,12 @@ def resolve_scorer(
     name = spec.strip()
     key = name.lower().replace("_", "-")
     if key == "json-schema":
-        return replace(SCORERS[key], points=points.schema_validity(schema))
+        return replace(SCORERS[key], score=text_scores.schema_validity(schema))
     if key in SCORERS:
         return SCORERS[key]
     if key.startswith("regex:"):
         pattern = name[len("regex:") :]
-        return replace(SCORERS["regex"], points=points.matcher(pattern), check_target=None)
+        return replace(SCORERS["regex"], score=text_scores.matcher(pattern), check_target=None)
     if ".py:" in name:
         return _custom(_load(name), name.rpartition(":")[2])
     raise TaskError(
@@ -162,19 +162,19 @@ def secondary_scorers(task: Task, headline: Scorer) -> tuple[Scorer, ...]:
     return tuple(s for s in found if s.metric != headline.metric)
 
 
-def _custom(function: Points, name: str) -> Scorer:
+def _custom(function: ScoreFunction, name: str) -> Scorer:
     """A user's function. Its attributes `low`, `high` and `higher_is_better` are honoured; without
     bounds the interval is clipped to [0, 1] only where every point lies there."""
     return Scorer(
         metric=name,
-        points=points.checked(function, name),
+        score=text_scores.checked(function, name),
         low=getattr(function, "low", None),
         high=getattr(function, "high", None),
         higher_is_better=bool(getattr(function, "higher_is_better", True)),
     )
 
 
-def _load(spec: str) -> Points:
+def _load(spec: str) -> ScoreFunction:
     from importlib.util import module_from_spec, spec_from_file_location
 
     file, _, name = spec.rpartition(":")
@@ -203,5 +203,5 @@ def _load(spec: str) -> Points:
             choices=offered,
             next_step=did_you_mean(name, offered),
         )
-    loaded: Points = function
+    loaded: ScoreFunction = function
     return loaded

@@ -59,7 +59,7 @@ class LeakReport:
 
 def exact_key(example: Example) -> tuple[str, str]:
     """What makes two inputs the same: case, width and white space aside, text and passage."""
-    return _plain(example.input), _plain(example.context or "")
+    return _plain(example.text), _plain(example.context or "")
 
 
 def check_leaks(
@@ -121,7 +121,7 @@ class _Index:
     def __init__(self, held: Sequence[tuple[str, Example]]) -> None:
         self.held = held
         self.exact = {exact_key(e): n for n, (_, e) in reversed(list(enumerate(held)))}
-        self.shingles = [shingles(e.input) for _, e in held]
+        self.shingles = [shingles(e.text) for _, e in held]
         self.counts = Counter(s for one in self.shingles for s in one)
         self.postings: dict[int, list[int]] = {}
         for n, one in enumerate(self.shingles):
@@ -134,7 +134,7 @@ class _Index:
         if same is not None:
             name, other = self.held[same]
             return Leak(example.id, split, other.id, name, 1.0, exact=True)
-        mine = shingles(example.input)
+        mine = shingles(example.text)
         tried = set()
         best: tuple[float, int] | None = None
         for shingle in self._prefix(mine):

@@ -52,7 +52,7 @@ def split(
 
 def in_order(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
     """Examples in an order that does not depend on the order of the rows, and mixes the labels."""
-    return tuple(sorted(examples, key=lambda e: (rank(e.id, seed), e.id, e.input, e.target)))
+    return tuple(sorted(examples, key=lambda e: (rank(e.id, seed), e.id, e.text, e.target)))
 
 
 def rank(key: str, seed: int) -> str:

@@ -66,7 +66,7 @@ class Task:
 
         Raises TaskError, with the value, the choices and the next step, for anything unusable.
         """
-        from luthier.task.assemble import load
+        from luthier.task.build import load
 
         return load(name, seed=seed)
 
@@ -86,7 +86,7 @@ class Task:
         `Example`s; or a dict of those by split. Or give `inputs` and `targets` side by side. The
         other keys are those of a task file: `name`, `instruction`, `kind`, `labels`, ...
         """
-        from luthier.task.assemble import from_memory
+        from luthier.task.build import from_memory
 
         return from_memory(rows, inputs=inputs, targets=targets, seed=seed, keys=keys)
 

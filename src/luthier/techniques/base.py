@@ -1,15 +1,15 @@
 """The contract of a technique, and the card that tells a reader when it pays.
 
 A technique is a frozen dataclass: its fields are its settings, it holds no data. `fit` returns the
-same base with a better adaptation and changes nothing. `tests/contracts.py::check_technique` holds
-every implementation, ours or a plugin's, to it.
+same base with a better adaptation and changes nothing. `luthier.testing.check_technique` holds
+every implementation, ours or a plugin's, to this contract.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from luthier.errors import CapabilityError
 from luthier.models.model import Model
@@ -28,19 +28,68 @@ class Card:
     source: str
 
 
-@runtime_checkable
-class Technique(Protocol):
-    """Settings in the constructor, data in `fit`."""
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a technique takes beyond the bare task, for the plan of a comparison.
+
+    **Fields**
+
+    - `tunes`: a fit spends tokens; False gives its share of the budget to the others.
+    - `demonstrations`: solved examples that a request may show, at most.
+    - `passages`: passages of documents that a request shows, as a rule.
+    - `gradients`: a fit keeps activations for a backward pass.
+    - `copies_weights`: a fit holds a second copy of the base, its gradients and two moments.
+    """
+
+    tunes: bool = True
+    demonstrations: int = 0
+    passages: int = 0
+    gradients: bool = False
+    copies_weights: bool = False
+
+
+class Technique:
+    """Settings in the constructor, data in `fit`.
+
+    A subclass is a frozen dataclass that sets the class attributes and implements `fit`; the other
+    methods have defaults.
+
+    **Class attributes**
+
+    - `name`: how a user writes it, in lower case with hyphens.
+    - `family`: "prompt", "soft prompt", "adapter", "weights", "retrieval" or "recipe".
+    - `needs`: the capabilities that the backend must have.
+    - `trained`: whether a fit depends on its seed; such techniques get several seeds.
+    - `card`: what `luthier techniques` prints.
+    - `footprint`: what the plan counts.
+    """
 
     name: ClassVar[str]
-    family: ClassVar[str]  # "prompt", "soft prompt", "adapter", "weights", "retrieval", "recipe"
+    family: ClassVar[str]
     needs: ClassVar[frozenset[Capability]]
-    trained: ClassVar[bool]  # trained ones get several seeds
+    trained: ClassVar[bool]
     card: ClassVar[Card]
+    footprint: ClassVar[Footprint] = Footprint()
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The same base with a better adaptation. `task` has no test split."""
-        ...
+        raise NotImplementedError
+
+    def unmet_by_task(self, task: Task) -> str | None:
+        """In words, what the task lacks for this technique; None when it has all."""
+        return None
+
+    def unmet_by_model(self, model: Model) -> str | None:
+        """In words, why this kind of base does not suit the technique; None when it does."""
+        return None
+
+    def content(self) -> str | None:
+        """A digest of what a setting names on disk (an index): another content is another run."""
+        return None
+
+    def chain(self) -> tuple[Technique, ...]:
+        """The techniques that are fitted one after the other: this one alone, but for a recipe."""
+        return (self,)
 
 
 def settings_of(technique: Technique) -> dict[str, Any]:
@@ -53,7 +102,7 @@ def settings_of(technique: Technique) -> dict[str, Any]:
 
 def check_needs(technique: Technique, model: Model) -> None:
     """CapabilityError, before any weight moves, when the model cannot carry the technique."""
-    reason = unmet_need(technique, model)
+    reason = unmet_by_model(technique, model)
     if reason:
         raise CapabilityError(
             reason, next_step="Use a local model, or choose a technique that needs less."
@@ -61,26 +110,17 @@ def check_needs(technique: Technique, model: Model) -> None:
 
 
 def unmet_by_task(technique: Technique, task: Task) -> str | None:
-    """In words, what the technique needs and the task lacks; None when it has all.
-
-    A technique says so in an optional method `lacks(task)`.
-    """
-    lacks = getattr(technique, "lacks", None)
-    reason: str | None = lacks(task) if callable(lacks) else None
+    """In words, with the technique's name, what the task lacks; None when it has all."""
+    reason = technique.unmet_by_task(task)
     return None if reason is None else f"{technique.name}: {reason}"
 
 
-def unmet_need(technique: Technique, model: Model) -> str | None:
-    """In words, what the technique needs and the model does not give; None when it has all.
-
-    A technique that is not for every kind of base says so in an optional method `refuses(model)`.
-    """
-    missing = sorted(technique.needs - model.gives)
+def unmet_by_model(technique: Technique, model: Model) -> str | None:
+    """In words, what the technique needs and the model does not give; None when it has all."""
+    missing = sorted(technique.needs - model.capabilities)
     if missing:
         return (
             f"{technique.name} needs {' and '.join(missing)}, which {model.backend.name} does not "
             "give"
         )
-    refuses = getattr(technique, "refuses", None)
-    reason: str | None = refuses(model) if callable(refuses) else None
-    return reason
+    return technique.unmet_by_model(model)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
-from luthier.techniques.base import Card, Technique, check_needs, settings_of, unmet_by_task
+from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
 ARROW = "->"
 MOST_SCORED = 200  # dev examples on which the model after each step is scored
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """`steps` as one writes them: ("few-shot(shots=8)", "lora"). `Recipe.parse` reads them from one
+class Recipe(Technique):
+    """`written`: the steps as one writes them: ("few-shot(shots=8)", "lora"). `Recipe.parse` reads them from one
     text with arrows, `Recipe.of` takes techniques.
 
     A step's budget is an equal share of what the steps before it left.
     """
 
-    steps: tuple[str, ...]
+    written: tuple[str, ...]
 
     family: ClassVar[str] = "recipe"
     card: ClassVar[Card] = Card(
@@ -36,14 +36,14 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
+        steps = (self.written,) if isinstance(self.written, str) else tuple(self.written)
         if len(steps) < 2:
             raise TechniqueError(
                 f"A recipe needs two techniques or more, this one has {len(steps)}",
                 next_step=f'Write them with an arrow: "few-shot {ARROW} lora".',
             )
         # One spelling for one recipe, and an error now for a step that cannot be made.
-        object.__setattr__(self, "steps", tuple(_spelt(step) for step in steps))
+        object.__setattr__(self, "written", tuple(_spelt(step) for step in steps))
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -60,38 +60,54 @@ class Recipe:
 
         return cls(tuple(spell(technique) for technique in techniques))
 
-    @property
-    def techniques(self) -> tuple[Technique, ...]:
-        """The steps, made."""
+    def chain(self) -> tuple[Technique, ...]:
+        """The techniques in their order."""
         from luthier.techniques.registry import parse_technique
 
-        return tuple(parse_technique(step) for step in self.steps)
+        return tuple(parse_technique(step) for step in self.written)
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """How the recipe is written, "few-shot -> lora"."""
-        return f" {ARROW} ".join(self.steps)
+        return f" {ARROW} ".join(self.written)
 
     @property
-    def needs(self) -> frozenset[Capability]:
+    def needs(self) -> frozenset[Capability]:  # type: ignore[override]
         """What any step needs."""
-        return frozenset().union(*(t.needs for t in self.techniques))
+        return frozenset().union(*(t.needs for t in self.chain()))
 
     @property
-    def trained(self) -> bool:
+    def trained(self) -> bool:  # type: ignore[override]
         """Whether any step trains."""
-        return any(t.trained for t in self.techniques)
+        return any(t.trained for t in self.chain())
 
-    def lacks(self, task: Task) -> str | None:
-        """What the first step that looks things up lacks in the task; the later ones go on from
-        it."""
-        first = next((t for t in self.techniques if hasattr(t, "lacks")), None)
-        return None if first is None else unmet_by_task(first, task)
+    @property
+    def footprint(self) -> Footprint:  # type: ignore[override]
+        """The most of what any step takes."""
+        each = [t.footprint for t in self.chain()]
+        return Footprint(
+            tunes=any(f.tunes for f in each),
+            demonstrations=max(f.demonstrations for f in each),
+            passages=max(f.passages for f in each),
+            gradients=any(f.gradients for f in each),
+            copies_weights=any(f.copies_weights for f in each),
+        )
 
-    def refuses(self, model: Model) -> str | None:
-        """Why the base is not for one of the steps; None where it is for all."""
-        found = (t.refuses(model) for t in self.techniques if hasattr(t, "refuses"))
+    def unmet_by_task(self, task: Task) -> str | None:
+        """What the first step that needs something of the task misses there; later steps go on from
+        what it found."""
+        found = ((t.name, t.unmet_by_task(task)) for t in self.chain())
+        return next((f"{name}: {reason}" for name, reason in found if reason), None)
+
+    def unmet_by_model(self, model: Model) -> str | None:
+        """Why the base does not suit one of the steps; None where it suits all."""
+        found = (t.unmet_by_model(model) for t in self.chain())
         return next((reason for reason in found if reason), None)
+
+    def content(self) -> str | None:
+        """What the steps name on disk."""
+        found = [content for t in self.chain() if (content := t.content())]
+        return " ".join(found) or None
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model after the last step. Its record holds one entry a step, with the dev score
@@ -101,7 +117,7 @@ class Recipe:
         or of `fit_seconds`: it is what a comparison does with a finished model, and stands in the
         history.
         """
-        check_needs(cast(Technique, self), model)
+        check_needs(self, model)
         history: list[Mapping[str, Any]] = []
         stages = list(self.stages(model, task, budget=budget, seed=seed))
         records = []
@@ -128,7 +144,7 @@ class Recipe:
             history=tuple(history),
             notes=tuple(note for r in records for note in r.notes),
         )
-        settings = settings_of(cast(Technique, self))
+        settings = settings_of(self)
         return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
 
     def stages(
@@ -136,8 +152,8 @@ class Recipe:
     ) -> Iterator[tuple[str, Model]]:
         """(step, the model after it), for whoever wants to score each step in its own way."""
         left = budget
-        techniques = self.techniques
-        for place, (step, technique) in enumerate(zip(self.steps, techniques, strict=True)):
+        techniques = self.chain()
+        for place, (step, technique) in enumerate(zip(self.written, techniques, strict=True)):
             share = 1 / (len(techniques) - place)
             model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
             left = _less(left, model.lineage.fit if model.lineage else FitRecord())
@@ -168,12 +184,12 @@ def _less(budget: Budget, fit: FitRecord) -> Budget:
 
 def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
     """The task's own metric on dev, None where there is no dev example."""
-    from luthier.ledger.work import Work, working
+    from luthier.context import WorkContext, working
     from luthier.scoring.evaluation import evaluate
 
     if not task.dev:
         return None
-    with working(Work()):
+    with working(WorkContext()):
         return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
 
 

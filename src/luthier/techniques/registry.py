@@ -22,17 +22,17 @@ from luthier.techniques.base import Technique, settings_of
 
 GROUP = "luthier.techniques"
 BUILT_IN: Mapping[str, str] = {
-    "zero-shot": "luthier.techniques.zero_shot:ZeroShot",
-    "few-shot": "luthier.techniques.few_shot:FewShot",
-    "prompt-search": "luthier.techniques.prompt_search:PromptSearch",
-    "soft-prompt": "luthier.techniques.soft_prompt:SoftPrompt",
-    "prefix": "luthier.techniques.prefix_tuning:PrefixTuning",
-    "lora": "luthier.techniques.weights.lora:LoRA",
-    "ia3": "luthier.techniques.weights.ia3:IA3",
-    "full": "luthier.techniques.weights.full:Full",
-    "rag": "luthier.techniques.retrieval.rag:Rag",
-    "raft": "luthier.techniques.retrieval.raft:Raft",
-    "query-map": "luthier.techniques.retrieval.query_map:QueryMap",
+    "zero-shot": "luthier.techniques.prompt.zero_shot:ZeroShot",
+    "few-shot": "luthier.techniques.prompt.few_shot:FewShot",
+    "prompt-search": "luthier.techniques.prompt.prompt_search:PromptSearch",
+    "soft-prompt": "luthier.techniques.soft.soft_prompt:SoftPrompt",
+    "prefix": "luthier.techniques.soft.prefix_tuning:PrefixTuning",
+    "lora": "luthier.techniques.adapter.lora:LoRA",
+    "ia3": "luthier.techniques.adapter.ia3:IA3",
+    "full": "luthier.techniques.weights.full_fine_tuning:Full",
+    "rag": "luthier.techniques.rag.rag:Rag",
+    "raft": "luthier.techniques.rag.raft:Raft",
+    "query-map": "luthier.techniques.rag.query_map:QueryMap",
 }
 
 
@@ -105,7 +105,7 @@ def parse_technique(text: str) -> Technique:
     from luthier.techniques.recipe import ARROW, Recipe
 
     if ARROW in text:
-        return cast(Technique, Recipe.parse(text))
+        return Recipe.parse(text)
     name, bracket, rest = text.strip().partition("(")
     if not bracket:
         return make(name.strip())
@@ -128,9 +128,7 @@ def parse_techniques(text: str) -> tuple[Technique, ...]:
 
 def spell(technique: Technique) -> str:
     """How `parse_technique` would read it: the name, and the settings off their default."""
-    from luthier.techniques.recipe import Recipe
-
-    if isinstance(technique, Recipe):
+    if len(technique.chain()) > 1:
         return technique.name
     defaults = {f.name: f.default for f in dataclasses.fields(cast(Any, technique))}
     changed = {k: v for k, v in settings_of(technique).items() if v != defaults[k]}

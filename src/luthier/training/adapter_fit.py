@@ -13,15 +13,14 @@ from luthier.models.model import Model
 from luthier.records import Budget, Lineage
 from luthier.task.task import Task
 from luthier.training.fit import STEPS_WORTH_SEARCHING, Settings, fit
-from luthier.training.plain import PlainTrials
-from luthier.training.start import (
+from luthier.training.parameters import FROZEN_BASE, AdapterParameters
+from luthier.training.preparation import (
     budget_tokens,
     free_adapter_slot,
-    local_backend,
     starting,
     style_of,
 )
-from luthier.training.trainable import FROZEN_BASE, AdapterParameters
+from luthier.training.sequential_trials import SequentialTrials
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,22 @@ class AdapterPlan:
 
 def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, seed: int) -> Model:
     """Inject a fresh adapter, train it, and return the model that carries it, with its lineage."""
-    backend = local_backend(model, plan.name)
+    backend = model.backend
     free_adapter_slot(model, plan.name)
     ready = starting(model, task, style_of(plan.settings["prompt"]))
     tokens = budget_tokens(budget, backend)
-    config = adapter_config(plan.config(backend.module))
+    with backend.training_session(replace(ready.adaptation, adapter=None)) as base:
+        config = adapter_config(plan.config(base.module))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adaptation = replace(ready.adaptation, adapter=Adapter(config, {}))
-        with backend.session(adaptation) as session:
-            holder = AdapterParameters(session.peft)
+        with backend.training_session(adaptation) as session:
+            trial_parameters = AdapterParameters(session.peft)
             fitted = fit(
                 ready,
                 task,
                 session=session,
-                trainable=PlainTrials(session, [holder], factor=FROZEN_BASE),
+                trainable=SequentialTrials(session, [trial_parameters], factor=FROZEN_BASE),
                 settings=Settings(
                     tuple(plan.settings["learning_rates"]),
                     plan.settings["batch_size"],
@@ -61,7 +61,7 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
                 tokens=tokens,
                 seed=seed,
             )
-            tensors = holder.state()
+            tensors = trial_parameters.state()
     lineage = Lineage(plan.name, plan.settings, seed, fitted.record, model.lineage)
     return ready.adapt(adapter=Adapter(config, tensors), lineage=lineage)
 

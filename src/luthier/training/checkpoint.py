@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from luthier.ledger.work import checkpoint_folder
+from luthier.context import checkpoint_folder
 
 FILE = "fit.safetensors"
 SECONDS_BETWEEN = 20.0

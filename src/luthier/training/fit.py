@@ -9,15 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.engine.session import Session
 from luthier.errors import BudgetError
-from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.records import FitRecord
 from luthier.task.task import Task
-from luthier.training.loop import SEARCH_SHARE, Fit, Schedule
+from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
+from luthier.training.parameters import Trainable
+from luthier.training.preparation import dev_examples
 from luthier.training.rows import TrainRow, rows_for
-from luthier.training.start import dev_examples
-from luthier.training.trainable import Trainable
 
 STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step is of several rows
 # Of few rows: with fewer steps a search takes the better start for the better rate.
@@ -73,14 +73,16 @@ def fit(
         rates = (rates[len(rates) // 2],)
     together = len(rates) if trainable.together else 1
     most = dev_size(trainable, rows, tokens, members=settings.members, candidates=together)
-    look = trainable.look_at(model, dev_examples(task, most))
+    evaluate_dev = trainable.dev_evaluator(model, dev_examples(task, most))
     schedule = Schedule(
         tokens=tokens,
         candidates=tuple((rate,) * settings.members for rate in rates),
         batch_size=size,
         weight_decay=settings.weight_decay,
     )
-    running = Fit(trainable, rows=rows, look=look, schedule=schedule, seed=seed)
+    running = TrainingLoop(
+        trainable, rows=rows, evaluate_dev=evaluate_dev, schedule=schedule, seed=seed
+    )
     done = running.run()
     winners = running.winner
     chosen: Mapping[str, Any] = {

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from luthier.ledger.work import report
+from luthier.context import report
 from luthier.training.checkpoint import Checkpoint, load_optimiser, optimiser_state
+from luthier.training.parameters import State, Trainable
 from luthier.training.rows import TrainRow, batches
-from luthier.training.trainable import State, Trainable
 
 # Dev scores (higher is better) of the trials asked for, and the tokens that took.
-Look = Callable[[Sequence[int]], tuple[list[float], int]]
+DevEvaluation = Callable[[Sequence[int]], tuple[list[float], int]]
 WARM_STEPS = 5
 WARM_SHARE = 0.15  # of the tokens; what a start knows (demonstrations) must outlive the first steps
 PATIENCE = 3
@@ -41,7 +41,7 @@ class Schedule:
     candidates: tuple[tuple[float, ...], ...]
     batch_size: int = 16
     search_share: float = SEARCH_SHARE
-    looks: int = 5
+    evaluations: int = 5
     weight_decay: float = 0.0
 
     @property
@@ -56,13 +56,13 @@ class Schedule:
 
 
 @dataclass(slots=True)
-class Progress:
+class LoopState:
     """Where a fit stands: plain numbers only, so that a checkpoint can hold them."""
 
     segment: int = 0
     step: int = 0  # within the segment
     spent: int = 0  # within the segment, forward-token equivalents
-    looks: int = 0
+    evaluations: int = 0
     allotted: int = 0  # to the segment
     live: list[int] = field(default_factory=list)  # trials
     pool: list[int] = field(default_factory=list)  # candidates still in
@@ -72,19 +72,19 @@ class Progress:
     past_steps: list[int] = field(default_factory=list)  # of the segments before
     total_spent: int = 0
     total_steps: int = 0
-    look_tokens: int = 0  # what the last look at dev took
+    evaluation_tokens: int = 0  # what the last look at dev took
     losses: list[list[float]] = field(default_factory=list)  # of each trial since that look
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Fit:
+class TrainingLoop:
     """One fit. `run` leaves the winner's trials in their best states."""
 
     def __init__(
-        self, trainable: Trainable, *, rows: Sequence[TrainRow], look: Look, schedule: Schedule,
+        self, trainable: Trainable, *, rows: Sequence[TrainRow], evaluate_dev: DevEvaluation, schedule: Schedule,
         seed: int,
     ) -> None:  # fmt: skip
-        self.trainable, self.look, self.rows = trainable, look, rows
+        self.trainable, self.evaluate_dev, self.rows = trainable, evaluate_dev, rows
         self.schedule, self.seed = schedule, seed
         self.first = {k: trainable.state(k) for k in range(len(schedule.rates))}
         self.kept: dict[int, State] = {}  # where each trial is best, or left off
@@ -92,7 +92,7 @@ class Fit:
         self.optimisers: dict[int, torch.optim.Optimizer] = {}
         self.checkpoint = Checkpoint.here()
         n = len(schedule.candidates)
-        self.at = Progress(
+        self.at = LoopState(
             pool=list(range(n)),
             scores=[-math.inf] * n,
             best=[-math.inf] * len(schedule.rates),
@@ -105,7 +105,7 @@ class Fit:
         """The trials of the candidate that won."""
         return self.schedule.trials(self.at.pool[0])
 
-    def run(self) -> Progress:
+    def run(self) -> LoopState:
         """All segments, from the start or from where a killed process left off."""
         at, n = self.at, len(self.schedule.candidates)
         turns = math.ceil(math.log2(n)) if self.trainable.together else n
@@ -124,7 +124,7 @@ class Fit:
             resumed = False
             at.segment += 1
             at.past_steps.append(at.step)
-            at.step = at.spent = at.looks = 0
+            at.step = at.spent = at.evaluations = 0
         for trial in self.winner:
             self.trainable.load(trial, self.kept[trial])
         if self.checkpoint:
@@ -161,7 +161,7 @@ class Fit:
     def _segment(self, *, final: bool) -> None:
         at, schedule = self.at, self.schedule
         source = batches(self.rows, size=schedule.batch_size, seed=self.seed, first=at.step)
-        looks = schedule.looks if final else 1
+        evaluations = schedule.evaluations if final else 1
         # A trial that comes out of the search goes on at full speed.
         warm = (final and at.segment > 0) or bool(at.past_steps and self.trainable.together)
         while at.live:
@@ -169,7 +169,7 @@ class Fit:
             cost = self.trainable.cost(rows, at.live)
             # What a step and the look after it would overspend is not begun; in a search the look
             # is on top, for its price is not known to the first candidate, and all get equal steps.
-            if at.spent + cost + (at.look_tokens if final else 0) > at.allotted:
+            if at.spent + cost + (at.evaluation_tokens if final else 0) > at.allotted:
                 break
             scale = 1.0 - at.spent / at.allotted if final else 1.0
             if not warm:
@@ -181,7 +181,7 @@ class Fit:
             at.spent, at.total_spent = at.spent + cost, at.total_spent + cost
             shown = min(at.losses[k][-1] for k in at.live)
             report(at.total_spent, schedule.tokens, f"loss {shown:.2f}")
-            if at.spent >= at.allotted * (at.looks + 1) / looks:
+            if at.spent >= at.allotted * (at.evaluations + 1) / evaluations:
                 self._look(final=final)
                 if not final:
                     return
@@ -206,9 +206,13 @@ class Fit:
     def _look(self, *, final: bool) -> None:
         """Measure on dev, note it, and drop trials that stopped getting better."""
         at = self.at
-        found, cost = self.look(at.live)
-        at.spent, at.total_spent, at.look_tokens = at.spent + cost, at.total_spent + cost, cost
-        at.looks += 1
+        found, cost = self.evaluate_dev(at.live)
+        at.spent, at.total_spent, at.evaluation_tokens = (
+            at.spent + cost,
+            at.total_spent + cost,
+            cost,
+        )
+        at.evaluations += 1
         for k, score in zip(at.live, found, strict=True):
             at.history.append(
                 {
@@ -270,7 +274,7 @@ class Fit:
         if found is None or found[0].pop("seed") != self.seed:
             return False
         numbers, groups = found
-        self.at = at = Progress(**numbers)
+        self.at = at = LoopState(**numbers)
         for name, state in groups.items():
             kind, trial = name.rsplit(" ", 1)
             if kind == "kept":
@@ -287,5 +291,5 @@ class Fit:
             for _ in range(steps):
                 self.trainable.replay(next(source))
         if at.history:
-            self.look([])
+            self.evaluate_dev([])
         return True

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from luthier.engine.session import Session
 from luthier.models.answering import render_for
-from luthier.models.local.session import Session
 from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Example

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from luthier.models.knowledge.asking import Told
     from luthier.models.model import Model
+    from luthier.models.rag.asking import Told
 
 
 def ask(
@@ -40,7 +40,7 @@ def ask(
     A model with documents names the place its answer stands at, or says "not in the documents".
     """
     from luthier.cli.console import only_data_on_stdout
-    from luthier.compare.run import open_model
+    from luthier.compare.run_comparison import open_model
     from luthier.errors import UserError
 
     asked = sys.stdin.read() if text == "-" else text
@@ -53,7 +53,7 @@ def ask(
         if model.adaptation.knowledge is None:
             answer, told = model.ask(asked, context=context), None
         else:
-            from luthier.models.knowledge.asking import ask as look_up
+            from luthier.models.rag.asking import ask as look_up
 
             told = look_up(model, asked, context=context)
             answer = told.answer
@@ -88,12 +88,12 @@ def show(told: Told) -> None:
     """The passages behind an answer on stdout, what was wrong with it on stderr."""
     from luthier.cli.console import talk
 
-    for citation in told.checked.citations:
+    for citation in told.check.citations:
         if told.answer == told.said:
             typer.echo(f"[{citation.number}] {citation.place}")
     warn = []
-    if told.checked.unknown:
-        numbers = ", ".join(map(str, told.checked.unknown))
+    if told.check.unknown:
+        numbers = ", ".join(map(str, told.check.unknown))
         warn.append(f"cited passages that there are not: {numbers}")
     if told.answer != told.said and told.said:
         warn.append(f"no passage bears out what the model said: {told.said}")

@@ -55,7 +55,7 @@ def compare(
     prices: Annotated[
         Path | None, typer.Option(help="A price book (YAML) instead of the one that ships.")
     ] = None,
-    writer: Annotated[
+    proposer: Annotated[
         str | None, typer.Option(help="A capable model that rewrites prompts in prompt-search.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only so many test examples.")] = None,
@@ -74,16 +74,16 @@ def compare(
     from luthier.cli.console import data, only_data_on_stdout, print_json, talk
     from luthier.cli.progress import TerminalListener
     from luthier.compare.options import CURVE, Options, parse_budget
-    from luthier.compare.run import chosen_techniques, default_techniques, open_task
-    from luthier.compare.run import compare as run
+    from luthier.compare.run_comparison import chosen_techniques, default_techniques, open_task
+    from luthier.compare.run_comparison import compare as run
 
     # What can be wrong is looked at before anything heavy is loaded.
     parsed = parse_budget(budget)
     chosen = None if techniques is None else chosen_techniques(techniques)
     opened = open_task(task)
-    if writer is not None:
+    if proposer is not None:
         names = chosen or chosen_techniques(default_techniques(opened))
-        chosen = with_writer(names, writer)
+        chosen = with_proposer(names, proposer)
     for note in opened.notes:
         talk().print(f"note: {note}", markup=False, soft_wrap=True)
     asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
@@ -103,7 +103,7 @@ def compare(
             )  # fmt: skip
     if plan:
         if as_json:
-            from luthier.ledger.codec import to_plain
+            from luthier.serialization import to_plain
 
             print_json(to_plain(comparison.plan))
         return
@@ -119,19 +119,19 @@ def compare(
         raise typer.Exit(1)
 
 
-def with_writer(techniques: tuple[Technique, ...], writer: str) -> tuple[Technique, ...]:
-    """The techniques, the writer given to each that takes one; TechniqueError when none does."""
+def with_proposer(techniques: tuple[Technique, ...], proposer: str) -> tuple[Technique, ...]:
+    """The techniques, the proposer given to each that takes one; TechniqueError when none does."""
     import dataclasses
     from typing import Any, cast
 
     def takes(technique: Technique) -> bool:
-        return any(f.name == "writer" for f in dataclasses.fields(cast(Any, technique)))
+        return any(f.name == "proposer" for f in dataclasses.fields(cast(Any, technique)))
 
     if not any(takes(t) for t in techniques):
         raise TechniqueError(
-            f"--writer {writer} has nothing to write for: no technique here takes a writer",
+            f"--proposer {proposer} has nothing to write for: no technique here takes a proposer",
             next_step="Add prompt-search to --techniques.",
         )
     return tuple(
-        dataclasses.replace(cast(Any, t), writer=writer) if takes(t) else t for t in techniques
+        dataclasses.replace(cast(Any, t), proposer=proposer) if takes(t) else t for t in techniques
     )

@@ -31,7 +31,7 @@ def evaluate(
     """
     from luthier.cli.commands.ask import picked
     from luthier.cli.console import data, only_data_on_stdout, print_json
-    from luthier.compare.run import open_model, open_task
+    from luthier.compare.run_comparison import open_model, open_task
     from luthier.errors import TaskError, did_you_mean
     from luthier.scoring import evaluate as score
     from luthier.task.task import SPLITS
@@ -53,7 +53,7 @@ def evaluate(
     console = data()
     for line in (result.score, result.parse_rate, *result.secondary):
         console.print(in_words(line), markup=False)
-    console.print(f"examples {len(result.judged)}", markup=False)
+    console.print(f"examples {len(result.sample_scores)}", markup=False)
     if result.latency_p50_ms is not None and result.latency_p95_ms is not None:
         console.print(
             f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
@@ -77,13 +77,13 @@ def check_labels(model: Model, task: Task) -> None:
 
 def as_plain(result: EvalResult) -> dict[str, Any]:
     """A result without its examples, for JSON."""
-    from luthier.ledger.codec import to_plain
+    from luthier.serialization import to_plain
 
     return {
         "score": to_plain(result.score),
         "parse_rate": to_plain(result.parse_rate),
         "secondary": to_plain(result.secondary),
-        "examples": len(result.judged),
+        "examples": len(result.sample_scores),
         "usage": to_plain(result.usage),
         "latency_ms": {"p50": result.latency_p50_ms, "p95": result.latency_p95_ms},
     }

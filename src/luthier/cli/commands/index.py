@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from luthier.retrieval.records import IndexProgress
+    from luthier.retrieval.types import IndexProgress
 
 
 def index(

@@ -41,7 +41,7 @@ def search(
     from luthier.cli.console import only_data_on_stdout, print_json
     from luthier.errors import UserError
     from luthier.retrieval import SearchSettings, open_index
-    from luthier.retrieval.records import Mode
+    from luthier.retrieval.types import Mode
 
     if not query.strip():
         raise UserError("nothing was asked: the query is empty", next_step="Give some words.")

@@ -16,7 +16,7 @@ def tasks(
 
     from luthier.cli.console import data, print_json
     from luthier.task.bundled import bundled_file, bundled_names
-    from luthier.task.taskfile import read_task_file
+    from luthier.task.task_file import read_task_file
 
     found = {
         name: {

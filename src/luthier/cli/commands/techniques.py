@@ -36,7 +36,7 @@ def card(kind: type[Technique]) -> dict[str, Any]:
         f.name: None if f.default is dataclasses.MISSING else f.default
         for f in dataclasses.fields(cast(Any, kind))
     }
-    from luthier.ledger.codec import to_plain
+    from luthier.serialization import to_plain
 
     return {"family": kind.family, **words, "settings": to_plain(settings)}
 

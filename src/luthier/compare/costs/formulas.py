@@ -31,7 +31,7 @@ def measured_cost(
 ) -> Cost:  # fmt: skip
     """Everything but money. `latency_ms` is (p50, p95); without one, what the evaluation
     measured."""
-    requests = len(result.judged)
+    requests = len(result.sample_scores)
     prompt = generated = flops = None
     if requests:
         prompt = result.usage.prompt_tokens / requests

@@ -39,10 +39,10 @@ class PriceBook:
     requests: int = 10_000
     models: Mapping[str, Price] = field(default_factory=dict)
 
-    def of(self, model: str) -> Price:
+    def of(self, model: str, *, remote: bool) -> Price:
         """The price of a model by its name, the longest pattern first.
 
-        Without an entry a model at a URL has no price (nobody knows it), and a local one costs the
+        Without an entry a `remote` model has no price (nobody knows it), and a local one costs the
         machine-hours it takes.
         """
         patterns = sorted(self.models, key=len, reverse=True)
@@ -51,9 +51,7 @@ class PriceBook:
                 price = self.models[pattern]
                 known = price.by_token or price.machine_hour is not None
                 return price if known else Price(machine_hour=self.machine_hour)
-        if model.startswith(("http://", "https://")):
-            return Price()
-        return Price(machine_hour=self.machine_hour)
+        return Price() if remote else Price(machine_hour=self.machine_hour)
 
 
 def read_prices(path: str | Path | None = None) -> PriceBook:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.compare.running.keys import digest
+from luthier.compare.running.run_keys import digest
 from luthier.errors import LuthierError, StorageError
 from luthier.ledger.artifacts import write_text
 from luthier.ledger.cache import default_cache_path
@@ -61,9 +61,9 @@ def tokens_per_second(model: Model, task: Task) -> float | None:
 
 
 def _measure(model: Model, task: Task) -> float | None:
-    own = getattr(model.backend, "tokens_per_second", None)
-    if callable(own):
-        return float(own())
+    own = model.backend.tokens_per_second()
+    if own is not None:
+        return own
     asked = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
     start = time.perf_counter()
     try:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-from luthier.compare.comparison import Row
-from luthier.techniques.retrieval.notes import NOT_INDEXED
+from luthier.compare.comparison import TechniqueResult
+from luthier.techniques.rag.index_notes import NOT_INDEXED
 
 if TYPE_CHECKING:
     from luthier.compare.verdict.decide import Evidence
@@ -20,9 +20,9 @@ WIDE_INTERVAL = 0.1
 SEED_SPREAD = 0.05
 
 
-def advise(evidence: Evidence, pick: Row | None) -> tuple[str, ...]:
+def advise(evidence: Evidence, pick: TechniqueResult | None) -> tuple[str, ...]:
     """The sentences of all rules that apply, the most telling first."""
-    rules: tuple[Callable[[Evidence, Row | None], str | None], ...] = (
+    rules: tuple[Callable[[Evidence, TechniqueResult | None], str | None], ...] = (
         _unfinished,
         _unread_documents,
         _all_at_ceiling,
@@ -39,11 +39,11 @@ def advise(evidence: Evidence, pick: Row | None) -> tuple[str, ...]:
     return tuple(sentence for sentence in found if sentence)
 
 
-def _rated(evidence: Evidence) -> list[Row]:
+def _rated(evidence: Evidence) -> list[TechniqueResult]:
     return [r for r in evidence.rows if r.score.value is not None and r.part_of is None]
 
 
-def _unfinished(evidence: Evidence, pick: Row | None) -> str | None:
+def _unfinished(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     whole = [row for row in evidence.rows if row.part_of is None]
     stopped = [row.technique for row in whole if row.status == "stopped"]
     failed = [row.technique for row in whole if row.status == "failed"]
@@ -60,7 +60,7 @@ def _unfinished(evidence: Evidence, pick: Row | None) -> str | None:
     return None
 
 
-def _unread_documents(evidence: Evidence, pick: Row | None) -> str | None:
+def _unread_documents(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     notes = (note for row in evidence.rows for run in row.seeds for note in run.fit.notes)
     unread = dict.fromkeys(n.removeprefix(NOT_INDEXED) for n in notes if n.startswith(NOT_INDEXED))
     if not unread:
@@ -72,7 +72,7 @@ def _unread_documents(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _all_at_ceiling(evidence: Evidence, pick: Row | None) -> str | None:
+def _all_at_ceiling(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     rows = [r for r in _rated(evidence) if r.score.higher_is_better]
     if len(rows) < 2 or not all((r.score.value or 0.0) >= CEILING for r in rows):
         return None
@@ -82,7 +82,7 @@ def _all_at_ceiling(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _prompts_at_chance(evidence: Evidence, pick: Row | None) -> str | None:
+def _prompts_at_chance(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     chance = evidence.task.chance
     prompts = [r for r in _rated(evidence) if r.family == "prompt"]
     if chance is None or not prompts or evidence.task.metric != "accuracy":
@@ -96,7 +96,7 @@ def _prompts_at_chance(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _low_parse_rate(evidence: Evidence, pick: Row | None) -> str | None:
+def _low_parse_rate(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     # Of the pick, and of the best prompt: what a bare prompt does badly another may do well.
     prompts = [r for r in _rated(evidence) if r.family == "prompt"]
     looked_at = [r for r in (pick, best_of(prompts) if prompts else None) if r is not None]
@@ -121,7 +121,7 @@ def _low_parse_rate(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _rising_curve(evidence: Evidence, pick: Row | None) -> str | None:
+def _rising_curve(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     if pick is None or pick.score.value is None:
         return None
     points = sorted((p for p in evidence.curve if p.technique == pick.technique), key=_size)
@@ -145,13 +145,13 @@ def _size(point: object) -> int:
     return int(getattr(point, "train_examples", 0))
 
 
-def _no_curve(evidence: Evidence, pick: Row | None) -> str | None:
+def _no_curve(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     if pick is None or not pick.trained or evidence.curve:
         return None
     return "Run again with --curve to see whether more labelled examples would help."
 
 
-def _seeds_differ(evidence: Evidence, pick: Row | None) -> str | None:
+def _seeds_differ(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     for row in _rated(evidence):
         values = [s.score.value for s in row.seeds if s.score.value is not None]
         if len(values) > 1 and stdev(values) > SEED_SPREAD and row.score.higher_is_better:
@@ -162,7 +162,7 @@ def _seeds_differ(evidence: Evidence, pick: Row | None) -> str | None:
     return None
 
 
-def _forgets(evidence: Evidence, pick: Row | None) -> str | None:
+def _forgets(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     if pick is None or pick.off_task is None:
         return None
     lost = pick.off_task.after - pick.off_task.before
@@ -179,7 +179,7 @@ def _forgets(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _too_few_test_examples(evidence: Evidence, pick: Row | None) -> str | None:
+def _too_few_test_examples(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     if pick is None or pick.score.low is None or pick.score.high is None:
         return None
     width = pick.score.high - pick.score.low
@@ -191,7 +191,7 @@ def _too_few_test_examples(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def _leaks(evidence: Evidence, pick: Row | None) -> str | None:
+def _leaks(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     leaks = evidence.task.leaks
     found = int(leaks.get("exact", 0) or 0) + int(leaks.get("near", 0) or 0)
     if not found or leaks.get("dropped", True):
@@ -202,10 +202,10 @@ def _leaks(evidence: Evidence, pick: Row | None) -> str | None:
     )
 
 
-def best_of(rows: Sequence[Row]) -> Row:
+def best_of(rows: Sequence[TechniqueResult]) -> TechniqueResult:
     """The row with the best mean score; the first of equals."""
 
-    def rank(row: Row) -> float:
+    def rank(row: TechniqueResult) -> float:
         value = float("-inf") if row.score.value is None else row.score.value
         return value if row.score.higher_is_better else -value
 

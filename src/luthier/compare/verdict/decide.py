@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.compare.comparison import CurvePoint, PairedTest, Row, TaskFacts, Verdict
+from luthier.compare.comparison import CurvePoint, PairedTest, TaskFacts, TechniqueResult, Verdict
 from luthier.compare.costs import Outlay, PriceBook, break_even, outlay
 from luthier.compare.costs.prices import Price
 from luthier.compare.verdict.advice import advise, best_of
@@ -21,7 +21,7 @@ class Evidence:
     """What a verdict rests on. `tests` holds a paired test of every two finished rows."""
 
     task: TaskFacts
-    rows: tuple[Row, ...]
+    rows: tuple[TechniqueResult, ...]
     tests: tuple[PairedTest, ...]
     curve: tuple[CurvePoint, ...]
     book: PriceBook
@@ -79,7 +79,7 @@ def decide(evidence: Evidence) -> Verdict:
     )
 
 
-def is_tied(evidence: Evidence, best: Row, row: Row) -> bool:
+def is_tied(evidence: Evidence, best: TechniqueResult, row: TechniqueResult) -> bool:
     """Whether the paired test cannot tell them apart. Without a test, equal scores are a tie."""
     test = evidence.test_of(best.technique, row.technique)
     if test is None:
@@ -87,7 +87,9 @@ def is_tied(evidence: Evidence, best: Row, row: Row) -> bool:
     return test.tied
 
 
-def _cheapest(weighed: Sequence[tuple[Row, Outlay | None]], requests: int) -> Row:
+def _cheapest(
+    weighed: Sequence[tuple[TechniqueResult, Outlay | None]], requests: int
+) -> TechniqueResult:
     """The least outlay, and the best score of those within 5 % of it. Where the best's own outlay
     is not known, there is nothing to weigh: it is the best."""
     if any(spent is None for _, spent in weighed[:1]):
@@ -98,7 +100,7 @@ def _cheapest(weighed: Sequence[tuple[Row, Outlay | None]], requests: int) -> Ro
 
 
 def _break_even(
-    evidence: Evidence, pick: Row, rated: Sequence[Row]
+    evidence: Evidence, pick: TechniqueResult, rated: Sequence[TechniqueResult]
 ) -> tuple[int | None, int | None]:
     """Against the best prompt, without and with a prefix cache. (None, None) for a prompt."""
     prompts = [row for row in rated if row.family == "prompt"]
@@ -114,8 +116,8 @@ def _break_even(
 
 
 def _because(
-    evidence: Evidence, pick: Row, best: Row, weighed: Mapping[str, Outlay | None],
-    rated: Sequence[Row],
+    evidence: Evidence, pick: TechniqueResult, best: TechniqueResult, weighed: Mapping[str, Outlay | None],
+    rated: Sequence[TechniqueResult],
 ) -> str:  # fmt: skip
     figure = f"{score_words(pick)} on {evidence.task.test_examples} test examples"
     if len(rated) == 1:
@@ -139,7 +141,7 @@ def _because(
     return " ".join(sentences)
 
 
-def beats_chance(evidence: Evidence, row: Row) -> bool:
+def beats_chance(evidence: Evidence, row: TechniqueResult) -> bool:
     """Whether the interval of a row lies above the share of the commonest label; True where there
     is no such share, or another metric is in use."""
     chance, low = evidence.task.chance, row.score.low
@@ -148,13 +150,13 @@ def beats_chance(evidence: Evidence, row: Row) -> bool:
     return low > chance
 
 
-def _nearest(evidence: Evidence, best: Row, apart: Sequence[Row]) -> str:
+def _nearest(evidence: Evidence, best: TechniqueResult, apart: Sequence[TechniqueResult]) -> str:
     nearest = best_of(apart)
     words = f"{nearest.technique} ({score_words(nearest)}; {_test_words(evidence, best, nearest)})"
     return words if len(apart) == 1 else f"the next, {words}, and than every other"
 
 
-def _test_words(evidence: Evidence, best: Row, row: Row) -> str:
+def _test_words(evidence: Evidence, best: TechniqueResult, row: TechniqueResult) -> str:
     test = evidence.test_of(best.technique, row.technique)
     if test is None:
         return "they score the same"
@@ -162,7 +164,9 @@ def _test_words(evidence: Evidence, best: Row, row: Row) -> str:
     return f"difference {difference:.3f}, p = {test.p_holm:.2g} after Holm's correction"
 
 
-def _cost_words(evidence: Evidence, pick: Row, weighed: Mapping[str, Outlay | None]) -> str:
+def _cost_words(
+    evidence: Evidence, pick: TechniqueResult, weighed: Mapping[str, Outlay | None]
+) -> str:
     requests = evidence.book.requests
     unit = evidence.book.currency if evidence.price.by_token else "million tokens of compute"
     scale = 1.0 if evidence.price.by_token else 1e-6
@@ -185,7 +189,7 @@ def _cost_words(evidence: Evidence, pick: Row, weighed: Mapping[str, Outlay | No
     )
 
 
-def score_words(row: Row) -> str:
+def score_words(row: TechniqueResult) -> str:
     """A score with its interval, as it stands in a sentence."""
     score = row.score
     words = f"{score.metric} {score.value:.3f}"
@@ -194,6 +198,6 @@ def score_words(row: Row) -> str:
     return f"{words} (95 % interval {score.low:.3f} to {score.high:.3f})"
 
 
-def _nothing(rows: Sequence[Row]) -> str:
+def _nothing(rows: Sequence[TechniqueResult]) -> str:
     reasons = [f"{row.technique}: {row.status}, {row.reason}" for row in rows]
     return f"No technique finished. {'; '.join(reasons)}" if reasons else "Nothing was asked for."

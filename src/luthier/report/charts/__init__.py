@@ -4,7 +4,7 @@ Colours and type come from the page's style sheet through classes, so that dark 
 nothing from here. Every chart is drawn once wide and once narrow; the page shows the one that fits.
 """
 
-from luthier.report.charts.curves import Curve, CurvePoint, learning_curves
+from luthier.report.charts.curves import Curve, CurveMark, learning_curves
 from luthier.report.charts.forest import ForestRow, forest
 from luthier.report.charts.frontier import FrontierPoint, frontier, on_frontier
 from luthier.report.charts.quantity import Quantity, plain
@@ -12,7 +12,7 @@ from luthier.report.charts.sparkline import sparkline
 
 __all__ = [
     "Curve",
-    "CurvePoint",
+    "CurveMark",
     "ForestRow",
     "FrontierPoint",
     "Quantity",

@@ -11,7 +11,7 @@ from luthier.report.charts.svg import drawing, element, marker, shortened, text_
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
+class CurveMark:
     """Mean score over seeds when fitted on `train_examples`, and the range around it."""
 
     train_examples: int
@@ -25,7 +25,7 @@ class Curve:
     """One technique's points, fewest examples first. `dash` is an SVG dash pattern or ""."""
 
     name: str
-    points: tuple[CurvePoint, ...]
+    points: tuple[CurveMark, ...]
     cls: str = ""
     shape: str = "circle"
     dash: str = ""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.records import Judged
-from luthier.report.line import Line
+from luthier.records import SampleScore
+from luthier.report.technique_view import TechniqueView
 
 _MOST_LABELS = 16  # a matrix beyond this is wallpaper; the list of confusions says more
 _MOST_CONFUSIONS = 12
@@ -39,7 +39,7 @@ class Matrix:
     `worst` holds (true label, answered, count), commonest first.
     """
 
-    line: Line
+    line: TechniqueView
     columns: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
     hidden_labels: int
@@ -52,20 +52,22 @@ UNREADABLE = "(unreadable)"
 OTHER = "(other)"
 
 
-def matrices(lines: Sequence[Line], labels: Sequence[str]) -> list[Matrix]:
+def matrices(lines: Sequence[TechniqueView], labels: Sequence[str]) -> list[Matrix]:
     """One for each technique with judged examples; none where the task has no labels."""
     if not labels:
         return []
     found = []
     for line in lines:
         run = line.run
-        if run is not None and run.judged:
-            found.append(_matrix(line, run.judged, labels))
+        if run is not None and run.sample_scores:
+            found.append(_matrix(line, run.sample_scores, labels))
     return found
 
 
-def _matrix(line: Line, judged: Sequence[Judged], labels: Sequence[str]) -> Matrix:
-    pairs = Counter((j.target, _said(j, labels)) for j in judged)
+def _matrix(
+    line: TechniqueView, sample_scores: Sequence[SampleScore], labels: Sequence[str]
+) -> Matrix:
+    pairs = Counter((j.target, _said(j, labels)) for j in sample_scores)
     wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
     shown = _shown(labels, wrong)
     kept = set(shown)
@@ -93,14 +95,14 @@ def _matrix(line: Line, judged: Sequence[Judged], labels: Sequence[str]) -> Matr
         hidden_labels=len(labels) - len(shown),
         worst=tuple((t, s, n) for (t, s), n in wrong.most_common(_MOST_CONFUSIONS)),
         errors=wrong.total(),
-        total=len(judged),
+        total=len(sample_scores),
     )
 
 
-def _said(judged: Judged, labels: Sequence[str]) -> str:
-    if judged.prediction is None:
+def _said(sample_scores: SampleScore, labels: Sequence[str]) -> str:
+    if sample_scores.prediction is None:
         return UNREADABLE
-    return judged.prediction if judged.prediction in labels else OTHER
+    return sample_scores.prediction if sample_scores.prediction in labels else OTHER
 
 
 def _shown(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from luthier.compare.comparison import Comparison
 from luthier.compare.costs import Cost
 from luthier.report import amounts
-from luthier.report.line import Line
+from luthier.report.technique_view import TechniqueView
 
 Column = tuple[str, str, Callable[[Cost], float | None], Callable[[float | None], str]]
 
@@ -20,14 +20,14 @@ class CostTable:
 
     name: str
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[Line, tuple[str, ...]], ...]
+    rows: tuple[tuple[TechniqueView, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """One technique's loss off the task, in nats a token, before and after the fit."""
 
-    line: Line
+    line: TechniqueView
     before: str
     after: str
     change: str
@@ -35,7 +35,7 @@ class Forgotten:
     tokens: str
 
 
-def cost_tables(comparison: Comparison, lines: Sequence[Line]) -> list[CostTable]:
+def cost_tables(comparison: Comparison, lines: Sequence[TechniqueView]) -> list[CostTable]:
     """What it takes to make each, and what to use it: a column nobody measured is left out."""
     currency = comparison.plan.currency
 
@@ -89,7 +89,7 @@ def cost_tables(comparison: Comparison, lines: Sequence[Line]) -> list[CostTable
     return [table for table in found if table.columns]
 
 
-def _table(name: str, columns: Sequence[Column], lines: Sequence[Line]) -> CostTable:
+def _table(name: str, columns: Sequence[Column], lines: Sequence[TechniqueView]) -> CostTable:
     shown = [x for x in lines if any(read(x.row.cost) is not None for *_, read, _ in columns)]
     kept = [c for c in columns if any(c[2](line.row.cost) is not None for line in shown)]
     return CostTable(
@@ -138,7 +138,7 @@ def break_even(comparison: Comparison) -> list[str]:
 def prices(comparison: Comparison) -> str:
     """What the money was reckoned with; "" where nothing has a price."""
     currency = comparison.plan.currency
-    price = comparison.prices.of(comparison.model.name)
+    price = comparison.prices.of(comparison.model.name, remote=comparison.model.facts.remote)
     tail = "The price book is a file: change it, and pass it with --prices."
     if price.input is not None:
         parts = [f"{amounts.money(1e6 * price.input, currency)} for a million prompt tokens"]
@@ -152,7 +152,7 @@ def prices(comparison: Comparison) -> str:
     return f"Priced at {amounts.money(price.machine_hour, currency)} an hour of the machine. {tail}"
 
 
-def forgetting(lines: Sequence[Line]) -> list[Forgotten]:
+def forgetting(lines: Sequence[TechniqueView]) -> list[Forgotten]:
     """Loss off the task, of those techniques where it was measured."""
     found = []
     for line in lines:

@@ -10,32 +10,34 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from luthier.records import Judged
-from luthier.report.line import Line
+from luthier.records import SampleScore
+from luthier.report.technique_view import TechniqueView
 
 MOST_EXAMPLES = 1000
 MOST_CHARACTERS = 1200
 
 
-def difference_data(lines: Sequence[Line]) -> dict[str, Any] | None:
+def difference_data(lines: Sequence[TechniqueView]) -> dict[str, Any] | None:
     """What the drop-downs show; None unless at least two techniques have judged examples.
 
     `examples` are [id, input, target]; `answers` hold a list for each technique, in the order of
-    the examples: [prediction, raw, points, legal], texts as places in `texts`, null where unread.
+    the examples: [prediction, raw, values, parseable], texts as places in `texts`, null where unread.
     """
     runs = [(line, line.run) for line in lines]
-    asked = [(line, run) for line, run in runs if run is not None and run.judged]
+    asked = [(line, run) for line, run in runs if run is not None and run.sample_scores]
     if len(asked) < 2:
         return None
     table = _Texts()
-    by_id = [{j.example_id: j for j in run.judged} for _, run in asked]
-    first: dict[str, Judged] = {}
-    for judged in by_id:
-        for key, value in judged.items():
+    by_id = [{j.example_id: j for j in run.sample_scores} for _, run in asked]
+    first: dict[str, SampleScore] = {}
+    for sample_scores in by_id:
+        for key, value in sample_scores.items():
             first.setdefault(key, value)
     chosen = _most_telling(first, by_id)
-    answers = [[_answer(judged.get(key), table) for key in chosen] for judged in by_id]
-    points = {j.points for judged in by_id for j in judged.values()}
+    answers = [
+        [_answer(sample_scores.get(key), table) for key in chosen] for sample_scores in by_id
+    ]
+    values = {j.value for sample_scores in by_id for j in sample_scores.values()}
     return {
         "techniques": [
             {
@@ -47,7 +49,7 @@ def difference_data(lines: Sequence[Line]) -> dict[str, Any] | None:
             for line, run in asked
         ],
         "start": _start([line for line, _ in asked]),
-        "binary": points <= {0.0, 1.0} and _higher_is_better([line for line, _ in asked]),
+        "binary": values <= {0.0, 1.0} and _higher_is_better([line for line, _ in asked]),
         "sign": 1 if _higher_is_better([line for line, _ in asked]) else -1,
         "total": len(first),
         "examples": [
@@ -58,7 +60,7 @@ def difference_data(lines: Sequence[Line]) -> dict[str, Any] | None:
     }
 
 
-def _start(lines: Sequence[Line]) -> tuple[int, int]:
+def _start(lines: Sequence[TechniqueView]) -> tuple[int, int]:
     """Which two to show first: the pick, and the best prompt beside it (else the first other)."""
     sign = 1.0 if _higher_is_better(lines) else -1.0
 
@@ -74,11 +76,11 @@ def _start(lines: Sequence[Line]) -> tuple[int, int]:
     return first, max(best_prompts or others, key=value)
 
 
-def _higher_is_better(lines: Sequence[Line]) -> bool:
+def _higher_is_better(lines: Sequence[TechniqueView]) -> bool:
     return all(line.row.score.higher_is_better for line in lines)
 
 
-def _most_telling(first: dict[str, Judged], by_id: list[dict[str, Judged]]) -> list[str]:
+def _most_telling(first: dict[str, SampleScore], by_id: list[dict[str, SampleScore]]) -> list[str]:
     """The ids to show: all of them, or those on which techniques disagree first where too many."""
     if len(first) <= MOST_EXAMPLES:
         return list(first)
@@ -90,14 +92,14 @@ def _most_telling(first: dict[str, Judged], by_id: list[dict[str, Judged]]) -> l
     return [key for key in first if key in kept]
 
 
-def _answer(judged: Judged | None, table: _Texts) -> list[Any] | None:
-    if judged is None:
+def _answer(sample_scores: SampleScore | None, table: _Texts) -> list[Any] | None:
+    if sample_scores is None:
         return None
-    said = None if judged.prediction is None else table.number(judged.prediction)
+    said = None if sample_scores.prediction is None else table.number(sample_scores.prediction)
     # What was generated is worth showing only where it is not seen in what was read out of it.
-    seen = judged.prediction is not None and judged.prediction in judged.raw
-    raw = None if seen else table.number(judged.raw)
-    return [said, raw, round(judged.points, 4), 1 if judged.legal else 0]
+    seen = sample_scores.prediction is not None and sample_scores.prediction in sample_scores.raw
+    raw = None if seen else table.number(sample_scores.raw)
+    return [said, raw, round(sample_scores.value, 4), 1 if sample_scores.parseable else 0]
 
 
 class _Texts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.compare.comparison import Comparison
 from luthier.report import amounts
-from luthier.report.measure import Measure
+from luthier.report.metric import MetricView
 
 Pairs = list[tuple[str, str]]
 _PROVENANCE = {
@@ -21,7 +21,7 @@ _PROVENANCE = {
     "cpu": "processor",
     "cpu_cores": "cores",
     "memory_bytes": "memory",
-    "products": "matrix products in",
+    "precision": "matrix products in",
     "git_commit": "commit of the working folder",
     "time": "time",
 }
@@ -98,13 +98,13 @@ def leak_samples(leaks: Mapping[str, Any]) -> list[LeakSample]:
     return found
 
 
-def how_made(comparison: Comparison, measure: Measure) -> list[str]:
+def how_made(comparison: Comparison, metric_view: MetricView) -> list[str]:
     """How to read the numbers, in sentences."""
     plan = comparison.plan
     said = [
         f"Every technique was scored by the same code on the same {plan.test_examples:,} test "
         "examples; the task a technique is fitted on has no test split.",
-        f"A score is the mean {measure.name} over seeds. Its 95 % interval is Wilson's for one run "
+        f"A score is the mean {metric_view.name} over seeds. Its 95 % interval is Wilson's for one run "
         "judged right or wrong, else a bootstrap over examples (over groups, where examples come "
         "in groups); with several seeds the spread between them is part of it. The seed that "
         "stands for a technique is chosen on dev, never on test.",
@@ -181,7 +181,7 @@ def base_facts(comparison: Comparison) -> Pairs:
         ),
         ("device", facts.device),
         ("number format", facts.dtype),
-        ("gives", ", ".join(base.gives) or None),
+        ("gives", ", ".join(base.capabilities) or None),
         ("fingerprint", base.fingerprint or None),
     ]
     return pairs + [(name, text) for name, text in written if text is not None]

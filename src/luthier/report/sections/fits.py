@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.compare.comparison import Row, SeedRun
+from luthier.compare.comparison import Run, TechniqueResult
 from luthier.report import amounts
 from luthier.report.charts import sparkline
-from luthier.report.line import Line
-from luthier.report.measure import Measure, measure_of_scores
+from luthier.report.metric import MetricView, metric_view_of_scores
+from luthier.report.technique_view import TechniqueView
 
 _CLOCKS = ("step", "trial", "round", "epoch", "evaluation")
 _NEVER_DRAWN = {"seed", "epoch", "lr", "learning_rate", "tokens", "seconds", "spent_tokens"}
@@ -40,10 +40,10 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class FitView:
     """Everything one technique's fits left behind."""
 
-    line: Line
+    line: TechniqueView
     settings: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
     facts: tuple[Fact, ...]
@@ -51,17 +51,17 @@ class Fit:
     notes: tuple[str, ...]
 
 
-def fits(lines: Sequence[Line], measure: Measure) -> list[Fit]:
+def fits(lines: Sequence[TechniqueView], metric_view: MetricView) -> list[FitView]:
     """One entry for each technique that was at least begun."""
-    return [_fit(line, measure) for line in lines if line.row.seeds]
+    return [_fit(line, metric_view) for line in lines if line.row.seeds]
 
 
-def _fit(line: Line, measure: Measure) -> Fit:
+def _fit(line: TechniqueView, metric_view: MetricView) -> FitView:
     runs = line.row.seeds
     facts = [
-        Fact("test " + measure.name, tuple(measure.write(r.score.value) for r in runs)),
+        Fact("test " + metric_view.name, tuple(metric_view.write(r.score.value) for r in runs)),
         *_secondary(runs),
-        Fact("dev score", tuple(measure.write(r.dev_score) for r in runs)),
+        Fact("dev score", tuple(metric_view.write(r.dev_score) for r in runs)),
         Fact("fit time", tuple(amounts.seconds(r.fit.fit_seconds) for r in runs)),
         Fact("training examples used", tuple(amounts.count(_examples(r)) for r in runs)),
         Fact("tokens spent", tuple(amounts.scaled(r.fit.spent_tokens) for r in runs)),
@@ -78,7 +78,7 @@ def _fit(line: Line, measure: Measure) -> Fit:
     ]
     kept += _curves(runs)
     notes = dict.fromkeys(note for r in runs for note in r.fit.notes)
-    return Fit(
+    return FitView(
         line=line,
         settings=tuple(
             (_words(k), _plain(v)) for k, v in _settings(line.row).items() if v is not None
@@ -90,25 +90,25 @@ def _fit(line: Line, measure: Measure) -> Fit:
     )
 
 
-def _secondary(runs: Sequence[SeedRun]) -> list[Fact]:
+def _secondary(runs: Sequence[Run]) -> list[Fact]:
     facts = []
     for metric in dict.fromkeys(score.metric for run in runs for score in run.secondary):
         found = [next((s for s in run.secondary if s.metric == metric), None) for run in runs]
-        measure = measure_of_scores(metric, [s for s in found if s is not None])
-        cells = tuple(measure.write(None if s is None else s.value) for s in found)
-        facts.append(Fact("test " + measure.name, cells))
+        metric_view = metric_view_of_scores(metric, [s for s in found if s is not None])
+        cells = tuple(metric_view.write(None if s is None else s.value) for s in found)
+        facts.append(Fact("test " + metric_view.name, cells))
     return facts
 
 
-def _examples(run: SeedRun) -> int | None:
+def _examples(run: Run) -> int | None:
     return run.train_examples if run.train_examples is not None else run.fit.train_examples
 
 
-def _status(run: SeedRun) -> str:
+def _status(run: Run) -> str:
     return run.status + (f": {run.reason}" if run.reason else "")
 
 
-def _settings(row: Row) -> Mapping[str, Any]:
+def _settings(row: TechniqueResult) -> Mapping[str, Any]:
     return row.settings or (row.seeds[0].settings if row.seeds else {})
 
 
@@ -118,7 +118,7 @@ def _clock(history: Sequence[Mapping[str, Any]]) -> str | None:
     return next((c for c in _CLOCKS if all(_is_number(step.get(c)) for step in history)), None)
 
 
-def _curves(runs: Sequence[SeedRun]) -> list[Fact]:
+def _curves(runs: Sequence[Run]) -> list[Fact]:
     """One line for each loss or score that moved in any seed; without any, for what else did."""
     names: dict[str, None] = {}
     for run in runs:
@@ -137,7 +137,7 @@ def _curves(runs: Sequence[SeedRun]) -> list[Fact]:
     return facts
 
 
-def _spark(run: SeedRun, name: str) -> str:
+def _spark(run: Run, name: str) -> str:
     history = run.fit.history
     clock = _clock(history)
     values = [
@@ -154,7 +154,7 @@ def _spark(run: SeedRun, name: str) -> str:
     return f'{drawn}<span class="ends">{ends}</span>'
 
 
-def _steps(run: SeedRun) -> Steps | None:
+def _steps(run: Run) -> Steps | None:
     history = run.fit.history
     if not history:
         return None

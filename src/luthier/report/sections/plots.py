@@ -12,7 +12,7 @@ from luthier.records import Score
 from luthier.report import amounts
 from luthier.report.charts import (
     Curve,
-    CurvePoint,
+    CurveMark,
     ForestRow,
     FrontierPoint,
     Quantity,
@@ -22,8 +22,8 @@ from luthier.report.charts import (
     on_frontier,
     plain,
 )
-from luthier.report.line import FAMILIES, Line, best_first
-from luthier.report.measure import Measure, measure_of_scores
+from luthier.report.metric import MetricView, metric_view_of_scores
+from luthier.report.technique_view import FAMILIES, TechniqueView, best_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,17 @@ class Plot:
     caption: str = ""
 
 
-def _quantity(measure: Measure) -> Quantity:
-    low, high = measure.bounds
-    return Quantity(measure.name, measure.write, plain, low, high)
+def _quantity(metric_view: MetricView) -> Quantity:
+    low, high = metric_view.bounds
+    return Quantity(metric_view.name, metric_view.write, plain, low, high)
 
 
-def interval_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> Plot | None:
+def interval_plot(
+    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+) -> Plot | None:
     """Every score with its interval, best first; None when nothing was scored."""
     rows = []
-    for line in best_first(lines, measure):
+    for line in best_first(lines, metric_view):
         score = line.row.score
         values = [s.score.value for s in line.finished_seeds if s.score.value is not None]
         rows.append(
@@ -63,20 +65,20 @@ def interval_plot(comparison: Comparison, lines: Sequence[Line], measure: Measur
         return None
     chance = comparison.task.chance
     shown = None
-    if chance is not None and measure.name == "accuracy" and measure.fraction:
-        shown = (chance, f"always the commonest label: {measure.write(chance)}")
+    if chance is not None and metric_view.name == "accuracy" and metric_view.fraction:
+        shown = (chance, f"always the commonest label: {metric_view.write(chance)}")
 
     def draw(narrow: bool) -> str:
         return forest(
             rows,
-            quantity=_quantity(measure),
+            quantity=_quantity(metric_view),
             reference=shown,
             narrow=narrow,
-            label=f"{measure.name} of each technique with its 95 % interval",
+            label=f"{metric_view.name} of each technique with its 95 % interval",
         )
 
-    caption = f"{measure.name[:1].upper()}{measure.name[1:]} with 95 % intervals."
-    if not measure.higher_is_better:
+    caption = f"{metric_view.name[:1].upper()}{metric_view.name[1:]} with 95 % intervals."
+    if not metric_view.higher_is_better:
         caption += " Lower is better."
     if any(row.ticks for row in rows):
         caption += " Ticks below a line are single seeds."
@@ -88,7 +90,9 @@ def interval_plot(comparison: Comparison, lines: Sequence[Line], measure: Measur
     return Plot("intervals", draw(False), draw(True), caption)
 
 
-def paired_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> Plot | None:
+def paired_plot(
+    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+) -> Plot | None:
     """Each technique minus the best one on the same examples; None without paired tests."""
     anchor = _anchor(comparison)
     if anchor is None:
@@ -100,9 +104,9 @@ def paired_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure)
             continue
         other, difference, low, high = _from_anchor(test, anchor)
         line = known.get(other)
-        words = f"{measure.difference(difference)}"
+        words = f"{metric_view.difference(difference)}"
         if low is not None and high is not None:
-            words += f" ({measure.difference(low)} to {measure.difference(high)})"
+            words += f" ({metric_view.difference(low)} to {metric_view.difference(high)})"
         words += f", p = {amounts.probability(test.p_holm)}".replace("= <", "< ")
         rows.append(
             ForestRow(
@@ -116,20 +120,22 @@ def paired_plot(comparison: Comparison, lines: Sequence[Line], measure: Measure)
                 tag=line.mark if line and line.mark in ("pick", "tied") else "",
             )
         )
-    rows.sort(key=lambda row: -(row.value or 0.0) if measure.higher_is_better else row.value or 0.0)
+    rows.sort(
+        key=lambda row: -(row.value or 0.0) if metric_view.higher_is_better else row.value or 0.0
+    )
 
     def draw(narrow: bool) -> str:
         return forest(
             rows,
             reference=(0.0, f"same as {anchor}"),
             narrow=narrow,
-            quantity=Quantity(measure.name, measure.difference, plain, signed=True),
-            label=f"Difference in {measure.name} from {anchor}, on the same test examples",
+            quantity=Quantity(metric_view.name, metric_view.difference, plain, signed=True),
+            label=f"Difference in {metric_view.name} from {anchor}, on the same test examples",
         )
 
     names = ", ".join(dict.fromkeys(test.test for test in comparison.tests))
     caption = (
-        f"{measure.name[:1].upper()}{measure.name[1:]} of each technique minus that of {anchor}, "
+        f"{metric_view.name[:1].upper()}{metric_view.name[1:]} of each technique minus that of {anchor}, "
         "on the same test examples, with 95 % intervals. p after Holm's correction for "
         f"{amounts.plural(len(comparison.tests), 'test')} ({names})."
     )
@@ -154,7 +160,9 @@ def _from_anchor(test: PairedTest, anchor: str) -> tuple[str, float, float | Non
     return test.second, -test.difference, low, high
 
 
-def cost_plots(comparison: Comparison, lines: Sequence[Line], measure: Measure) -> list[Plot]:
+def cost_plots(
+    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+) -> list[Plot]:
     """Quality against each kind of cost that was measured for at least two techniques."""
     currency = comparison.plan.currency
 
@@ -189,13 +197,13 @@ def cost_plots(comparison: Comparison, lines: Sequence[Line], measure: Measure) 
             frontier(
                 points,
                 cost=quantity,
-                score=_quantity(measure),
+                score=_quantity(metric_view),
                 narrow=narrow,
-                higher_is_better=measure.higher_is_better,
+                higher_is_better=metric_view.higher_is_better,
             )
             for narrow in (False, True)
         ]
-        kept = on_frontier(points, higher_is_better=measure.higher_is_better)
+        kept = on_frontier(points, higher_is_better=metric_view.higher_is_better)
         names = ", ".join(p.name for p in kept)
         caption = (
             f"On the frontier: {names}. Everything else costs more than one of these without "
@@ -205,7 +213,9 @@ def cost_plots(comparison: Comparison, lines: Sequence[Line], measure: Measure) 
     return plots
 
 
-def _points(lines: Sequence[Line], read: Callable[[Cost], float | None]) -> list[FrontierPoint]:
+def _points(
+    lines: Sequence[TechniqueView], read: Callable[[Cost], float | None]
+) -> list[FrontierPoint]:
     points = []
     for line in lines:
         cost, score = read(line.row.cost), line.row.score
@@ -226,13 +236,13 @@ def _points(lines: Sequence[Line], read: Callable[[Cost], float | None]) -> list
     return points
 
 
-def curve_plot(comparison: Comparison, lines: Sequence[Line]) -> Plot | None:
+def curve_plot(comparison: Comparison, lines: Sequence[TechniqueView]) -> Plot | None:
     """Learning curves; None when the comparison has none."""
     measured = [p for p in comparison.curve if p.score.value is not None]
     if not measured:
         return None
     scores = [p.score for p in measured] + [line.row.score for line in lines if line.measured]
-    measure = measure_of_scores(comparison.task.metric, scores)
+    metric_view = metric_view_of_scores(comparison.task.metric, scores)
     seeds = len({p.seed for p in measured})
     known = {line.name: line for line in lines}
     dashes: dict[str, int] = {}
@@ -250,11 +260,11 @@ def curve_plot(comparison: Comparison, lines: Sequence[Line]) -> Plot | None:
             scores = [score for examples, score in mine if examples == count]
             values = [s.value for s in scores if s.value is not None]
             low, high = _bar(scores, seeds)
-            points.append(CurvePoint(count, fmean(values), low, high))
+            points.append(CurveMark(count, fmean(values), low, high))
         curves.append(Curve(name, tuple(points), cls, shape, dash))
 
     def draw(narrow: bool) -> str:
-        return learning_curves(curves, score=_quantity(measure), narrow=narrow)
+        return learning_curves(curves, score=_quantity(metric_view), narrow=narrow)
 
     bars = (
         f"Points are means over {seeds} seeds; bars run from the lowest seed to the highest."
@@ -277,7 +287,9 @@ def _bar(scores: Sequence[Score], seeds: int) -> tuple[float | None, float | Non
     return (min(values), max(values)) if len(values) > 1 else (None, None)
 
 
-def _whole(comparison: Comparison, line: Line | None, seeds: set[int]) -> list[tuple[int, Score]]:
+def _whole(
+    comparison: Comparison, line: TechniqueView | None, seeds: set[int]
+) -> list[tuple[int, Score]]:
     """The end of a curve: the comparison's own fits on the whole training split."""
     whole = comparison.task.train_examples
     drawn = {p.train_examples for p in comparison.curve if line and p.technique == line.name}
@@ -290,7 +302,7 @@ def _whole(comparison: Comparison, line: Line | None, seeds: set[int]) -> list[t
     ]
 
 
-def family_key(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+def family_key(lines: Sequence[TechniqueView]) -> list[tuple[str, str, str]]:
     """(family, class, shape) of every family on the page, in the order of the house."""
     present = {line.row.family for line in lines}
     return [(name, *FAMILIES[name]) for name in FAMILIES if name in present]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from luthier.report.line import Line
+from luthier.report.technique_view import TechniqueView
 
 # A run of two or more spaces, a space at either end of a line, a tab, or a space of another kind.
 _TELLING = re.compile(
@@ -22,10 +22,10 @@ _BESIDE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class PromptReader:
     """Who read a prompt: a technique, which of its seeds, and what stood beside the text."""
 
-    line: Line
+    line: TechniqueView
     seeds: str
     beside: str
 
@@ -34,13 +34,13 @@ class Reader:
 class ShownPrompt:
     """One text and all who read it. `markup` is escaped HTML; `opened`: the pick read it."""
 
-    readers: tuple[Reader, ...]
+    readers: tuple[PromptReader, ...]
     markup: str
     characters: int
     opened: bool
 
 
-def prompts(lines: Sequence[Line]) -> list[ShownPrompt]:
+def prompts(lines: Sequence[TechniqueView]) -> list[ShownPrompt]:
     """Every distinct prompt once, in the order in which techniques first read it."""
     texts: dict[str, dict[str, list[int]]] = {}
     for line in lines:
@@ -59,12 +59,12 @@ def prompts(lines: Sequence[Line]) -> list[ShownPrompt]:
     return shown
 
 
-def _reader(line: Line, seeds: Sequence[int]) -> Reader:
+def _reader(line: TechniqueView, seeds: Sequence[int]) -> PromptReader:
     """Seeds are named only where not all of them read the same."""
     everyone = len(seeds) == sum(1 for run in line.row.seeds if run.prompt_text)
     names = ", ".join(map(str, seeds))
     said = "" if everyone else f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
-    return Reader(line, said, _BESIDE.get(line.row.family, ""))
+    return PromptReader(line, said, _BESIDE.get(line.row.family, ""))
 
 
 def visible(text: str) -> str:

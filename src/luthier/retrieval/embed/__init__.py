@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from luthier.errors import UserError, did_you_mean
-from luthier.retrieval.records import LEXICAL_ONLY, MINILM
-from luthier.retrieval.store import Vectors
+from luthier.retrieval.index_store import Vectors
+from luthier.retrieval.types import LEXICAL_ONLY, MINILM
 
 CHOICES = (
     MINILM,
@@ -53,7 +53,7 @@ def open_embedder(name: str) -> Embedder | None:
 
         return MiniLM()
     if name.startswith(("http://", "https://")):
-        from luthier.retrieval.embed.endpoint import EndpointEmbedder
+        from luthier.retrieval.embed.endpoint_embedder import EndpointEmbedder
 
         return EndpointEmbedder.connect(name)
     if "/" in name or Path(name).is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import ModelError
-from luthier.retrieval.store import Vectors
+from luthier.retrieval.index_store import Vectors
 
 
 @dataclass(eq=False)

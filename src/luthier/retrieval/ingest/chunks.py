@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from luthier.errors import UserError
 from luthier.retrieval.ingest.document import Document
-from luthier.retrieval.records import IndexSettings, Passage
+from luthier.retrieval.types import IndexSettings, Passage
 
 
 def passages(document: Document, source: str, settings: IndexSettings) -> Iterator[Passage]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from luthier.errors import UserError
-from luthier.retrieval.store import Store
+from luthier.retrieval.index_store import IndexStore
 
 ADDRESSES = (
     "a folder",
@@ -25,7 +25,7 @@ def is_address(where: str | Path) -> bool:
     }  # fmt: skip
 
 
-def open_store(where: str | Path) -> Store:
+def open_store(where: str | Path) -> IndexStore:
     """The store at an address. UserError for an address that is none, or that holds a password."""
     text = str(where)
     scheme, sign, rest = text.partition("://")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.retrieval.store import GRAPH_FROM, Ranking, Vectors
+from luthier.retrieval.index_store import GRAPH_FROM, Ranking, Vectors
 
 KIND = "HNSW32,SQfp16"
 BUILD_BREADTH, SEARCH_BREADTH = 100, 128  # of the candidates kept (efConstruction, efSearch)

@@ -18,20 +18,20 @@ import numpy as np
 
 from luthier.errors import StorageError, UserError
 from luthier.ledger.lock import alone_in
-from luthier.ledger.store import storage_error
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import (
+from luthier.ledger.run_ledger import storage_error
+from luthier.retrieval.index_store import (
     GRAPH_FROM,
     Dimension,
     Edition,
-    Held,
     Ranking,
+    StoredDocument,
     Vectors,
     Where,
     as_passage,
     labels_of,
     place_of,
 )
+from luthier.retrieval.types import IndexSettings, Passage
 
 VERSION = 1
 POINTER = "current.json"
@@ -232,10 +232,12 @@ class LanceWriter:
         """See `Writer`."""
         return dict(self._facts)
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredDocument]:
         """See `Writer`."""
         rows = self._documents.to_arrow().to_pylist()
-        return {r["source"]: Held(r["digest"], r["origin"], tuple(r["stamp"])) for r in rows}
+        return {
+            r["source"]: StoredDocument(r["digest"], r["origin"], tuple(r["stamp"])) for r in rows
+        }
 
     def without_vector(self, ids: Sequence[str]) -> set[str]:
         """See `Writer`."""

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import (
+from luthier.retrieval.index_store import (
     GRAPH_FROM,
     Dimension,
     Edition,
-    Held,
     Ranking,
+    StoredDocument,
     Vectors,
     Where,
     as_passage,
     labels_of,
     place_of,
 )
+from luthier.retrieval.types import IndexSettings, Passage
 
 VERSION = 1
 MOST_DIMENSIONS = 2000  # of pgvector's graph
@@ -234,10 +234,10 @@ class PostgresWriter:
         """See `Writer`."""
         return PostgresReader(self._db).facts()
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredDocument]:
         """See `Writer`."""
         rows = self._db.execute("SELECT source, digest, origin, stamp FROM files").fetchall()
-        return {r[0]: Held(r[1], r[2], tuple(r[3])) for r in rows}
+        return {r[0]: StoredDocument(r[1], r[2], tuple(r[3])) for r in rows}
 
     def without_vector(self, ids: Sequence[str]) -> set[str]:
         """See `Writer`."""

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import (
+from luthier.retrieval.index_store import (
     GRAPH_FROM,
     Dimension,
     Edition,
-    Held,
     Ranking,
+    StoredDocument,
     Vectors,
     Where,
     as_passage,
@@ -33,6 +32,7 @@ from luthier.retrieval.store import (
 )
 from luthier.retrieval.stores.lease import Lease
 from luthier.retrieval.stores.words import document_terms, query_terms
+from luthier.retrieval.types import IndexSettings, Passage
 
 VERSION = 1
 NEVER = 2**40  # the version in which what lives dies
@@ -248,12 +248,14 @@ class QdrantWriter:
         """See `Writer`."""
         return dict(self._found["facts"])
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredDocument]:
         """See `Writer`."""
         out = {}
         for point in _scrolled(self._client, self._documents, _alive(self._found["live"])):
             load = point.payload
-            out[load["source"]] = Held(load["digest"], load["origin"], tuple(load["stamp"]))
+            out[load["source"]] = StoredDocument(
+                load["digest"], load["origin"], tuple(load["stamp"])
+            )
         return out
 
     def without_vector(self, ids: Sequence[str]) -> set[str]:
@@ -345,7 +347,7 @@ def _put(client: Any, collection: str, points: Sequence[tuple[str, Any, Any]]) -
     client.upsert(collection, made, wait=True)
 
 
-def _document(name: str, held: Held) -> dict[str, Any]:
+def _document(name: str, held: StoredDocument) -> dict[str, Any]:
     return {
         "source": name, "digest": held.digest, "origin": held.origin, "stamp": list(held.stamp),
     }  # fmt: skip

@@ -16,19 +16,19 @@ import numpy as np
 
 from luthier.errors import StorageError, UserError
 from luthier.ledger.lock import alone_in
-from luthier.ledger.store import storage_error
-from luthier.retrieval.records import IndexSettings, Passage
-from luthier.retrieval.store import (
+from luthier.ledger.run_ledger import storage_error
+from luthier.retrieval.index_store import (
     Dimension,
     Edition,
-    Held,
     Ranking,
+    StoredDocument,
     Vectors,
     Where,
     as_passage,
     place_of,
 )
 from luthier.retrieval.stores.dense import Dense
+from luthier.retrieval.types import IndexSettings, Passage
 
 FILE = "index.sqlite"
 VERSION = 2  # 1 had no stamps and no origins; it is read as it is, and brought up to date by a run
@@ -232,10 +232,10 @@ class SqliteWriter:
         """See `Writer`."""
         return dict(self._db.execute("SELECT key, value FROM facts"))
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredDocument]:
         """See `Writer`."""
         ask = "SELECT source, digest, origin, size, changed, recorded, read FROM files"
-        return {r[0]: Held(r[1], r[2], r[3:]) for r in self._db.execute(ask)}
+        return {r[0]: StoredDocument(r[1], r[2], r[3:]) for r in self._db.execute(ask)}
 
     def without_vector(self, ids: Sequence[str]) -> set[str]:
         """See `Writer`."""

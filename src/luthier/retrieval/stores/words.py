@@ -13,7 +13,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from luthier.retrieval.records import IndexSettings
+from luthier.retrieval.types import IndexSettings
 
 K1, B = 1.2, 0.75
 CHARACTERS_A_WORD = 6

@@ -29,11 +29,11 @@ import numpy as np
 
 from luthier.errors import UserError, did_you_mean
 from luthier.scoring.aggregate import (
-    Evaluated,
+    ScoredRuns,
     ScorerSpec,
     bounds_of,
     is_proportion,
-    judged_by,
+    rescored,
     statistics_of,
 )
 from luthier.scoring.metrics import Floats, Statistics
@@ -115,7 +115,7 @@ class _Side:
 
 
 def paired_tests(
-    results: Mapping[str, Sequence[Evaluated]],
+    results: Mapping[str, Sequence[ScoredRuns]],
     scorer: ScorerSpec = None,
     *,
     against: str | None = None,
@@ -131,13 +131,13 @@ def paired_tests(
         raise UserError(
             f"No results of {against!r}.", choices=names, next_step=did_you_mean(against, names)
         )
-    if len(names) < 2 or not results[names[0]][0].judged:
+    if len(names) < 2 or not results[names[0]][0].sample_scores:
         return ()
     flat = [run for name in names for run in results[name]]
-    chosen, judged = judged_by(flat, scorer)
-    clusters = clusters_of(judged[0])
-    statistics = statistics_of(judged, chosen)
-    bounds = bounds_of(judged, chosen)
+    chosen, sample_scores = rescored(flat, scorer)
+    clusters = clusters_of(sample_scores[0])
+    statistics = statistics_of(sample_scores, chosen)
+    bounds = bounds_of(sample_scores, chosen)
     exact = int(clusters.max()) + 1 == len(clusters) and all(
         is_proportion(s.values, chosen) for s in statistics
     )

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from luthier.records import Judged
+from luthier.records import SampleScore
 from luthier.scoring.metrics import Floats
 
 Clusters = npt.NDArray[np.int64]
@@ -28,12 +28,12 @@ _MOST_CELLS = 200_000_000
 _FEWEST_RESAMPLES = 2_000
 
 
-def clusters_of(judged: Sequence[Judged]) -> Clusters:
+def clusters_of(sample_scores: Sequence[SampleScore]) -> Clusters:
     """The cluster of each example: its group, or itself where it has none. (n,) of 0..G-1."""
     numbers: dict[tuple[bool, str | int], int] = {}
     found = [
         numbers.setdefault((False, row) if j.group is None else (True, j.group), len(numbers))
-        for row, j in enumerate(judged)
+        for row, j in enumerate(sample_scores)
     ]
     return np.array(found, dtype=np.int64)
 

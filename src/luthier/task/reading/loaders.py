@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError, TaskError
-from luthier.task.definition import DEFAULT_LIMIT
 from luthier.task.reading.formats import Row, Rows, missing_columns, read_file
+from luthier.task.spec import DEFAULT_LIMIT
 
 # All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
 MOST_CHARACTERS = 200_000_000

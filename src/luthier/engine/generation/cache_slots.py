@@ -1,0 +1,203 @@
+"""Rows that a decoder-only model is writing, each with its keys and values in a slot of its own.
+
+A slot holds one row from its first token on, so that key k of a slot stands at position k. The
+last row takes the slot of one that ends and a new row takes the next free slot: the rows in
+between never move, and a step reads no padding but that of shorter rows.
+
+What all prompts share is computed once, and equal prompts (several samples of one) are computed
+once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from luthier.engine.prefix_tree.masks import masks
+from luthier.engine.prefix_tree.memory import Shape, memory_cap
+from luthier.engine.session import Session
+
+SHARED_AT_LEAST = 16  # shorter shared prefixes cost more to copy than to compute again
+TOKENS_A_PREFILL = 4096  # activations of one batch of prompts stay in tens of megabytes
+BYTES_OF_KEYS = 2 << 30  # at most, keys and values of all slots together
+
+
+class SlotLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer: (slots, heads, capacity, D), of which a part is in use."""
+
+    at: torch.Tensor  # (rows in use,): where each row's next key goes
+    longest = 0  # tokens in the longest row, the next one included
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take in one token a row, (rows, heads, 1, D); gives all that may be attended to."""
+        n = len(self.at)
+        rows = torch.arange(n, device=self.at.device)
+        self.keys[rows, :, self.at] = key_states[:, :, 0]
+        self.values[rows, :, self.at] = value_states[:, :, 0]
+        return self.keys[:n, :, : self.longest], self.values[:n, :, : self.longest]
+
+    def get_seq_length(self) -> int:
+        """Tokens in the longest row before this step."""
+        return max(0, self.longest - 1)
+
+
+class CacheSlots:
+    """The rows under way, `most` at once.
+
+    `prompts` are all rows to come, virtual tokens in place: they tell what is shared and, with
+    `longest_answer` tokens more, how long a slot must be.
+    """
+
+    def __init__(
+        self, session: Session, prompts: Sequence[Sequence[int]], *, most: int, longest_answer: int
+    ) -> None:
+        self.session = session
+        self.computed = 0  # tokens run so far
+        self._cache = session.prefix_cache(1)
+        self._past = 0 if self._cache is None else int(self._cache.get_seq_length())
+        self._shared = shared_tokens(prompts)
+        self._capacity = self._past + max(len(p) for p in prompts) + longest_answer
+        room = min(BYTES_OF_KEYS, memory_cap(session.device))
+        self.most = max(1, min(most, room // (self._capacity * Shape.of(session).kept_token())))
+        self._layers: list[SlotLayer] = []
+        self._lengths: list[int] = []  # keys of each row under way
+        self._prompts: list[tuple[int, ...]] = []
+        self._firsts: list[torch.Tensor] = []  # logits after each prompt
+        if self._shared:
+            self._cache = self._forward([list(prompts[0][: self._shared])], self._cache)[1]
+            self._past += self._shared
+
+    @property
+    def free(self) -> int:
+        """How many more rows may come in."""
+        return self.most - len(self._lengths)
+
+    def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Take in prompts, each into the next free slot: logits (rows, V) of what follows them."""
+        wanted = [tuple(p) for p in prompts]
+        new = [p for p in dict.fromkeys(wanted) if p not in self._prompts]
+        fresh: dict[tuple[int, ...], tuple[torch.Tensor, Any, int]] = {}
+        while new:
+            width = max(len(p) for p in new) - self._shared
+            batch = new[: max(1, TOKENS_A_PREFILL // width)]
+            new = new[len(batch) :]
+            logits, cache = self._forward([list(p[self._shared :]) for p in batch], self._cache)
+            fresh |= {p: (logits[b], cache, b) for b, p in enumerate(batch)}
+        for prompt in wanted:
+            length = self._past + len(prompt) - self._shared
+            if prompt in fresh:
+                first, cache, row = fresh[prompt]
+                self._fill(cache.layers, row, length, start=cache.get_seq_length() - length)
+            else:
+                row = self._prompts.index(prompt)
+                first = self._firsts[row]
+                self._fill(self._layers, row, length, start=0)
+            self._lengths.append(length)
+            self._prompts.append(prompt)
+            self._firsts.append(first)
+        return torch.stack(self._firsts[len(self._firsts) - len(wanted) :])
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Append one token to every row: logits (rows, V) of what follows."""
+        session, rows = self.session, len(self._lengths)
+        at = torch.tensor(self._lengths, device=session.device)
+        longest = max(self._lengths) + 1
+        for layer in self._layers:
+            layer.at, layer.longest = at, longest
+        positions = at.unsqueeze(1)
+        keys = torch.arange(longest, device=session.device).expand(rows, longest)
+        seen = (keys <= positions).unsqueeze(1)
+        out = session.module(
+            inputs_embeds=session.embed(torch.tensor(tokens, device=session.device).unsqueeze(1)),
+            attention_mask=masks(session, seen, positions, keys),
+            position_ids=positions,
+            past_key_values=Cache(layers=list(self._layers)),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self._lengths = [n + 1 for n in self._lengths]
+        self.computed += rows
+        logits: torch.Tensor = out.logits[:, -1].float()
+        return logits
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Go on with these rows, `order[i]` in slot i: copies only where the two differ."""
+        for slot, row in enumerate(order):
+            if slot != row:
+                self._fill(self._layers, row, self._lengths[row], start=0, slot=slot)
+        self._lengths = [self._lengths[row] for row in order]
+        self._prompts = [self._prompts[row] for row in order]
+        self._firsts = [self._firsts[row] for row in order]
+
+    def _forward(self, rows: Sequence[list[int]], cache: Any) -> tuple[torch.Tensor, Any]:
+        """Left-padded rows after what the cache (batch 1) holds: last logits (B, V), new cache."""
+        session = self.session
+        past = 0 if cache is None else int(cache.get_seq_length())
+        cache = DynamicCache() if cache is None else copy.deepcopy(cache)
+        if past and len(rows) > 1:
+            cache.batch_repeat_interleave(len(rows))
+        width = max(len(r) for r in rows)
+        pad = session.tokenizer.pad_token_id or 0
+        device = session.device
+        ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=device)
+        padding = torch.tensor([[width - len(r)] for r in rows], device=device)
+        own = torch.arange(width, device=device).expand(len(rows), width)
+        positions = (past + own - padding).clamp(min=0)
+        cached = torch.arange(past, device=device).expand(len(rows), past)
+        keys = torch.cat([cached, positions], dim=1)
+        real = torch.cat([torch.ones_like(cached, dtype=torch.bool), own >= padding], dim=1)
+        before = torch.arange(past + width, device=device) <= past + own.unsqueeze(-1)
+        out = session.module(
+            inputs_embeds=session.embed(ids),
+            attention_mask=masks(session, real.unsqueeze(1) & before, positions, keys),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.computed += sum(len(r) for r in rows)
+        return out.logits[:, -1].float(), out.past_key_values
+
+    def _fill(
+        self, layers: Sequence[Any], row: int, length: int, *, start: int, slot: int | None = None
+    ) -> None:
+        """Copy a row of `length` keys into a slot. `start` is how far its own tokens stand behind
+        their positions, for want of padding in slots."""
+        slot = len(self._lengths) if slot is None else slot
+        past = self._past
+        for k, source in enumerate(layers):
+            if k == len(self._layers):
+                self._layers.append(_empty(source, self.most, self._capacity))
+            target = self._layers[k]
+            for kept, given in ((target.keys, source.keys), (target.values, source.values)):
+                kept[slot, :, :past] = given[row, :, :past]
+                kept[slot, :, past:length] = given[row, :, past + start : length + start]
+
+
+def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with; 0 where that is too few to be worth it. Each prompt
+    keeps at least one token of its own."""
+    distinct = list(dict.fromkeys(tuple(p) for p in prompts))
+    if len(distinct) < 2:
+        return 0
+    first, last = min(distinct), max(distinct)  # what the extremes share, all share
+    most = min(len(p) for p in distinct) - 1
+    shared = 0
+    while shared < most and first[shared] == last[shared]:
+        shared += 1
+    return shared if shared >= SHARED_AT_LEAST else 0
+
+
+def _empty(like: Any, slots: int, capacity: int) -> SlotLayer:
+    layer = SlotLayer()
+    layer.is_initialized = True
+    _, heads, _, width = like.keys.shape
+    layer.keys = like.keys.new_zeros(slots, heads, capacity, width)
+    layer.values = like.values.new_zeros(slots, heads, capacity, like.values.shape[-1])
+    return layer

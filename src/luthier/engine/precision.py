@@ -1,0 +1,165 @@
+"""In which number format a CPU multiplies matrices: decided here, by measurement.
+
+Weights, sums of losses, softmax and optimiser are float32 on a CPU. Its matrix products may run in
+bfloat16, which pays on some processors (tile instructions: several times as fast) and costs on
+others (on one with AVX512-BF16 alone 0.5 times as fast), and no flag tells them apart. So a product
+like a layer's is timed in both, once a machine: what came out is kept in the cache folder, so that
+results repeat, and goes into the provenance of a comparison. Steps of generation stay in float32
+everywhere: few rows a step, and the weights would be converted for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from luthier.errors import StorageError, UserError, did_you_mean
+from luthier.ledger.artifacts import write_text
+from luthier.ledger.cache import default_cache_path
+from luthier.ledger.provenance import provenance
+
+VARIABLE = "LUTHIER_PRODUCTS"
+CHOICES = ("auto", "float32", "bfloat16")
+MARGIN = 1.2  # a smaller gain is not worth the rounding, and could be gone at the next measurement
+ROUNDS = 3
+SHAPE = (512, 512, 1024)  # half a GFLOP: some milliseconds each time
+
+Format = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`gain`: how many times as fast bfloat16 was; None where nothing was measured."""
+
+    format: Format
+    gain: float | None = None
+
+
+def decision() -> Decision:
+    """What LUTHIER_PRODUCTS says, or what was measured on this machine. UserError for a value that
+    is no format."""
+    asked = os.environ.get(VARIABLE, "").strip().lower() or "auto"
+    if asked == "auto":
+        return _kept(torch.get_num_threads())
+    if asked == "float32":
+        return Decision("float32")
+    if asked == "bfloat16":
+        return Decision("bfloat16")
+    raise UserError(
+        f"{VARIABLE}={asked!r} is no number format",
+        choices=CHOICES,
+        next_step=did_you_mean(asked, CHOICES) or "Unset it to let Luthier measure.",
+    )
+
+
+def decisions_file() -> Path:
+    """Where decisions are kept, by processor, threads and version of torch."""
+    return default_cache_path().with_name("products.json")
+
+
+@contextmanager
+def fast_matmul(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Surround a forward pass of many tokens. Changes nothing on an accelerator, whose base is in
+    bfloat16 already, nor where float32 was decided on.
+
+    Attention stays in float32: its backward pass runs several times slower in bfloat16.
+    """
+    if device.type != "cpu" or dtype != torch.float32 or decision().format == "float32":
+        yield
+        return
+    with torch.autocast("cpu", torch.bfloat16), Float32Attention():
+        yield
+
+
+@lru_cache
+def _kept(threads: int) -> Decision:
+    if not _multiplies_bfloat16():
+        return Decision("float32")
+    here = provenance()
+    key = f"{here.cpu}, {threads} threads, torch {here.torch}"
+    before = _read()
+    if key in before:
+        with suppress(TypeError):
+            return Decision(**before[key])
+    gain = measured_gain()
+    found = Decision("bfloat16" if gain > MARGIN else "float32", round(gain, 2))
+    with suppress(StorageError):  # only a memory: the next process measures again
+        write_text(decisions_file(), json.dumps({**before, key: asdict(found)}, indent=1))
+    return found
+
+
+def measured_gain() -> float:
+    """How many times as fast a linear layer is when its input and weight are converted to bfloat16
+    and its output back. Both in turn, the best of each: what else runs slows both."""
+    rows, inner, outer = SHAPE
+    values, weight = torch.rand(rows, inner), torch.rand(outer, inner)
+
+    def product(dtype: torch.dtype) -> float:
+        start = time.perf_counter()
+        torch.nn.functional.linear(values.to(dtype), weight.to(dtype)).float()
+        return time.perf_counter() - start
+
+    with torch.inference_mode():
+        pairs = [(product(torch.float32), product(torch.bfloat16)) for _ in range(ROUNDS + 1)]
+    wide, half = (min(times) for times in zip(*pairs[1:], strict=True))  # the first one warms up
+    return float(wide / half)
+
+
+def _multiplies_bfloat16() -> bool:
+    """False only where it would be emulated, and timing it would take long."""
+    if torch.backends.cpu.get_cpu_capability().startswith(("AVX", "DEFAULT")):
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return True
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads(decisions_file().read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Float32Attention(TorchFunctionMode):
+    """Runs every scaled dot-product attention inside it in float32, by `attend`."""
+
+    def attend(self, given: dict[str, Any]) -> torch.Tensor:
+        """The attention of `query` to `key` and `value`, by torch's names, all in float32. A
+        subclass may do it another way."""
+        return torch.nn.functional.scaled_dot_product_attention(**given)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **named)
+        given = dict(zip(_INPUTS, args, strict=False)) | named
+        dtype = given["query"].dtype
+        with torch.autocast("cpu", enabled=False):
+            out = self.attend({name: _wide(value) for name, value in given.items()})
+        return out.to(dtype)
+
+
+_INPUTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:
+        return value.float()
+    return value

@@ -1,0 +1,293 @@
+"""The ledger: what ran, with what result, in one SQLite file in WAL mode.
+
+A row of `runs` is written twice: when the run starts and, in one transaction, when it ends.
+Whatever is killed in between leaves a row that says "running", which the next start repeats.
+Records are stored as the JSON of frozen dataclasses (`ledger.codec`), so that this file knows no
+other room.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from luthier.errors import StorageError
+from luthier.ledger.provenance import now
+
+BUSY_SECONDS = 10.0
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "0001-first",
+        """
+        CREATE TABLE comparisons (
+            id TEXT PRIMARY KEY, created TEXT NOT NULL, touched TEXT NOT NULL, finished TEXT,
+            task TEXT NOT NULL, model TEXT NOT NULL, plan TEXT NOT NULL, prices TEXT NOT NULL,
+            provenance TEXT NOT NULL
+        );
+        CREATE TABLE runs (
+            key TEXT PRIMARY KEY, comparison TEXT NOT NULL REFERENCES comparisons(id),
+            purpose TEXT NOT NULL, technique TEXT NOT NULL, seed INTEGER NOT NULL,
+            status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
+            result TEXT, artifact TEXT, error TEXT
+        );
+        CREATE TABLE members (
+            comparison TEXT NOT NULL REFERENCES comparisons(id), key TEXT NOT NULL,
+            technique TEXT NOT NULL, purpose TEXT NOT NULL, part TEXT NOT NULL,
+            seed INTEGER NOT NULL, PRIMARY KEY (comparison, key)
+        );
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL,
+            comparison TEXT, run TEXT, kind TEXT NOT NULL, message TEXT NOT NULL
+        );
+        """,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredComparison:
+    """One comparison; `task`, `model`, `plan`, `prices` and `provenance` are JSON.
+
+    `touched` is when it was last started, `finished` when nothing was left to do.
+    """
+
+    id: str
+    created: str
+    touched: str
+    finished: str | None
+    task: str
+    model: str
+    plan: str
+    prices: str
+    provenance: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that belongs to a comparison. Two comparisons in one ledger may share a run.
+
+    `part` says which step of a recipe or which point of a learning curve it is, "" for a whole run.
+    """
+
+    comparison: str
+    key: str
+    technique: str
+    purpose: str
+    part: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run. `purpose` is "run", "step" (an intermediate of a recipe) or "curve".
+
+    `status` is "running", "fitted", "finished", "failed", "skipped" or "stopped"; `result` is JSON,
+    `artifact` the hash of a folder in `ledger.artifacts`, `error` what to tell the user.
+    """
+
+    key: str
+    comparison: str
+    purpose: str
+    technique: str
+    seed: int
+    status: str
+    started: str
+    finished: str | None = None
+    result: str | None = None
+    artifact: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for whoever reads the ledger later."""
+
+    time: str
+    comparison: str | None
+    run: str | None
+    kind: str
+    message: str
+
+
+class Ledger:
+    """An open ledger. Use as a context manager, or call `close`."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create; StorageError when the file is locked, full, read-only or no ledger."""
+        self.path = Path(path)
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Explicit transactions only: sqlite3's own opening of them would commit before DDL.
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                # FULL: a finished run must also survive a power cut, and there are few writes.
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA foreign_keys=ON")
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded in."""
+        self._db.close()
+
+    def start_comparison(self, row: StoredComparison) -> None:
+        """Keep a comparison and its plan. One that is there already keeps them; only when it was
+        touched, and its prices, are new."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO comparisons VALUES (?,?,?,?,?,?,?,?,?) "
+                "ON CONFLICT (id) DO UPDATE "
+                "SET touched = excluded.touched, prices = excluded.prices",
+                astuple(row),
+            )
+
+    def comparison(self, id: str) -> StoredComparison | None:
+        """The comparison of that id."""
+        found = self._select("SELECT * FROM comparisons WHERE id = ?", (id,))
+        return StoredComparison(*found[0]) if found else None
+
+    def comparisons(self) -> list[StoredComparison]:
+        """All comparisons, the one that was last started at the end."""
+        found = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
+        return [StoredComparison(*row) for row in found]
+
+    def enrol(self, members: Iterable[PlannedRun]) -> None:
+        """Note which runs belong to a comparison; those noted already stay."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT INTO members VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+                [astuple(member) for member in members],
+            )
+
+    def members(self, comparison: str) -> list[PlannedRun]:
+        """The runs of a comparison, in the order in which they were noted."""
+        query = "SELECT * FROM members WHERE comparison = ? ORDER BY rowid"
+        return [PlannedRun(*row) for row in self._select(query, (comparison,))]
+
+    def end_comparison(self, id: str) -> None:
+        """Note that nothing is left to do."""
+        with self._transaction() as db:
+            db.execute("UPDATE comparisons SET finished = ? WHERE id = ?", (now(), id))
+
+    def begin(self, row: StoredRun) -> None:
+        """Note that a run starts; one that was begun before and did not finish starts anew."""
+        self._write(row)
+
+    def end(self, row: StoredRun) -> None:
+        """Write how a run ended: result and artifact in one transaction."""
+        self._write(row)
+
+    def run(self, key: str) -> StoredRun | None:
+        """The run with that key."""
+        found = self._select("SELECT * FROM runs WHERE key = ?", (key,))
+        return StoredRun(*found[0]) if found else None
+
+    def note(
+        self, kind: str, message: str, *, comparison: str | None = None, run: str | None = None
+    ) -> None:
+        """Append an event."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO events (time, comparison, run, kind, message) VALUES (?,?,?,?,?)",
+                (now(), comparison, run, kind, message),
+            )
+
+    def events(self) -> list[Event]:
+        """All events in order."""
+        query = "SELECT time, comparison, run, kind, message FROM events ORDER BY id"
+        return [Event(*r) for r in self._select(query, ())]
+
+    def _write(self, row: StoredRun) -> None:
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?)", astuple(row))
+
+    def _migrate(self) -> None:
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)"
+        )
+        done = {r[0] for r in self._db.execute("SELECT name FROM migrations")}
+        unknown = done - {name for name, _ in MIGRATIONS}
+        if unknown:
+            raise StorageError(
+                f"{self.path} was written by a newer Luthier (it knows {max(unknown)!r})",
+                next_step="Upgrade Luthier, or choose another --out folder.",
+            )
+        for name, script in MIGRATIONS:
+            if name in done:
+                continue
+            with self._transaction() as db:
+                # Another process may have migrated between the look and the lock.
+                if db.execute("SELECT 1 FROM migrations WHERE name = ?", (name,)).fetchone():
+                    continue
+                for statement in script.split(";"):
+                    if statement.strip():
+                        db.execute(statement)
+                db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now()))
+
+    def _select(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._told():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what SQLite says into what a user can act on."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise storage_error(self.path, error) from error
+
+
+def storage_error(path: Path, error: Exception, *, option: str = "--out") -> StorageError:
+    """The StorageError for an error of SQLite or of the file system at `path`.
+
+    `option` is how the command line takes another folder.
+    """
+    said = str(error).lower()
+    if "locked" in said or "busy" in said:
+        return StorageError(
+            f"{path} has been locked by another process for {BUSY_SECONDS:.0f} s",
+            next_step=f"Wait for the other luthier to end, or choose another {option} folder.",
+        )
+    if "full" in said or "no space" in said:
+        return StorageError(
+            f"The disk that holds {path} is full",
+            next_step="Free some space and run the same command again: what finished is kept.",
+        )
+    if any(word in said for word in ("readonly", "read-only", "permission", "unable to open")):
+        return StorageError(
+            f"{path} cannot be written ({error})",
+            next_step=f"Choose a folder you may write to with {option}.",
+        )
+    if "not a database" in said or "malformed" in said:
+        return StorageError(
+            f"{path} is no ledger, or is damaged ({error})",
+            next_step=f"Move it away, or choose another {option} folder.",
+        )
+    reason = getattr(error, "strerror", None) or error  # an OSError's text names the path again
+    return StorageError(f"{path}: {reason}", next_step=f"Choose another {option} folder.")

@@ -1,0 +1,10 @@
+"""How a model answers out of documents: look up, put into the prompt, cite.
+
+Passages are data. Nothing in them is parsed: they become one line of text each, in which no special
+token and no line of a prompt can be forged, and what they say reaches nothing but the model.
+"""
+
+from luthier.models.rag.lookup import hits_for
+from luthier.models.rag.passages import ABSTENTION, with_passages, with_request
+
+__all__ = ["ABSTENTION", "hits_for", "with_passages", "with_request"]

@@ -1,0 +1,107 @@
+"""Searching the index of a model with knowledge; what was looked up once is not looked up again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luthier.errors import ModelError
+from luthier.models.adaptation import Knowledge
+
+if TYPE_CHECKING:
+    from luthier.models.rag.question_map import QuestionEmbedder
+    from luthier.retrieval import Hit, Index
+
+MOST_REMEMBERED = 50_000  # look-ups
+MAPPED_CANDIDATES = 50  # hits that a query map orders anew
+# Sharpness of p(z | x): about one unit of log-odds between neighbours of a usual result list.
+TEMPERATURES = {"dense": 0.05, "lexical": 2.0, "hybrid": 0.002}
+
+
+@dataclass(eq=False)
+class OpenIndex:
+    """An open index. `search_seconds` is what look-ups took that were not remembered."""
+
+    index: Index
+    found: dict[tuple[object, ...], tuple[Hit, ...]] = field(default_factory=dict)
+    search_seconds: float = 0.0
+
+    @cached_property
+    def embedder(self) -> QuestionEmbedder:
+        """What embeds questions and passages as the index does."""
+        from luthier.models.rag.question_map import QuestionEmbedder
+
+        return QuestionEmbedder.of(self.index)
+
+
+def open_index_of(knowledge: Knowledge) -> OpenIndex:
+    """The index behind the slot. ModelError where its content is not what it was at the fit."""
+    return _opened(knowledge.index, knowledge.fingerprint)
+
+
+@lru_cache(maxsize=8)
+def _opened(where: str, fingerprint: str) -> OpenIndex:
+    from luthier.retrieval import open_index
+
+    index = open_index(where)
+    if fingerprint and index.fingerprint != fingerprint:
+        raise ModelError(
+            f"the index {where} has changed since this model was fitted: its fingerprint was "
+            f"{fingerprint[:12]}, now it is {index.fingerprint[:12]}",
+            choices=("fit again", "ask with --knowledge FOLDER to read the documents as they are"),
+            next_step="Measured figures hold for the documents of the fit only.",
+        )
+    return OpenIndex(index)
+
+
+def hits_for(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, ...]]:
+    """What the search finds for each question, best first."""
+    held = open_index_of(knowledge)
+    mark = knowledge.identity
+    keys = [(*mark, q) for q in questions]
+    new = list(dict.fromkeys(str(key[-1]) for key in keys if key not in held.found))
+    if new:
+        if len(held.found) + len(new) > MOST_REMEMBERED:
+            held.found.clear()
+            new = list(dict.fromkeys(questions))
+        started = time.perf_counter()
+        results = _search(held, knowledge, new)
+        held.search_seconds += time.perf_counter() - started
+        for question, hits in zip(new, results, strict=True):
+            held.found[(*mark, question)] = tuple(hits)
+    return [held.found[key] for key in keys]
+
+
+def forget(knowledge: Knowledge) -> None:
+    """Drop what was looked up, so that the next look-up is timed as a first one."""
+    open_index_of(knowledge).found.clear()
+
+
+def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[float, ...]:
+    """p(z | x): softmax over the scores of the hits divided by the temperature."""
+    if not hits:
+        return ()
+    temperature = knowledge.temperature or TEMPERATURES[knowledge.search.mode]
+    scores = np.array([h.score for h in hits], dtype=np.float64) / temperature
+    odds = np.exp(scores - scores.max())
+    return tuple(float(p) for p in odds / odds.sum())
+
+
+def _search(held: OpenIndex, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
+    settings = knowledge.search
+    if knowledge.query_map is None:
+        return held.index.search(questions, settings)
+    from luthier.models.rag.question_map import reordered
+
+    wide = replace(settings, k=max(settings.k, MAPPED_CANDIDATES))
+    candidates = held.index.search(questions, wide)
+    embedder = held.embedder
+    return [
+        hits[: settings.k]
+        for hits in reordered(embedder, knowledge.query_map.numpy(), questions, candidates)
+    ]

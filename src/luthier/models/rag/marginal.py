@@ -1,0 +1,142 @@
+"""Answers out of several passages, each read alone: RAG-Sequence and RAG-Token.
+
+    sequence  p(y | x) = Σ_z p(z | x) Π_i p(y_i | x, z, y_<i)
+    token     p(y | x) = Π_i Σ_z p(z | x) p(y_i | x, z, y_<i)
+
+Lewis et al. 2020, arXiv:2005.11401, section 2.1; x question, z passage, y answer. Free text under
+"sequence" is decoded as in section 2.5 ("thorough"): the greedy answer out of every passage is a
+hypothesis, and each is scored under all passages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luthier.content import Response, Usage
+from luthier.errors import CapabilityError
+from luthier.models.answering import from_scores, label_continuations, read_text, render_shown
+from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.prompt import Rendered
+from luthier.models.rag.lookup import passage_probabilities
+from luthier.models.rag.passages import with_each_passage, with_request
+from luthier.records import Capability, Example
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+
+
+def answer_marginally(
+    model: Model, examples: Sequence[Example], *, seed: int = 0
+) -> list[Response]:
+    """One answer for each example, the probabilities summed over passages.
+
+    CapabilityError where the backend gives no log-probabilities, or, for "token", is no local
+    decoder.
+    """
+    knowledge = model.adaptation.knowledge
+    assert knowledge is not None
+    if Capability.LOGPROBS not in model.capabilities:
+        raise CapabilityError(
+            f"reading {knowledge.reading!r} needs log-probabilities, which {model.backend.name} "
+            "does not give",
+            next_step="Use reading='joined'.",
+        )
+    if knowledge.reading == "token" and Capability.MIXTURES not in model.capabilities:
+        raise CapabilityError(
+            f"reading 'token' needs a local model, and {model.backend.name} is none",
+            next_step="Use reading='sequence' or 'joined'.",
+        )
+    prompt = with_request(model.adaptation.prompt, knowledge)
+    groups = []
+    for copies, hits in with_each_passage(model, examples):
+        prompts = render_shown(model, prompt, copies)
+        groups.append((prompts, passage_probabilities(knowledge, hits) or (1.0,)))
+    if model.adaptation.decoding.labels:
+        return _labels(model, groups)
+    if knowledge.reading == "token":
+        return _by_token(model, groups)
+    return _by_sequence(model, groups, seed=seed)
+
+
+Group = tuple[list[Rendered], tuple[float, ...]]
+
+
+def summed(logprobs: Sequence[Sequence[float]], weights: Sequence[float]) -> tuple[float, ...]:
+    """log Σ_z w_z exp(l_zy) for each y; `logprobs` (Z, Y)."""
+    values = np.array(logprobs, dtype=np.float64)
+    values = values + np.log(np.maximum(np.array(weights, dtype=np.float64), 1e-300))[:, None]
+    top = values.max(axis=0)
+    return tuple(float(v) for v in top + np.log(np.exp(values - top).sum(axis=0)))
+
+
+def _labels(model: Model, groups: Sequence[Group]) -> list[Response]:
+    knowledge, decoding = model.adaptation.knowledge, model.adaptation.decoding
+    assert knowledge is not None
+    if knowledge.reading == "token":
+        continuations = label_continuations(model, groups[0][0][0])
+        return [
+            from_scores(
+                model.backend.score_mixture(prompts, weights, continuations, model.adaptation),
+                decoding,
+            )
+            for prompts, weights in groups
+        ]
+    requests = [
+        ScoreRequest(p, label_continuations(model, p)) for prompts, _ in groups for p in prompts
+    ]
+    scored = iter(model.backend.score(requests, model.adaptation))
+    answers = []
+    for prompts, weights in groups:
+        apart = [next(scored) for _ in prompts]
+        answers.append(from_scores(_together(apart, weights), decoding))
+    return answers
+
+
+def _together(apart: Sequence[ScoreResult], weights: Sequence[float]) -> ScoreResult:
+    best = apart[int(np.argmax(weights))]
+    return ScoreResult(
+        logprobs=summed([r.logprobs for r in apart], weights),
+        tokens=best.tokens,
+        greedy=best.greedy,
+        usage=sum((r.usage for r in apart), Usage()),
+    )
+
+
+def _by_sequence(model: Model, groups: Sequence[Group], *, seed: int) -> list[Response]:
+    adaptation = model.adaptation
+    requests = [GenerateRequest(p, seed=seed) for prompts, _ in groups for p in prompts]
+    written = iter(model.backend.generate(requests, adaptation))
+    hypotheses, usages = [], []
+    for prompts, _ in groups:
+        texts = [next(written) for _ in prompts]
+        hypotheses.append(list(dict.fromkeys(t.text.strip() for t in texts if t.text.strip())))
+        usages.append(sum((t.usage for t in texts), Usage()))
+    # A hypothesis ends where a generation would: at the first stop string, else anywhere.
+    end = adaptation.decoding.stop[0] if adaptation.decoding.stop else ""
+    asked = [
+        ScoreRequest(p, tuple(p.answer_prefix + text + end for text in said))
+        for (prompts, _), said in zip(groups, hypotheses, strict=True)
+        if len(said) > 1
+        for p in prompts
+    ]
+    scored = iter(model.backend.score(asked, adaptation) if asked else ())
+    answers = []
+    for (prompts, weights), said, usage in zip(groups, hypotheses, usages, strict=True):
+        text = said[0] if said else ""
+        if len(said) > 1:
+            apart = [next(scored) for _ in prompts]
+            usage = sum((r.usage for r in apart), usage)
+            text = said[int(np.argmax(summed([r.logprobs for r in apart], weights)))]
+        answers.append(read_text(model, text, usage))
+    return answers
+
+
+def _by_token(model: Model, groups: Sequence[Group]) -> list[Response]:
+    found = [
+        model.backend.generate_mixture(prompts, weights, model.adaptation)
+        for prompts, weights in groups
+    ]
+    return [read_text(model, generated.text, generated.usage) for generated in found]

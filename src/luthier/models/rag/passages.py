@@ -1,0 +1,108 @@
+"""From passages to the text of a prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from luthier.models.adaptation import Knowledge
+from luthier.models.prompt import Demonstration, Prompt
+from luthier.models.rag.lookup import hits_for
+from luthier.records import Example
+
+if TYPE_CHECKING:
+    from luthier.models.model import Model
+    from luthier.retrieval import Hit, Passage
+
+ABSTENTION = "not in the documents"
+REQUEST = (
+    "Answer from the numbered passages alone, and write the number of the passage after the "
+    f"answer, like [1]. If they do not hold the answer, write: {ABSTENTION}"
+)
+# What chat templates in use write around turns; those of the model at hand are added.
+MARKUP = re.compile(r"<\|[^<>|\n]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
+
+
+def with_request(prompt: Prompt, knowledge: Knowledge) -> Prompt:
+    """The prompt with what the form asks for: to cite, and to abstain."""
+    if knowledge.form != "cited":
+        return prompt
+    parts = [part for part in (prompt.context, REQUEST) if part]
+    return replace(prompt, context=prompt.format.block_separator.join(parts))
+
+
+def with_passages(model: Model, examples: Sequence[Example]) -> list[Example]:
+    """The examples with what is found for their input as their passage, after one of their own."""
+    knowledge = model.adaptation.knowledge
+    if knowledge is None:
+        return list(examples)
+    found = hits_for(knowledge, [e.text for e in examples])
+    return [
+        replace(e, context=joined(model, hits, own=e.context))
+        for e, hits in zip(examples, found, strict=True)
+    ]
+
+
+def with_each_passage(
+    model: Model, examples: Sequence[Example]
+) -> list[tuple[list[Example], tuple[Hit, ...]]]:
+    """For each example: one copy for each hit with that passage alone, and the hits.
+
+    Where nothing is found it is the example as it is, and no hit.
+    """
+    knowledge = model.adaptation.knowledge
+    assert knowledge is not None
+    found = hits_for(knowledge, [e.text for e in examples])
+    return [
+        ([replace(e, context=joined(model, [h], own=e.context)) for h in hits] or [e], hits)
+        for e, hits in zip(examples, found, strict=True)
+    ]
+
+
+def shown_with_passage(model: Model, shown: Demonstration) -> Demonstration:
+    """A demonstration with what is found for its input, passages that hold its target first."""
+    knowledge = model.adaptation.knowledge
+    if knowledge is None or not knowledge.shown_passages or shown.context is not None:
+        return shown
+    (hits,) = hits_for(knowledge, [shown.input])
+    target = " ".join(shown.target.split()).casefold()
+    telling = [h for h in hits if target in " ".join(h.passage.text.split()).casefold()]
+    rest = [h for h in hits if h not in telling]
+    return replace(shown, context=joined(model, [*telling, *rest][: knowledge.shown_passages]))
+
+
+def joined(model: Model, hits: Sequence[Hit], *, own: str | None = None) -> str | None:
+    """Passages as they stand in a prompt, one line each: the best last, next to the question.
+
+    The numbers are the ranks, so that a citation means the same whatever the order.
+    """
+    knowledge = model.adaptation.knowledge
+    assert knowledge is not None
+    special = model.backend.special_texts()
+    lines = []
+    for number, hit in reversed(list(enumerate(hits, start=1))):
+        mark = "" if knowledge.form == "plain" else f"[{number}] "
+        lines.append(mark + one_line(hit.passage, special))
+    return "\n".join([*([own] if own else []), *lines]) or None
+
+
+def one_line(passage: Passage, special: tuple[str, ...] = ()) -> str:
+    """The passage's text as one line, its headings before it, with no special token in it.
+
+    A line end could forge the next line of a prompt ("Answer: ..."), a special token a turn of a
+    chat: both are taken apart. Headings that the text begins with are not repeated.
+    """
+    text = " ".join(passage.text.split())
+    header = " ".join(passage.header.split())
+    if header and not text.startswith(passage.headings[-1]):
+        text = f"{header}: {text}"
+    text = MARKUP.sub(lambda found: _apart(found.group()), text)
+    for token in special:
+        text = text.replace(token, _apart(token))
+    return text
+
+
+def _apart(token: str) -> str:
+    return f"{token[0]} {token[1:]}"

@@ -1,1 +1,0 @@
-"""Where models lie: the hub, and folders."""

@@ -1,0 +1,89 @@
+"""Embeddings from any server that speaks the OpenAI API: POST /embeddings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from luthier.errors import BackendError, ModelError
+from luthier.retrieval.index_store import Vectors
+
+BATCH = 64
+
+
+@dataclass(eq=False)
+class EndpointEmbedder:
+    """One model on one server. The key comes from LUTHIER_API_KEY or OPENAI_API_KEY."""
+
+    url: str
+    model: str
+    client: Any
+
+    @classmethod
+    def connect(cls, address: str) -> EndpointEmbedder:
+        """Open "http://host:port/v1#model". ModelError where no model is named."""
+        try:
+            import openai
+        except ImportError as error:
+            raise ModelError(
+                "An endpoint needs the openai client, which is not installed",
+                next_step="pip install 'luthier[endpoint]'",
+            ) from error
+        url, _, model = address.partition("#")
+        if not model:
+            raise ModelError(
+                f"{url} may serve many models, and none was named",
+                next_step=f"Name one after a #: {url}#model",
+            )
+        key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
+        client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
+        return cls(url, model, client)
+
+    @property
+    def id(self) -> str:
+        """As it was given."""
+        return f"{self.url}#{self.model}"
+
+    @cached_property
+    def dimension(self) -> int:
+        """Asked for once."""
+        return int(self.embed(["dimension"]).shape[1])
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """(N, H), brought to length 1. BackendError for a server that fails or answers nonsense."""
+        parts = [self._batch(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """The protocol knows no difference."""
+        return self.embed(texts)
+
+    def _batch(self, texts: Sequence[str]) -> Vectors:
+        import openai
+
+        # An empty text is refused by some servers.
+        asked = [t if t.strip() else "-" for t in texts]
+        try:
+            reply = self.client.embeddings.create(
+                model=self.model, input=asked, encoding_format="float"
+            )
+            rows = sorted(reply.data, key=lambda row: row.index)
+            made = np.array([row.embedding for row in rows], np.float32)
+        except openai.OpenAIError as error:
+            raise BackendError(
+                f"{self.url} gave no embeddings by {self.model}: {error}",
+                next_step="See that the server runs and serves that model, then run it again.",
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BackendError(f"{self.url} answered something else than embeddings") from error
+        lengths = np.linalg.norm(made, axis=-1, keepdims=True) if made.ndim == 2 else made
+        if made.ndim != 2 or len(made) != len(texts) or not (lengths > 0).all():
+            raise BackendError(
+                f"{self.url} answered {made.shape} numbers for {len(texts)} texts: no embeddings"
+            )
+        return np.asarray(made / lengths, np.float32)

@@ -1,0 +1,185 @@
+"""The YAML task file: read safely, its paths made absolute.
+
+YAML is read with two differences from PyYAML's defaults, both because labels are words: `yes`,
+`no`, `on` and `off` stay words, and so do dates. Keys that stand twice and aliases are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luthier.errors import TaskError
+from luthier.task.key_reader import MINIMAL_FILE
+from luthier.task.spec import TaskSpec, read_task_spec
+
+MOST_BYTES = 1_000_000
+SUFFIXES = (".yaml", ".yml")
+# Prefixes of sources that are not paths.
+ELSEWHERE = ("hub:", "bundled:")
+# Where the sets that cannot be shipped live on the hub, for when ${LUTHIER_DATA} is unset.
+DATA_VARIABLE = "LUTHIER_DATA"
+HUB_IDS = {
+    "sst2": "hub:stanfordnlp/sst2",
+    "banking77": "hub:legacy-datasets/banking77",
+    "mts-dialog": "hub:har1/MTS_Dialogue-Clinical_Note",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader without aliases, dates, yes/no booleans and repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not read in task files", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain word", key_node.start_mark
+                )
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag.rpartition(":")[2] not in ("bool", "timestamp", "merge")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def read_task_file(path: Path) -> TaskSpec:
+    """The checked definition in a YAML file, its paths absolute. TaskError when it is unusable."""
+    keys = parse_yaml(read_text(path), where=path.name)
+    definition = read_task_spec(keys, where=path.name, name=path.stem)
+    return resolve_paths(definition, path.resolve().parent)
+
+
+def read_text(path: Path) -> str:
+    """The text of a small UTF-8 file."""
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
+    except OSError as error:
+        raise TaskError(
+            f"cannot read {path}: {error.strerror or error}",
+            next_step="Check the path and its permissions.",
+        ) from error
+    if raw is None:
+        raise TaskError(
+            f"{path} is larger than {MOST_BYTES:,} bytes, which no task file is",
+            next_step="Put the rows in a file of their own and name it in `data`.",
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            f"{path.name} is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start}",
+            next_step="Save the task file as UTF-8.",
+        ) from error
+
+
+def parse_yaml(text: str, *, where: str) -> Mapping[Any, Any]:
+    """The mapping in a YAML text."""
+    minimal = "A task file has at least:\n" + MINIMAL_FILE.format(data="rows.csv")
+    if not text.strip():
+        raise TaskError(f"{where} is empty", next_step=minimal)
+    try:
+        found = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise TaskError(
+            f"{where}{place}: not YAML: {reason}",
+            next_step="Check the indentation there; put texts that hold `: ` or begin with one of "
+            "`{[*&!%@` in quotes.",
+        ) from error
+    # Odd scalars and explicit tags (`!!timestamp soon`) make PyYAML raise nearly anything:
+    # ValueError, AttributeError, KeyError; depth makes it raise RecursionError.
+    except Exception as error:
+        raise TaskError(
+            f"{where}: not YAML that can be read: {type(error).__name__}: {str(error)[:80]}",
+            next_step=minimal,
+        ) from error
+    if not isinstance(found, Mapping):
+        raise TaskError(
+            f"{where} holds a {type(found).__name__}, not keys with values", next_step=minimal
+        )
+    return found
+
+
+def resolve_paths(definition: TaskSpec, folder: Path) -> TaskSpec:
+    """The same definition with environment variables put in and paths made absolute."""
+    scorer = definition.scorer
+    if isinstance(scorer, str) and ".py:" in scorer:
+        scorer = source_path(scorer, folder)
+    schema = definition.schema
+    files = definition.files
+    return replace(
+        definition,
+        data=None if definition.data is None else source_path(definition.data, folder),
+        files=None if files is None else {k: source_path(v, folder) for k, v in files.items()},
+        scorer=scorer,
+        schema=source_path(schema, folder) if isinstance(schema, str) else schema,
+        knowledge=tuple(k if "://" in k else source_path(k, folder) for k in definition.knowledge),
+        price_book=definition.price_book and source_path(definition.price_book, folder),
+    )
+
+
+def source_path(source: str, folder: Path) -> str:
+    """A source with `${NAME}` replaced from the environment; a path is made absolute."""
+    if source.startswith(ELSEWHERE):
+        return source
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        found = os.environ.get(name)
+        if not found:
+            raise TaskError(
+                f"`{source}`: the environment variable {name} is not set",
+                next_step=_unset(name, source),
+            )
+        return found
+
+    expanded = re.sub(r"\$\{(\w+)\}", value, source)
+    if "\0" in expanded:
+        raise TaskError("a path holds a null character", next_step="Write the path again.")
+    try:
+        path = Path(expanded).expanduser()
+    except RuntimeError as error:
+        raise TaskError(f"{source}: {error}", next_step="Write the path in full.") from error
+    return str(path if path.is_absolute() else folder / path)
+
+
+def _unset(name: str, source: str) -> str:
+    if name != DATA_VARIABLE:
+        return f"Set it (export {name}=...), or write the path in full."
+    which = re.search(r"\$\{\w+\}/([\w.-]+)", source)
+    hub = HUB_IDS.get(which[1]) if which else None
+    step = f"Set it to the folder that holds the data (export {name}=/path/to/data)"
+    if hub:
+        return f"{step}, or read the same set from the hub: {hub}."
+    return f"{step}, or write the path in full."

@@ -1,0 +1,71 @@
+"""LoRA: low-rank updates beside the frozen weights (Hu et al. 2021, arXiv:2106.09685).
+
+h = W x + (α / r) B A x with A (r, in) random and B (out, r) zero at the start; only A and B train.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from luthier.errors import TechniqueError
+from luthier.models.model import Model
+from luthier.records import Budget, Capability
+from luthier.task.task import Task
+from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+
+
+@dataclass(frozen=True)
+class LoRA(Technique):
+    """`rank` r; `alpha` None means 2r. `target_modules` as PEFT takes them. `prompt` "bare" trains
+    without the instruction (shorter requests), "task" under the task's own prompt. Small batches:
+    a budget counts tokens, and a few hundred examples are learnt in many steps or not at all."""
+
+    rank: int = 8
+    alpha: int | None = None
+    target_modules: str | tuple[str, ...] = "all-linear"
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    batch_size: int = 2
+    prompt: str = "bare"
+
+    name: ClassVar[str] = "lora"
+    family: ClassVar[str] = "adapter"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
+    trained: ClassVar[bool] = True
+    footprint: ClassVar[Footprint] = Footprint(gradients=True)
+    card: ClassVar[Card] = Card(
+        changes="adds low-rank matrices beside every linear layer; the base stays",
+        needs="gradients, and from about a hundred labelled examples",
+        pays_when="the skill must be learnt and not only asked for, and many tasks share one base",
+        costs="an artifact of about 1 % of the base; no longer prompt; cannot share a prefix cache "
+        "with other adapters",
+        source="Hu et al. 2021, arXiv:2106.09685",
+    )
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise TechniqueError(f"rank={self.rank} is not a rank", next_step="Take 1 or more.")
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """Train the two factors of every update; the base is not written to."""
+        check_needs(self, model)
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
+        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
+
+        def config(module: Any) -> Any:
+            import peft
+
+            from luthier.training.adapter_fit import has_transposed_weights
+
+            targets = self.target_modules
+            return peft.LoraConfig(
+                task_type="SEQ_2_SEQ_LM" if module.config.is_encoder_decoder else "CAUSAL_LM",
+                r=self.rank,
+                lora_alpha=self.alpha if self.alpha is not None else 2 * self.rank,
+                target_modules=targets if isinstance(targets, str) else list(targets),
+                lora_dropout=0.0,
+                fan_in_fan_out=has_transposed_weights(module),
+            )
+
+        plan = AdapterPlan(self.name, settings_of(self), config, SMALL_STEPS_WORTH_SEARCHING)
+        return fit_adapter(model, task, plan, budget=budget, seed=seed)

@@ -1,0 +1,1 @@
+"""Techniques that only change the prompt: zero-shot, few-shot, prompt search."""

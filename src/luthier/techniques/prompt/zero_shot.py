@@ -1,0 +1,109 @@
+"""Zero-shot: the task's own words and nothing else, what all else is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from luthier.errors import CapabilityError
+from luthier.models.model import Model
+from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.task.task import Task
+from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.search.calibration import allowed, check_setting
+from luthier.techniques.search.context_window import shrink_to_context
+from luthier.techniques.search.evaluator import CandidateEvaluator
+from luthier.techniques.search.halving import choose
+from luthier.techniques.search.starting_prompt import (
+    scores_labels,
+    starting_decoding,
+    starting_prompt,
+)
+from luthier.techniques.search.token_budget import TokenBudget
+
+
+@dataclass(frozen=True)
+class ZeroShot(Technique):
+    """The instruction, the labels, the input.
+
+    `calibrate`: False; True or "contextual" (from content-free inputs: no example is looked at);
+    "batch" or "prior" (from dev inputs, targets unread; "prior" also counts training targets);
+    "auto" (the best on dev, none included). Each but False replaces a bias the model brings along.
+    """
+
+    calibrate: bool | Literal["auto", "none", "contextual", "batch", "prior"] = False
+
+    name: ClassVar[str] = "zero-shot"
+    family: ClassVar[str] = "prompt"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    trained: ClassVar[bool] = False
+    footprint: ClassVar[Footprint] = Footprint(tunes=False)
+    card: ClassVar[Card] = Card(
+        changes="the prompt: the task's instruction, context and labels",
+        needs="text; log-probabilities to calibrate",
+        pays_when="there are no examples, or the model already does the task",
+        costs="nothing to fit; a short prompt at each request",
+        source="arXiv:2005.14165, section 2; calibration arXiv:2102.09690, section 5",
+    )
+
+    def __post_init__(self) -> None:
+        check_setting(self.name, self.calibrate)
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model with the task's prompt, or with the prompt it already brings for this task.
+
+        Raises CapabilityError where a calibration is asked of a model without log-probabilities.
+        """
+        check_needs(self, model)
+        decoding = starting_decoding(model, task)
+        calibrations = allowed(
+            "contextual" if self.calibrate is True else self.calibrate,
+            can_score=scores_labels(model, decoding),
+        )
+        demand_scores(self.name, self.calibrate, model, task)
+        started = model.adapt(prompt=starting_prompt(model, task), decoding=decoding)
+        fitted, notes = shrink_to_context(started, (*task.train, *task.dev))
+        evaluator = CandidateEvaluator(
+            fitted,
+            task,
+            token_budget=TokenBudget.of(budget, model),
+            calibrations=calibrations,
+            seed=seed,
+        )
+        chosen: Mapping[str, object] = {}
+        if calibrations != ("none",):
+            trial = evaluator.enter(self.name, fitted.adaptation.prompt)
+            blind = calibrations == ("contextual",)
+            if not evaluator.grow(trial, 0 if blind else len(evaluator.examples)):
+                notes += ("Not calibrated: the budget does not pay for it.",)
+            elif blind:
+                fitted = evaluator.fitted(trial, "contextual")
+                chosen = {"calibration": "contextual"}
+            elif trial.answers:
+                choice = choose([trial])
+                fitted = evaluator.fitted(trial, choice.calibration)
+                chosen = {"calibration": choice.calibration, "dev_score": choice.dev_score}
+        record = FitRecord(
+            fit_seconds=evaluator.seconds,
+            spent_tokens=evaluator.token_budget.spent,
+            trainable_parameters=0,
+            train_examples=0,
+            chosen=chosen,
+            history=tuple(evaluator.history),
+            notes=notes,
+        )
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return fitted.adapt(lineage=lineage)
+
+
+def demand_scores(technique: str, calibrate: object, model: Model, task: Task) -> None:
+    """CapabilityError where a calibration is demanded by name and labels cannot be scored."""
+    if calibrate in (False, "auto", "none") or not task.labels:
+        return
+    if Capability.LOGPROBS not in model.capabilities:
+        raise CapabilityError(
+            f"{technique} with calibrate={calibrate!r} needs log-probabilities, which "
+            f"{model.backend.name} does not give",
+            next_step="Use calibrate=False, or a local model.",
+        )

@@ -1,0 +1,183 @@
+"""Query map: the retriever learns from the task's questions which passages answer them.
+
+A linear map M of the question's embedding is trained contrastively, the documents' side frozen:
+
+    loss = -log exp(s(q, d+)) / (exp(s(q, d+)) + Σ exp(s(q, d-))),  s(q, d) = cos(q M, d) / τ
+
+d+ is a passage that answers, d- are the best-ranked that do not (hard negatives, as in
+arXiv:2004.04906, section 3.2) and the answering passages of the other questions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from luthier.context import report
+from luthier.errors import TechniqueError
+from luthier.models.adaptation import Knowledge
+from luthier.models.model import Model
+from luthier.models.rag.lookup import hits_for, open_index_of
+from luthier.records import Budget, Capability, Example, FitRecord, Lineage
+from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
+from luthier.task.task import Task
+from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.rag.task_index import index_content, lacking
+
+if TYPE_CHECKING:
+    import torch
+
+DEEP = 30  # passages looked through for one that answers, and for hard negatives
+SHARPNESS = 0.05  # τ
+STEPS = (25, 50, 100, 200)
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class QueryMap(Technique):
+    """Goes on from a model with knowledge ("rag -> query-map"); without, `RAG` is fitted first.
+
+    `negatives`: hard ones a question. The rate, and how long to train, are settled by MRR@10 on
+    dev, and the search stays as it was where no map does better there.
+    """
+
+    index: str | None = None
+    negatives: int = 4
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+
+    name: ClassVar[str] = "query-map"
+    family: ClassVar[str] = "retrieval"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    trained: ClassVar[bool] = True
+    footprint: ClassVar[Footprint] = Footprint(passages=3)
+    card: ClassVar[Card] = Card(
+        changes="how questions are embedded before passages are ranked; the index stays",
+        needs="documents with embeddings, and questions whose answering passage can be told",
+        pays_when="the search misses: questions and documents speak of one thing in other words",
+        costs="a matrix of 600 KB; embedding the candidates of a first search",
+        source="contrastive, with hard negatives: Karpukhin et al. 2020, arXiv:2004.04906",
+    )
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1:
+            raise TechniqueError(f"query-map: negatives={self.negatives} contrasts nothing")
+
+    def unmet_by_task(self, task: Task) -> str | None:
+        """In words, what the task lacks for this technique; None where it has documents."""
+        return lacking(task, self.index)
+
+    def content(self) -> str | None:
+        """What the index that is named holds: a run with another content is another run."""
+        return index_content(self.index)
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model with a query map in its knowledge. The model itself is not asked.
+
+        Raises TechniqueError where it cannot be told which passage answers, or the index has no
+        embeddings.
+        """
+        check_needs(self, model)
+        began = time.monotonic()
+        started, before = self._started(model, task, budget=budget, seed=seed)
+        knowledge = started.adaptation.knowledge
+        assert knowledge is not None
+        train = judgeable(task.train, labels=bool(task.labels))
+        dev = judgeable(task.dev, labels=bool(task.labels))
+        if not train or not dev:
+            raise TechniqueError(
+                "query-map cannot tell which passages answer: the targets are labels",
+                next_step="Name the answering passage of each row in `evidence`.",
+            )
+        plain = replace(knowledge, query_map=None)
+        base = _mrr(plain, dev)
+        history: list[Mapping[str, Any]] = [{"candidate": "no map", "dev_score": base}]
+        best, best_map = base, None
+        pairs = self._pairs(plain, train)
+        for rate in self.learning_rates if pairs else ():
+            for step, made in _trained(plain, pairs, rate=rate, seed=seed):
+                score = _mrr(replace(plain, query_map=made), dev)
+                history.append({"candidate": f"rate {rate:g}", "step": step, "dev_score": score})
+                report(len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}")
+                if score > best:
+                    best, best_map = score, made
+        record = FitRecord(
+            fit_seconds=time.monotonic() - began,
+            spent_tokens=before.spent_tokens or 0,
+            trainable_parameters=0 if best_map is None else best_map.numel(),
+            train_examples=len(pairs),
+            chosen={"mrr@10 before": base, "mrr@10": best, "mapped": best_map is not None},
+            history=tuple(history),
+            notes=(
+                *before.notes,
+                *(
+                    ()
+                    if best_map is not None
+                    else ("No map searched better on dev: none is used.",)
+                ),
+            ),
+        )
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return started.adapt(knowledge=replace(plain, query_map=best_map), lineage=lineage)
+
+    def _started(
+        self, model: Model, task: Task, *, budget: Budget, seed: int
+    ) -> tuple[Model, FitRecord]:
+        if model.adaptation.knowledge is not None and self.index is None:
+            return model, FitRecord()
+        from luthier.techniques.rag.rag import RAG
+
+        fitted = RAG(index=self.index).fit(model, task, budget=budget, seed=seed)
+        return fitted, fitted.lineage.fit if fitted.lineage else FitRecord()
+
+    def _pairs(
+        self, knowledge: Knowledge, examples: Sequence[Example]
+    ) -> list[tuple[str, list[Any]]]:
+        """(question, [the best passage that answers, hard negatives...]) where one was found."""
+        deep = replace(knowledge, search=replace(knowledge.search, k=DEEP))
+        pairs = []
+        for e, hits in zip(examples, hits_for(deep, [e.text for e in examples]), strict=True):
+            telling = [h.passage for h in hits if relevant(h.passage, e)]
+            others = [h.passage for h in hits if not relevant(h.passage, e)]
+            if telling and len(others) >= self.negatives:
+                pairs.append((e.text, [telling[0], *others[: self.negatives]]))
+        return pairs
+
+
+def _mrr(knowledge: Knowledge, examples: Sequence[Example]) -> float:
+    return mean(reciprocal_rank(r) for r in relevance(knowledge, examples))
+
+
+def _trained(
+    knowledge: Knowledge, pairs: Sequence[tuple[str, list[Any]]], *, rate: float, seed: int
+) -> list[tuple[int, torch.Tensor]]:
+    """(steps, M) after each number of steps of `STEPS`, starting from the identity."""
+    import torch
+
+    embedder = open_index_of(knowledge).embedder
+    width = len(pairs[0][1])
+    questions = torch.tensor(embedder.embed([q for q, _ in pairs]))
+    flat = embedder.passages([p for _, shown in pairs for p in shown])
+    passages = torch.tensor(flat).view(len(pairs), width, -1)
+    ids = [shown[0].id for _, shown in pairs]
+    size = questions.shape[1]
+    change = torch.zeros(size, size, requires_grad=True)
+    optimiser = torch.optim.AdamW([change], lr=rate, weight_decay=0.01)
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for step in range(1, STEPS[-1] + 1):
+        rows = torch.randperm(len(pairs), generator=draw)[:BATCH]
+        query = torch.nn.functional.normalize(questions[rows] @ (torch.eye(size) + change), dim=-1)
+        own = (passages[rows] * query[:, None]).sum(-1)  # (B, 1 + negatives)
+        across = query @ passages[rows, 0].T  # (B, B): the positives of the others
+        same = torch.tensor([[ids[i] == ids[j] for j in rows] for i in rows])
+        scores = torch.cat([own, across.masked_fill(same, float("-inf"))], 1) / SHARPNESS
+        loss = torch.nn.functional.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if step in STEPS:
+            made.append((step, (torch.eye(size) + change).detach().clone()))
+    return made

@@ -1,0 +1,208 @@
+"""Rag: passages that bear on the input are looked up and put before it.
+
+What is searched on dev comes in two parts. How to cut the documents and how to search them is
+judged by whether the passages found hold the answer, which costs no token of the model. How many
+passages to show, and how, is judged by the answers, within the budget, as for any prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from luthier.errors import TechniqueError
+from luthier.models.adaptation import Knowledge, PassageForm, Reading
+from luthier.models.answering import wants_chat
+from luthier.models.model import Model
+from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.task.task import Task
+from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.rag.search_settings import Search, best_searches
+from luthier.techniques.rag.task_index import index_content, lacking
+from luthier.techniques.search.context_window import fits, shrink_to_context
+from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
+from luthier.techniques.search.halving import choose, halve
+from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
+from luthier.techniques.search.token_budget import TokenBudget
+
+if TYPE_CHECKING:
+    from luthier.retrieval import SearchSettings
+
+MODES = ("auto", "hybrid", "dense", "lexical")
+FORMS = ("auto", "plain", "numbered", "cited")
+READINGS = ("auto", "joined", "sequence", "token")
+COUNTS = (3, 1, 5, 8)  # passages, in order of promise
+
+
+@dataclass(frozen=True)
+class RAG(Technique):
+    """`index` is a folder made by `luthier index`; without one the documents of the task are
+    indexed, in passages of `chunk_characters` (None: 500 and 1,000 are tried).
+
+    `k`: how many passages are shown (None: chosen among 1, 3, 5 and 8). `mode` of the search;
+    `form` and `reading` of the passages (see `Knowledge`): "auto" is settled on dev, except that
+    passages are read "token" by token only where that is asked for. `shown_passages`: how many
+    passages a demonstration is shown with.
+    """
+
+    index: str | None = None
+    k: int | None = None
+    mode: Literal["auto", "hybrid", "dense", "lexical"] = "auto"
+    chunk_characters: int | None = None
+    form: Literal["auto", "plain", "numbered", "cited"] = "auto"
+    reading: Literal["auto", "joined", "sequence", "token"] = "auto"
+    shown_passages: int = 0
+
+    name: ClassVar[str] = "rag"
+    family: ClassVar[str] = "retrieval"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    trained: ClassVar[bool] = False
+    footprint: ClassVar[Footprint] = Footprint(passages=3)
+    card: ClassVar[Card] = Card(
+        changes="what stands before the input: passages looked up in documents",
+        needs="documents that hold the answers; text",
+        pays_when="the task fails for want of knowledge, or what is known changes",
+        costs="an index to keep; a search and a longer prompt at every request",
+        source="Lewis et al. 2020, arXiv:2005.11401; fusion of searches by reciprocal rank, "
+        "Cormack et al. 2009",
+    )
+
+    def __post_init__(self) -> None:
+        for setting, choices in (("mode", MODES), ("form", FORMS), ("reading", READINGS)):
+            value = getattr(self, setting)
+            if value not in choices:
+                raise TechniqueError(f"rag: {setting}={value!r} is unknown", choices=choices)
+        for setting, least in (("k", 1), ("chunk_characters", 50), ("shown_passages", 0)):
+            value = getattr(self, setting)
+            if value is None and setting != "shown_passages":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise TechniqueError(
+                    f"rag: {setting}={value!r} must be a whole number of at least {least}"
+                )
+
+    def unmet_by_task(self, task: Task) -> str | None:
+        """In words, what the task lacks for this technique; None where it has documents."""
+        return lacking(task, self.index)
+
+    def content(self) -> str | None:
+        """What the index that is named holds: a run with another content is another run."""
+        return index_content(self.index)
+
+    def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
+        """The model with knowledge, searched and shown as did best on dev.
+
+        Raises TechniqueError where the task names no documents or a single passage does not fit the
+        context. Making an index costs seconds (`fit_seconds`), and no token of the model.
+        """
+        check_needs(self, model)
+        began = time.monotonic()
+        searches = best_searches(
+            task,
+            index=self.index,
+            modes=("hybrid", "dense", "lexical") if self.mode == "auto" else (self.mode,),
+            chunks=(1000, 500) if self.chunk_characters is None else (self.chunk_characters,),
+        )
+        prepared = time.monotonic() - began
+        started = model.adapt(
+            prompt=starting_prompt(model, task),
+            decoding=replace(starting_decoding(model, task), label_bias=()),
+            knowledge=None,
+        )
+        evaluator = CandidateEvaluator(
+            started,
+            task,
+            token_budget=TokenBudget.of(budget, model),
+            calibrations=("none",),
+            seed=seed,
+        )
+        trials, notes = self._enter(evaluator, searches, task)
+        evaluator.trials += trials
+        choice = choose(halve(evaluator, trials) or trials[:1])
+        fitted = choice.trial.model
+        knowledge = fitted.adaptation.knowledge
+        assert knowledge is not None
+        used = next(s for s in searches if s.documents.index == knowledge.index)
+        record = FitRecord(
+            fit_seconds=prepared + evaluator.seconds,
+            spent_tokens=evaluator.token_budget.spent,
+            trainable_parameters=0,
+            train_examples=0,
+            chosen={
+                "candidate": choice.trial.name,
+                "k": knowledge.search.k,
+                "mode": knowledge.search.mode,
+                "form": knowledge.form,
+                "reading": knowledge.reading,
+                "passages": used.documents.passages,
+                "chunk_characters": used.documents.chunk_characters,
+                "dev_score": choice.dev_score,
+            },
+            history=(*searches[0].entries, *evaluator.history),
+            notes=(*used.documents.notes, *used.notes, *notes, *choice.notes),
+        )
+        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        return fitted.adapt(lineage=lineage)
+
+    def _enter(
+        self, evaluator: CandidateEvaluator, searches: Sequence[Search], task: Task
+    ) -> tuple[list[Trial], tuple[str, ...]]:
+        """The candidates whose prompts fit the context, in order of promise, and notes.
+
+        Where even one passage does not fit, label descriptions and the list of labels give way.
+        """
+        model = evaluator.model
+        asked = (*task.train, *task.dev)
+        chat = wants_chat(model, model.adaptation.prompt)
+        slots = list(
+            self._slots(searches, chat=chat, can_score=Capability.LOGPROBS in model.capabilities)
+        )
+        smallest = min(slots, key=lambda s: s.search.k)
+        roomy, notes = shrink_to_context(model.adapt(knowledge=smallest), asked)
+        made: list[Trial] = []
+        for slot in slots:
+            candidate = roomy.adapt(knowledge=slot)
+            if slot.search.k > smallest.search.k and not fits(candidate, asked[:200]):
+                continue
+            made.append(Trial(_told(slot), candidate, {"part": "knowledge"}))
+        return made, notes
+
+    def _slots(
+        self, searches: Sequence[Search], *, chat: bool, can_score: bool
+    ) -> Iterator[Knowledge]:
+        """The slots worth trying: numbers of passages first, then other ways to show them."""
+        counts = COUNTS if self.k is None else (self.k,)
+        forms: tuple[PassageForm, ...] = ("cited", "plain") if chat else ("plain", "cited")
+        if self.form != "auto":
+            forms = (self.form,)
+        readings: tuple[Reading, ...] = ("joined", "sequence") if can_score else ("joined",)
+        if self.reading != "auto":
+            readings = (self.reading,)
+        best, *others = searches
+        for count in counts:
+            yield self._slot(best, count, forms[0], readings[0])
+        for search in others:
+            yield self._slot(search, counts[0], forms[0], readings[0])
+        for form in forms[1:]:
+            yield self._slot(best, counts[0], form, readings[0])
+        for reading in readings[1:]:
+            yield self._slot(best, counts[0], forms[0], reading)
+
+    def _slot(self, search: Search, k: int, form: PassageForm, reading: Reading) -> Knowledge:
+        settings: SearchSettings = replace(search.settings, k=k)
+        return Knowledge(
+            index=search.documents.index,
+            fingerprint=search.documents.fingerprint,
+            search=settings,
+            form=form,
+            reading=reading,
+            shown_passages=self.shown_passages,
+        )
+
+
+def _told(slot: Knowledge) -> str:
+    plural = "passage" if slot.search.k == 1 else "passages"
+    words: list[Any] = [f"{slot.search.k} {plural}", slot.search.mode, slot.form]
+    return ", ".join([*words, *([] if slot.reading == "joined" else [slot.reading])])

@@ -1,0 +1,93 @@
+"""Which way of cutting and searching the documents finds the answers of the dev questions?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+
+from luthier.models.adaptation import Knowledge
+from luthier.retrieval import IndexSettings, SearchSettings
+from luthier.retrieval.types import Mode
+from luthier.scoring.retrieval_metrics import (
+    judgeable,
+    recall_at,
+    reciprocal_rank,
+    relevance,
+)
+from luthier.task.task import Task
+from luthier.techniques.rag.task_index import (
+    TaskIndex,
+    named_index,
+    opened_documents,
+    task_index,
+)
+
+OVERLAP = 0.15  # of a passage, shared with the next
+MOST_ASKED = 300  # dev questions
+UNJUDGED = (
+    "Whether a passage holds the answer cannot be told on this task (its targets are labels and it "
+    "names no evidence), so ways to search were tried with the model itself."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Documents, how to search them, and how all ways that were tried did on dev."""
+
+    documents: TaskIndex
+    settings: SearchSettings
+    entries: tuple[Mapping[str, object], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def best_searches(
+    task: Task, *, index: str | None, modes: Sequence[Mode], chunks: Sequence[int]
+) -> list[Search]:
+    """The best search by MRR@10 on dev, first of equals; all modes where that cannot be judged.
+
+    `chunks` are passage lengths in characters, tried where the index is made here.
+    """
+    named = named_index(task, index)
+    if named is not None:
+        sources = [opened_documents(named)]
+    else:
+        sources = [
+            task_index(
+                task,
+                IndexSettings(chunk_characters=size, overlap_characters=int(size * OVERLAP)),
+            )
+            for size in chunks
+        ]
+    ways = [
+        Search(d, SearchSettings(mode=m))
+        for d in sources
+        for m in modes
+        if d.can_embed or m == "lexical"
+    ] or [Search(sources[0], SearchSettings(mode="lexical"))]
+    asked = judgeable(task.dev, labels=bool(task.labels))[:MOST_ASKED]
+    if not asked:
+        first = [w for w in ways if w.documents is sources[0]]
+        return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]
+    sample_scores: list[tuple[float, Mapping[str, object]]] = []
+    for way in ways:
+        slot = Knowledge(way.documents.index, way.documents.fingerprint, way.settings)
+        ranks = relevance(slot, asked)
+        mrr = mean(reciprocal_rank(r) for r in ranks)
+        recall = mean(recall_at(r, 5) for r in ranks)
+        entry = {
+            **_entry(way),
+            "examples": len(asked),
+            "mrr@10": round(mrr, 4),
+            "recall@5": round(recall, 4),
+        }
+        sample_scores.append((mrr, entry))
+    best = max(range(len(sample_scores)), key=lambda i: sample_scores[i][0])
+    entries = tuple(entry for _, entry in sample_scores)
+    return [replace(ways[best], entries=entries)]
+
+
+def _entry(way: Search) -> dict[str, object]:
+    size = way.documents.chunk_characters
+    cut = "" if size is None else f", passages of {size} characters"
+    return {"candidate": f"search: {way.settings.mode}{cut}"}

@@ -1,0 +1,128 @@
+"""The index behind a task: the one that is named, or one made of its documents and kept.
+
+An index made here is a pure function of the documents and its settings, so it is made once and
+shared by every seed, technique and comparison (`$LUTHIER_CACHE/indexes`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.context import report
+from luthier.errors import StorageError, TechniqueError
+from luthier.ledger.cache import default_cache_path
+from luthier.task.reading.documents import document_sources, documents_digest, index_among
+from luthier.techniques.rag.index_notes import NOT_INDEXED, read_notes, write_notes
+
+if TYPE_CHECKING:
+    from luthier.retrieval import IndexSettings
+    from luthier.task.task import Task
+
+FORMAT = 1  # raise when the same documents and settings would give another index
+
+
+@dataclass(frozen=True, slots=True)
+class TaskIndex:
+    """An index and what is known of it. `chunk_characters` None: made elsewhere."""
+
+    index: str
+    fingerprint: str
+    passages: int
+    can_embed: bool
+    chunk_characters: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def lacking(task: Task, index: str | None) -> str | None:
+    """In words, what a task lacks to look things up; None where it has documents."""
+    if index is not None or task.knowledge:
+        return None
+    return (
+        "the task names no documents: write `knowledge: docs/**` in its file, or give an index, "
+        "rag(index='FOLDER')"
+    )
+
+
+def index_content(index: str | None) -> str | None:
+    """The fingerprint of an index that a setting names; None where none is named.
+
+    UserError where there is no such index.
+    """
+    if index is None:
+        return None
+    from luthier.retrieval import open_index
+
+    return open_index(index).fingerprint
+
+
+def named_index(task: Task, index: str | None) -> str | None:
+    """The index to use as it is, None where one is to be made of documents.
+
+    TechniqueError where there is neither.
+    """
+    reason = lacking(task, index)
+    if reason is not None:
+        raise TechniqueError(reason)
+    return index if index is not None else index_among(task.knowledge)
+
+
+def opened_documents(where: str) -> TaskIndex:
+    """An index that is there."""
+    from luthier.retrieval import open_index
+
+    index = open_index(where)
+    return TaskIndex(
+        str(where), index.fingerprint, index.facts.passages, index.facts.dimension is not None
+    )
+
+
+def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
+    """The index of the task's documents, made now where it is not there yet.
+
+    Documents that could not be read are named in the notes; an index of those that could is made
+    all the same, as a comparison should not fail for one broken file.
+    """
+    from luthier.retrieval import build_index, open_index
+
+    digest = hashlib.sha256(
+        f"{FORMAT}/{documents_digest(task.knowledge)}/{settings!r}".encode()
+    ).hexdigest()
+    folder = default_cache_path().parent / "indexes" / digest[:24]
+    if not folder.is_dir():
+        report(0, 1, "indexing the documents")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+        except OSError as error:
+            raise StorageError(
+                f"could not write {folder.parent}: {error.strerror or error}",
+                next_step="Set LUTHIER_CACHE to a folder with room.",
+            ) from error
+        try:
+            made = build_index(
+                list(document_sources(task.knowledge)), scratch / "index", settings=settings
+            )
+            bad = [f"{NOT_INDEXED}{b.source}: {b.reason}." for b in made.bad]
+            write_notes(scratch / "index", bad)
+            try:
+                os.replace(scratch / "index", folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    index = open_index(folder)
+    return TaskIndex(
+        str(folder),
+        index.fingerprint,
+        index.facts.passages,
+        index.facts.dimension is not None,
+        settings.chunk_characters,
+        read_notes(folder),
+    )

@@ -1,0 +1,104 @@
+"""How much fits into the model's context: a prompt that is cut off is another prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from luthier.models.answering import label_continuations, render_for, wants_chat
+from luthier.models.model import Model
+from luthier.models.prompt import Demonstration, Prompt, render
+from luthier.records import Example
+from luthier.techniques.search.token_budget import prompt_text
+
+UNKNOWN_CONTEXT = 4096  # tokens assumed where a backend does not tell (endpoints)
+CHAT_MARKUP = 8  # tokens a chat template may put around one message
+LOOKED_AT = 200  # inputs measured for their length, and demonstrations beyond which a sample is
+
+
+def context_length(model: Model) -> int:
+    """Tokens for prompt and answer together, less what a soft prompt takes."""
+    length = model.backend.facts.context_length or UNKNOWN_CONTEXT
+    soft = model.adaptation.soft_prompt
+    adapter = model.adaptation.adapter
+    virtual = 0 if soft is None else int(soft.tensor.shape[1])
+    if adapter is not None:
+        virtual += int(adapter.config.get("num_virtual_tokens") or 0)
+    return length - virtual
+
+
+def answer_tokens(model: Model) -> int:
+    """Tokens to keep free for the answer: the longest label, or all that may be generated."""
+    decoding = model.adaptation.decoding
+    if not decoding.labels:
+        return decoding.max_new_tokens
+    probe = render_for(model, [Example(id="", input="", target="")])[0]
+    return max(model.backend.count_tokens(c) + 1 for c in label_continuations(model, probe))
+
+
+def tokens_needed(model: Model, examples: Sequence[Example]) -> int:
+    """Tokens of the longest of these inputs as prompted, answer included.
+
+    Judged by the three longest prompts (in characters) among the 99 % shortest inputs: one outlier
+    of an input shall not forbid a prompt that suits all others.
+    """
+    usual = usual_inputs(examples) or [Example(id="", input="", target="")]
+    prompts = render_for(model, usual)
+    longest = sorted((prompt_text(p) for p in prompts), key=len)[-3:]
+    markup = CHAT_MARKUP * max(len(p.messages) for p in prompts)
+    tokens = max(model.backend.count_tokens(text) for text in longest)
+    return tokens + markup + answer_tokens(model)
+
+
+def fits(model: Model, examples: Sequence[Example]) -> bool:
+    """Whether prompts and answers for these inputs stay within the context."""
+    return tokens_needed(model, examples) <= context_length(model)
+
+
+def usual_inputs(examples: Sequence[Example]) -> list[Example]:
+    """Up to `LOOKED_AT` examples, without the longest 1 %."""
+    by_length = sorted(examples, key=lambda e: len(e.text) + len(e.context or ""))
+    kept = by_length[: max(1, int(len(by_length) * 0.99))]
+    step = max(1, len(kept) // LOOKED_AT)
+    return kept[::-1][::step]
+
+
+def shrink_to_context(model: Model, examples: Sequence[Example]) -> tuple[Model, tuple[str, ...]]:
+    """The model with a prompt that fits: label descriptions go first, then the list of labels.
+
+    Returns the model and, for each thing left out, a sentence that says so.
+    """
+    notes: list[str] = []
+    prompt = model.adaptation.prompt
+    if prompt.label_descriptions and not fits(model, examples):
+        prompt = replace(prompt, label_descriptions=())
+        model = model.adapt(prompt=prompt)
+        notes.append("Label descriptions were left out: the prompt did not fit the context.")
+    if prompt.labels and prompt.format.list_labels and not fits(model, examples):
+        prompt = replace(prompt, format=replace(prompt.format, list_labels=False))
+        model = model.adapt(prompt=prompt)
+        notes.append("The list of labels was left out: the prompt did not fit the context.")
+    if not fits(model, examples):
+        notes.append(
+            f"Some prompts are longer than the model's context of {context_length(model)} tokens."
+        )
+    return model, tuple(notes)
+
+
+def demonstration_tokens(model: Model, prompt: Prompt, pool: Sequence[Demonstration]) -> list[int]:
+    """Tokens each demonstration takes when it is shown."""
+    chat = wants_chat(model, prompt)
+    bare = Prompt(format=prompt.format)
+    count = model.backend.count_tokens
+    empty = count(prompt_text(render(bare, "", demonstrations=(), chat=chat)))
+    markup = 2 * CHAT_MARKUP if chat else 1
+    return [
+        count(prompt_text(render(bare, "", demonstrations=(d,), chat=chat))) - empty + markup
+        for d in pool
+    ]
+
+
+def tokens_for_demonstrations(model: Model, prompt: Prompt, examples: Sequence[Example]) -> int:
+    """Tokens left for demonstrations beside the longest usual input; may be negative."""
+    alone = model.adapt(prompt=replace(prompt, demonstrations=(), selection="all", shots=0))
+    return context_length(model) - tokens_needed(alone, examples)

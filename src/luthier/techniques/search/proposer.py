@@ -1,0 +1,228 @@
+"""Reflective evolution of the instruction by a language model that writes: the `gepa` package.
+
+GEPA (arXiv:2507.19457): the proposer reads a few examples with what the model answered and what would
+have been right, and rewrites the instruction; a rewrite that does better on those few is scored on
+all dev examples and joins a Pareto front, from which the next parent is drawn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from luthier.content import Message, Response
+from luthier.errors import TechniqueError
+from luthier.models.answering import wants_chat
+from luthier.models.backend import GenerateRequest
+from luthier.models.model import Model
+from luthier.models.prompt import Prompt, Rendered
+from luthier.records import Example
+from luthier.techniques.search.calibration import Calibration
+from luthier.techniques.search.evaluator import CandidateEvaluator, Trial, in_turn, scores_of
+from luthier.techniques.search.token_budget import computed, estimate_tokens
+
+WRITTEN_TOKENS = 1024  # the longest instruction a proposer may write
+SHOWN_EXAMPLES = 4  # what the proposer sees of the examples at a time
+REFLECTED_ON = 64  # training examples set aside for the proposer to see
+
+log = logging.getLogger(__name__)
+
+
+def require_gepa() -> None:
+    """TechniqueError where the `gepa` package is not installed."""
+    if importlib.util.find_spec("gepa") is None:
+        raise TechniqueError(
+            "prompt-search with a proposer needs the package gepa, which is not installed",
+            next_step='Install it (pip install "luthier[proposer]"), or leave the proposer out.',
+        )
+
+
+class Proposer:
+    """A model that writes, as the function of text to text that gepa calls. Counts its tokens."""
+
+    def __init__(self, model: Model, *, seed: int) -> None:
+        self._model = model
+        self._seed = seed
+        self.calls = 0
+        self.tokens = 0
+
+    def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
+        """What the model writes after `prompt`: a text, or chat messages as dicts."""
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if wants_chat(self._model, self._model.adaptation.prompt):
+            rendered = Rendered(messages=tuple(Message("user", str(t["content"])) for t in turns))
+        else:
+            rendered = Rendered(text="\n\n".join(str(t["content"]) for t in turns))
+        decoding = replace(
+            self._model.adaptation.decoding,
+            labels=(),
+            label_bias=(),
+            max_new_tokens=WRITTEN_TOKENS,
+            temperature=1.0,
+            stop=(),
+        )
+        request = GenerateRequest(rendered, seed=self._seed + self.calls)
+        adaptation = replace(self._model.adaptation, decoding=decoding)
+        written = self._model.backend.generate([request], adaptation)[0]
+        self.calls += 1
+        self.tokens += computed(written.usage)
+        return written.text
+
+
+class ReflectionAdapter:
+    """What gepa asks of the system it improves: answer a batch under a candidate, explain the
+    result.
+
+    A candidate is {"instruction": text}; the rest of `model`, demonstrations and biases included,
+    stays. Once the budget, less `reserve`, does not pay for a batch, the batch scores nothing and
+    the search is over.
+    """
+
+    propose_new_texts = None
+
+    def __init__(self, evaluator: CandidateEvaluator, model: Model, *, reserve: float) -> None:
+        self.evaluator = evaluator
+        self.model = model
+        self.reserve = reserve
+        self.over = False
+
+    def evaluate(
+        self, batch: list[Example], candidate: dict[str, str], capture_traces: bool = False
+    ) -> Any:
+        """Points and traces for a batch, as a gepa EvaluationBatch."""
+        from gepa.core.adapter import EvaluationBatch
+
+        prompt = replace(self.model.adaptation.prompt, instruction=candidate["instruction"])
+        model = self.model.adapt(prompt=prompt)
+        cost = estimate_tokens(model, batch)
+        if self.over or not self.evaluator.token_budget.affords(cost, keep=self.reserve):
+            self.over = True
+            answers = [Response("", None, False) for _ in batch]
+            scores = [0.0 for _ in batch]
+        else:
+            self.evaluator.token_budget.done += 1
+            trial = Trial("reflection", model, {})
+            answers = self.evaluator.ask(trial, model, batch, cost=cost)
+            scores = scores_of(self.evaluator.task, batch, answers)
+        traces = list(zip(batch, answers, scores, strict=True)) if capture_traces else None
+        return EvaluationBatch(outputs=answers, scores=scores, trajectories=traces)
+
+    def make_reflective_dataset(
+        self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """For each example: the input, the answer, and what would have been right."""
+        rows = []
+        for example, answer, score in eval_batch.trajectories:
+            said = answer.parsed if answer.parsed is not None else answer.text
+            inputs = {"input": example.text}
+            if example.context:
+                inputs["passage"] = example.context
+            rows.append(
+                {
+                    "Inputs": inputs,
+                    "Generated Outputs": said,
+                    "Feedback": _feedback(example, answer, score),
+                }
+            )
+        return dict.fromkeys(components_to_update, rows)
+
+
+class _Log:
+    """gepa's messages, which would go to stdout, as debug records."""
+
+    def log(self, message: str) -> None:
+        log.debug("%s", message)
+
+
+def evolve(
+    evaluator: CandidateEvaluator,
+    start: Trial,
+    *,
+    calibration: Calibration,
+    proposer: Proposer,
+    rewrites: int,
+    seed: int,
+) -> Trial | None:
+    """The best rewrite of the instruction of `start`, as a trial; None where there is none.
+
+    Asks the proposer `rewrites` times at most, and stops before the bench's budget is spent: what
+    scoring the winner like any other candidate takes is kept back.
+    """
+    import gepa
+
+    set_aside = _set_aside(evaluator, start.prompt, seed=seed)
+    reserve = evaluator.token_budget.price(estimate_tokens(start.model, evaluator.examples))
+    first = estimate_tokens(start.model, [*evaluator.examples, *set_aside[:SHOWN_EXAMPLES]])
+    if not set_aside or not evaluator.token_budget.affords(first, keep=reserve):
+        return None
+    # The pool of the nearest must not hold what the proposer is shown: its answer would stand there.
+    shown = {(e.text, e.target) for e in set_aside}
+    kept = tuple(d for d in start.prompt.demonstrations if (d.input, d.target) not in shown)
+    fitted = evaluator.fitted(start, calibration)
+    adapter = ReflectionAdapter(
+        evaluator, fitted.adapt(prompt=replace(start.prompt, demonstrations=kept)), reserve=reserve
+    )
+
+    def over(state: Any) -> bool:
+        # A batch that is all right is passed over without a rewrite: the turns are counted as well.
+        return adapter.over or proposer.calls >= rewrites or state.i >= 3 * rewrites
+
+    result = gepa.optimize(
+        seed_candidate={"instruction": start.prompt.instruction},
+        trainset=set_aside,
+        valset=evaluator.examples,
+        adapter=adapter,
+        reflection_lm=proposer,
+        reflection_minibatch_size=min(SHOWN_EXAMPLES, len(set_aside)),
+        stop_callbacks=[over],
+        logger=_Log(),
+        seed=seed,
+        track_best_outputs=False,
+        raise_on_exception=True,
+    )
+    scores = result.val_aggregate_scores
+    for place, candidate in enumerate(result.candidates):
+        evaluator.history.append(
+            {
+                "candidate": f"rewrite {place}" if place else f"{start.name}, to be rewritten",
+                "part": "instruction",
+                "instruction": candidate["instruction"],
+                "examples": len(evaluator.examples),
+                "dev_score": float(scores[place]),
+                "spent_tokens": evaluator.token_budget.spent,
+            }
+        )
+    best = result.candidates[int(np.argmax(scores))]["instruction"]
+    if best == start.prompt.instruction:
+        return None
+    trial = evaluator.enter(
+        "rewritten", replace(start.prompt, instruction=best), part="instruction"
+    )
+    return trial if evaluator.grow(trial, len(evaluator.examples)) else None
+
+
+def _set_aside(evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int) -> list[Example]:
+    """Training examples for the proposer to see, none of them a fixed demonstration."""
+    fixed = prompt.demonstrations if prompt.selection == "all" else ()
+    used = {(d.input, d.target) for d in fixed}
+    free = [e for e in evaluator.task.train if (e.text, e.target) not in used]
+    return in_turn(free, seed=seed)[: min(REFLECTED_ON, len(free) // 2)]
+
+
+def _feedback(example: Example, answer: Response, score: float) -> str:
+    if score >= 1.0:
+        return "Right."
+    scored = answer.label_logprobs
+    if scored and example.target in scored:
+        order = sorted(scored, key=lambda label: -scored[label])
+        return (
+            f"The right answer is {example.target}; it came in place "
+            f"{order.index(example.target) + 1} of {len(order)}."
+        )
+    unread = "" if answer.parseable else " The answer could not be read as one of those allowed."
+    return f"The right answer is {example.target}.{unread}"

@@ -1,0 +1,75 @@
+"""Keys and values that stand already, of rows of different lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class KeptCache(Protocol):
+    """Row n holds `lengths[n]` tokens at positions 0 … lengths[n] − 1."""
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(N,)"""
+        ...
+
+    @property
+    def layers(self) -> Layers:
+        """Of each layer keys and values (N, key heads, S, width), S the longest row; what follows
+        a shorter one is padding."""
+        ...
+
+
+@dataclass(frozen=True)
+class Padded:
+    """As a model returns them; gradients may flow back through them."""
+
+    layers: Layers
+    lengths: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Kept:
+    """As they are kept, without gradients: `start` (1, key heads, s, width) is what all rows begin
+    with, `rows` the rest of each, (key heads, s, width); `dtype` is what the model computes in."""
+
+    start: Layers
+    rows: Sequence[Layers]
+    lengths: torch.Tensor
+    dtype: torch.dtype
+
+    @cached_property
+    def layers(self) -> Layers:
+        """Copied together and padded."""
+        many, longest = len(self.rows), int(self.lengths.max())
+        out: Layers = []
+        for i, pair in enumerate(self.rows[0]):
+            made = []
+            for side, like in enumerate(pair):
+                shape = (many, like.shape[0], longest, like.shape[2])
+                joint = torch.empty(shape, dtype=self.dtype, device=like.device)
+                first = 0
+                if self.start:
+                    part = self.start[i][side]
+                    first = part.shape[2]
+                    joint[:, :, :first] = part
+                for row, kept in zip(joint, self.rows, strict=True):
+                    last = first + kept[i][side].shape[1]
+                    row[:, first:last] = kept[i][side]
+                    row[:, last:] = 0
+                made.append(joint)
+            out.append((made[0], made[1]))
+        return out
+
+    def parts(self, layer: int, row: int) -> Layers:
+        """Of one layer and row, without padding: the beginning, where there is one, and the rest,
+        (key heads, s, width) each."""
+        start = [(keys[0], values[0]) for keys, values in self.start[layer : layer + 1]]
+        return [*start, self.rows[row][layer]]

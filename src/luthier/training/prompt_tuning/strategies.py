@@ -1,0 +1,163 @@
+"""Two ways of training soft prompts over a frozen decoder that compute what is shared once.
+
+After the input, each trial is a branch of (virtual tokens + answer) over the input's cached keys
+and values. Before it, the virtual tokens (and what all inputs begin with) run once a step for each
+trial, and every row of the batch reads their keys and values; gradients flow back through these.
+B rows, K trials, J answers a row, P virtual tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from luthier.engine.session import Session
+from luthier.training.prompt_tuning.batched_forward import Columns, log_likelihoods
+from luthier.training.prompt_tuning.cached_inputs import CachedInputs, common_prefix
+from luthier.training.prompt_tuning.kept_cache import Padded
+from luthier.training.prompt_tuning.prefill import prefill
+
+Ids = list[int]
+
+
+class Strategy(Protocol):
+    """How K soft prompts and B prompts with J answers each become log-likelihoods."""
+
+    def likelihoods(
+        self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
+    ) -> torch.Tensor:
+        """(B, K, J) summed natural log-probabilities; `softs` are (P, H), of any lengths."""
+        ...
+
+    def standing(self, prompts: Sequence[Ids]) -> int:
+        """Tokens that the next call computes and later calls need not."""
+        ...
+
+    def hold(self, prompts: Sequence[Ids]) -> None:
+        """Compute these now."""
+        ...
+
+    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Tokens that every call computes for one soft prompt of `length`."""
+        ...
+
+
+class AfterInput:
+    """[input, cached] [virtual tokens] [answer]: every input is read by a row of each trial."""
+
+    def __init__(self, session: Session, prompts: Sequence[Ids]) -> None:
+        self.session = session
+        self.inputs = CachedInputs(session, prompts)
+
+    def likelihoods(
+        self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
+    ) -> torch.Tensor:
+        """(B, K, J)."""
+        past = self.inputs.take(prompts)
+        prefixes = [[ids] for _ in prompts for ids in virtual_ids(self.session, softs)]
+        tails = [row for row in answers for _ in softs]
+        found = log_likelihoods(self.session, past, Columns(prefixes, tails), _joined(softs))
+        return found.reshape(len(prompts), len(softs), -1)
+
+    def standing(self, prompts: Sequence[Ids]) -> int:
+        """The inputs that are not held yet."""
+        return self.inputs.missing(prompts)
+
+    def hold(self, prompts: Sequence[Ids]) -> None:
+        """The inputs' keys and values."""
+        self.inputs.take(prompts)
+
+    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Virtual tokens and answers."""
+        return length * len(prompts) + _tails(answers)
+
+
+class BeforeInput:
+    """[BOS] [virtual tokens] [what inputs share], once a trial; then [input] [answer], B rows of
+    each trial."""
+
+    def __init__(self, session: Session, prompts: Sequence[Ids]) -> None:
+        self.session = session
+        bos = session.tokenizer.bos_token_id
+        self.first = [bos] if all(len(p) > 1 and p[0] == bos for p in prompts) else []
+        self.shared = common_prefix(prompts)[len(self.first) :]
+
+    def likelihoods(
+        self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
+    ) -> torch.Tensor:
+        """(B, K, J)."""
+        session, soft, rows = self.session, _joined(softs), len(prompts)
+        prefixes = [self.first + v + self.shared for v in virtual_ids(session, softs)]
+        past = prefill(session, prefixes, soft)
+        skip = len(self.first) + len(self.shared)
+        prefixes = [[p[skip:]] for p in prompts] * len(softs)
+        columns = Columns(prefixes, list(answers) * len(softs))
+        out = log_likelihoods(session, past, columns, soft)
+        return out.reshape(len(softs), rows, -1).transpose(0, 1)
+
+    def standing(self, prompts: Sequence[Ids]) -> int:
+        """Nothing outlives a step: everything depends on the virtual tokens."""
+        return 0
+
+    def hold(self, prompts: Sequence[Ids]) -> None:
+        """Nothing."""
+
+    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """The prefix once, then inputs and answers."""
+        skip = len(self.first) + len(self.shared)
+        return skip + length + sum(len(p) - skip for p in prompts) + _tails(answers)
+
+
+class AfterPrefix:
+    """Rows of each trial behind keys and values that are parameters themselves, (P, W) a trial: no
+    step computes a prefix. `shape` is (layers, 2, key heads, head width), whose product is W."""
+
+    def __init__(self, session: Session, shape: torch.Size) -> None:
+        self.session, self.shape = session, shape
+
+    def likelihoods(
+        self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
+    ) -> torch.Tensor:
+        """(B, K, J); the trials' prefixes are of one length."""
+        kept = torch.stack(list(softs)).to(self.session.dtype)
+        kept = kept.reshape(*kept.shape[:2], *self.shape)
+        pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
+        past = Padded([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
+        prefixes = [[row] for row in self._rows(prompts)] * len(softs)
+        out = log_likelihoods(
+            self.session, past, Columns(prefixes, list(answers) * len(softs)), self.session.soft
+        )
+        return out.reshape(len(softs), len(prompts), -1).transpose(0, 1)
+
+    def standing(self, prompts: Sequence[Ids]) -> int:
+        """Nothing: inputs depend on the prefix."""
+        return 0
+
+    def hold(self, prompts: Sequence[Ids]) -> None:
+        """Nothing."""
+
+    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Inputs and answers; the prefix is there already."""
+        return sum(len(row) for row in self._rows(prompts)) + _tails(answers)
+
+    def _rows(self, prompts: Sequence[Ids]) -> list[Ids]:
+        return [self.session.insert_virtual(p, len(p)) for p in prompts]
+
+
+def virtual_ids(session: Session, softs: Sequence[torch.Tensor]) -> list[Ids]:
+    """The ids of each trial's virtual tokens in the joined tensor."""
+    out, at = [], session.vocabulary
+    for soft in softs:
+        out.append(list(range(at, at + len(soft))))
+        at += len(soft)
+    return out
+
+
+def _joined(softs: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(list(softs)).unsqueeze(0)
+
+
+def _tails(answers: Sequence[list[Ids]]) -> int:
+    return sum(len(a) - 1 for row in answers for a in row)
