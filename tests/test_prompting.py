@@ -122,7 +122,7 @@ def model() -> Model:
     return Model(FakeBackend())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Biased(FakeBackend):
     """The fake model with a taste for one label, whatever the input: what calibration is for.
 

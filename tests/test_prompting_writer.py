@@ -24,7 +24,7 @@ from tests.test_prompting import Biased, make_task
 GOOD = "Beware of billing."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Obedient(Biased):
     """Gives up its taste for one label when the instruction warns of it."""
 

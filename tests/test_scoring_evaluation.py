@@ -28,7 +28,7 @@ from luthier.task.task import Task
 WORDS = ("refund", "invoice", "charge", "parcel", "courier", "delivery")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Speller(FakeBackend):
     """Log-probabilities by length: `nats` for each character; a token is a character."""
 
@@ -246,7 +246,7 @@ def test_forgetting_is_the_loss_after_minus_before() -> None:
     assert moved.low < moved.value < moved.high
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Uneven(Speller):
     """A little worse on some paragraphs than on others."""
 
