@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, FitRecord, Lineage, StepRecord
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
@@ -114,37 +114,21 @@ class Recipe(Technique):
         there.
 
         Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
-        or of `fit_seconds`: it is what a comparison does with a finished model, and stands in the
-        history.
+        or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
-        history: list[Mapping[str, Any]] = []
         stages = list(self.stages(model, task, budget=budget, seed=seed))
-        records = []
-        for step, fitted in stages:
-            fit = fitted.lineage.fit if fitted.lineage else FitRecord()
-            records.append(fit)
-            history.append(
-                {
-                    "step": step,
-                    "dev_score": _dev_score(fitted, task, seed=seed),
-                    "fit_seconds": fit.fit_seconds,
-                    "spent_tokens": fit.spent_tokens,
-                    "filled": list(fitted.adaptation.filled),
-                }
+        parts = [
+            StepRecord(
+                step,
+                fitted.lineage.fit if fitted.lineage else FitRecord(),
+                _dev_score(fitted, task, seed=seed),
+                fitted.adaptation.filled,
             )
+            for step, fitted in stages
+        ]
         last = stages[-1][1]
-        record = FitRecord(
-            fit_seconds=_sum(r.fit_seconds for r in records),
-            spent_tokens=_whole(_sum(r.spent_tokens for r in records)),
-            trainable_parameters=_whole(_sum(r.trainable_parameters for r in records)),
-            train_examples=max((r.train_examples or 0 for r in records), default=0),
-            peak_memory_bytes=_most(r.peak_memory_bytes for r in records),
-            chosen={s: dict(r.chosen) for (s, _), r in zip(stages, records, strict=True)},
-            history=tuple(history),
-            notes=tuple(note for r in records for note in r.notes),
-        )
-        settings = settings_of(self)
+        record, settings = FitRecord.of_recipe(parts), settings_of(self)
         return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
 
     def stages(
@@ -191,16 +175,3 @@ def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
         return None
     with working(WorkContext()):
         return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
-
-
-def _sum(values: Iterator[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) if known else None
-
-
-def _most(values: Iterator[int | None]) -> int | None:
-    return max((v for v in values if v is not None), default=None)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
