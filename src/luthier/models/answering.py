@@ -156,7 +156,7 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Re
     if decoding.labels:
         parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
     elif decoding.json_schema is not None:
-        from luthier.models.grammar import is_json
+        from luthier.models.json_reading import is_json
 
         parsed = said if is_json(said) else None
     elif decoding.regex is not None and cut:

@@ -145,15 +145,6 @@ def of_schema(schema: str, stop: Sequence[str]) -> str:
     return f'start: " "? answer END?\nEND: /{ends}/\nanswer: %json {answer}'
 
 
-def is_json(text: str) -> bool:
-    """Whether a text is JSON at all; whether it holds to a schema is the scorer's business."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 @lru_cache(maxsize=256)
 def _check_schema(text: str) -> None:
     from jsonschema.exceptions import SchemaError
