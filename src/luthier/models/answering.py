@@ -42,9 +42,9 @@ def render_for(
     prompt = model.adaptation.prompt
     knowledge = model.adaptation.knowledge
     if knowledge is not None:
-        from luthier.models.rag import with_passages, with_request
+        from luthier.models.rag import with_citation_request, with_passages
 
-        prompt, examples = with_request(prompt, knowledge), with_passages(model, examples)
+        prompt, examples = with_citation_request(prompt, knowledge), with_passages(model, examples)
     return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
 
 

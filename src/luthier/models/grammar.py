@@ -101,7 +101,7 @@ def grammar_of(decoding: Decoding, labels: Sequence[str]) -> str | None:
     return None
 
 
-def says_its_end(decoding: Decoding) -> bool:
+def ends_by_itself(decoding: Decoding) -> bool:
     """Whether the constraint alone says where an answer ends, so that stop strings are content."""
     schema = decoding.json_schema
     return schema is not None and json.loads(str(schema)).get("type") in CLOSED
