@@ -21,6 +21,7 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     GRADIENTS = "gradients"
     MIXTURES = "mixtures of prompts"
+    IMAGES = "pictures"
 
 
 class Kind(StrEnum):

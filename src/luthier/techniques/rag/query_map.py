@@ -20,7 +20,7 @@ from luthier.context import report_progress
 from luthier.errors import TechniqueError
 from luthier.models.adaptation import Knowledge
 from luthier.models.model import Model
-from luthier.models.rag.lookup import hits_for, open_index_of
+from luthier.models.rag.lookup import cached_index, search_knowledge
 from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
 from luthier.task.task import Task
@@ -140,7 +140,9 @@ class QueryMap(Technique):
         """(question, [the best passage that answers, hard negatives...]) where one was found."""
         deep = replace(knowledge, search=replace(knowledge.search, k=DEEP))
         pairs = []
-        for e, hits in zip(examples, hits_for(deep, [e.text for e in examples]), strict=True):
+        for e, hits in zip(
+            examples, search_knowledge(deep, [e.text for e in examples]), strict=True
+        ):
             telling = [h.passage for h in hits if relevant(h.passage, e)]
             others = [h.passage for h in hits if not relevant(h.passage, e)]
             if telling and len(others) >= self.negatives:
@@ -158,7 +160,7 @@ def _trained(
     """(steps, M) after each number of steps of `STEPS`, starting from the identity."""
     import torch
 
-    embedder = open_index_of(knowledge).embedder
+    embedder = cached_index(knowledge).embedder
     width = len(pairs[0][1])
     questions = torch.tensor(embedder.embed([q for q, _ in pairs]))
     flat = embedder.passages([p for _, shown in pairs for p in shown])
