@@ -214,16 +214,16 @@ def _tests(rows: Sequence[TechniqueResult]) -> tuple[PairedTest, ...]:
     }
     return tuple(
         PairedTest(
-            first=test.a,
-            second=test.b,
+            first=test.first,
+            second=test.second,
             difference=test.difference,
             low=test.low,
             high=test.high,
-            p=test.p_value,
-            p_holm=test.p_adjusted,
+            p=test.p,
+            p_holm=test.p_holm,
             tied=test.tied,
             test=test.test,
-            examples=test.n,
+            examples=test.examples,
         )
         for test in paired_tests(results)
     )

@@ -60,27 +60,29 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Technique `a` against `b`: `difference` is the metric of a minus that of b, means over seeds.
+    """Two techniques on the same examples: `first` minus `second`, averaged over seeds.
 
-    `low`, `high`: 95 % interval of the difference, not corrected for the number of tests;
-    `p_adjusted` is. `tied`: p_adjusted of 0.05 or more, or an interval that holds 0. `better` names
-    the better one, None when tied. `test` says which test gave `p_value`. `n` counts examples,
-    `clusters` groups (equal where there are none), `seeds` the runs of a and of b.
+    `low` and `high` are the ends of the 95 % interval of the difference, not corrected for the
+    number of tests. `p` is the p value of the test that `test` names; `p_holm` is corrected for all
+    tests of one call. `tied`: `p_holm` is 0.05 or more, or the interval holds 0. `examples` counts
+    the examples. `better` names the better technique, None when they are tied. `groups` counts the
+    groups of examples (as many as examples where the data has none), and `seeds` the runs of the
+    first and of the second technique.
     """
 
-    a: str
-    b: str
+    first: str
+    second: str
     difference: float
     low: float | None
     high: float | None
-    p_value: float
-    p_adjusted: float
-    n: int
+    p: float
+    p_holm: float
     tied: bool
-    better: str | None
     test: str
-    clusters: int
-    seeds: tuple[int, int]
+    examples: int
+    better: str | None = None
+    groups: int | None = None
+    seeds: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,18 +224,17 @@ def _test(
     without_one = left_out(a.runs, a.clusters) - left_out(b.runs, b.clusters)
     low, high = _difference_interval(a.value - b.value, differences, without_one, bounds)
     return PairedTest(
-        a=pair[0],
-        b=pair[1],
+        first=pair[0],
+        second=pair[1],
         difference=a.value - b.value,
         low=low,
         high=high,
-        p_value=p,
-        p_adjusted=p,
-        n=examples,
+        p=p,
+        p_holm=p,
         tied=True,
-        better=None,
         test=name,
-        clusters=groups,
+        examples=examples,
+        groups=groups,
         seeds=seeds,
     )
 
@@ -262,9 +263,9 @@ def _holds_zero(low: float | None, high: float | None) -> bool:
 
 def _decided(tests: Sequence[PairedTest], higher_is_better: bool) -> tuple[PairedTest, ...]:
     decided = []
-    for test, p in zip(tests, holm([t.p_value for t in tests]), strict=True):
-        tied = p >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
-        a_wins = (test.difference > 0.0) == higher_is_better
-        better = None if tied else test.a if a_wins else test.b
-        decided.append(replace(test, p_adjusted=p, tied=tied, better=better))
+    for test, corrected in zip(tests, holm([t.p for t in tests]), strict=True):
+        tied = corrected >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
+        first_wins = (test.difference > 0.0) == higher_is_better
+        better = None if tied else test.first if first_wins else test.second
+        decided.append(replace(test, p_holm=corrected, tied=tied, better=better))
     return tuple(decided)
