@@ -12,7 +12,6 @@ from itertools import islice
 
 import torch
 
-import luthier
 from benchmarks.cases import nano
 from luthier.models.adaptation import Adaptation, VirtualTokens
 from luthier.models.answering import label_continuations, render_for
@@ -22,10 +21,12 @@ from luthier.records import Example, FitStep
 from luthier.task.task import Task
 from luthier.techniques.soft.soft_prompt import trials_of
 from luthier.training.loop import WARM_STEPS, Schedule, TrainingLoop
-from luthier.training.parameters import SoftPromptParameters, Trainable
-from luthier.training.preparation import starting
+from luthier.training.objectives import LanguageModelLoss
+from luthier.training.parameters import SoftPromptParameters
 from luthier.training.prompt_tuning.initialization import from_words
 from luthier.training.rows import TrainRow, batches, rows_for
+from luthier.training.starting_prompt import starting_model
+from luthier.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Ground:
     def of(cls, task: Task, *, tokens: int) -> Ground:
         """`tokens` is the length of the soft prompts to come."""
         backend = nano()
-        model = starting(luthier.models.Model(backend), task.without_test(), "bare")
+        model = starting_model(Model(backend), task.without_test(), style="bare")
         with backend.session(model.adaptation) as session:
-            rows = rows_for(model, session, task.train, room=tokens)
+            rows = rows_for(model, session, task.train, virtual_tokens=tokens)
             start = from_words(session, task, tokens, "labels", 0)
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
         return cls(task, model, rows, start, scale)
@@ -78,13 +79,13 @@ def train_prompts(
 ) -> list[torch.Tensor]:
     """One soft prompt (1, P, H) for each rate (in units of the table's scale), all trained to the
     end for `steps` steps of 16 rows: nothing is stopped early, as nothing is at the peer."""
-    holders = [SoftPromptParameters(ground.start, bottleneck=None) for _ in rates]
+    trials = [SoftPromptParameters(ground.start, bottleneck=None) for _ in rates]
     with nano().session(ground.model.adaptation) as session:
-        trainable = trials_of(session, holders, placement)  # type: ignore[arg-type]
+        trainable = trials_of(session, trials, placement)  # type: ignore[arg-type]
         run_steps(
             trainable, ground.rows, tuple(r * ground.scale for r in rates), steps=steps, seed=seed
         )
-    return [holder.soft().detach() for holder in holders]
+    return [trial.soft().detach() for trial in trials]
 
 
 def steps_by_trial(history: Sequence[FitStep]) -> dict[int, int]:
@@ -111,12 +112,13 @@ def run_steps(
 ) -> None:  # fmt: skip
     """So many steps of the one training loop for all trials, warmed up and decayed by steps as the
     peer's are. A budget in tokens would buy one trial another number of them than eight."""
-    trainable.ready(rows)
+    trainable.prepare(rows)
     fit = TrainingLoop(
-        trainable, rows=rows, look=lambda trials: ([0.0] * len(trials), 0), seed=seed,
+        trainable, LanguageModelLoss(), rows=rows, seed=seed,
+        evaluate_dev=lambda trials: ([0.0] * len(trials), 0),
         schedule=Schedule(tokens=1, candidates=(rates,), batch_size=batch_size),
     )  # fmt: skip
-    fit.at.live = list(range(len(rates)))
-    fit.optimisers = {k: fit._optimiser(k) for k in fit.at.live}
+    fit.at.active = list(range(len(rates)))
+    fit.optimisers = {k: fit._optimiser(k) for k in fit.at.active}
     for step, batch in enumerate(islice(batches(rows, size=batch_size, seed=seed), steps)):
         fit._step(batch, min(1.0, (step + 1) / WARM_STEPS) * (1.0 - step / steps))

@@ -10,7 +10,7 @@ from luthier.techniques.adapter.ia3 import IA3
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
-from luthier.techniques.weights.full_fine_tuning import Full
+from luthier.techniques.weights.full_fine_tuning import FullFineTuning
 from tests import tiny
 from tests.contract_backend import check_backend
 from tests.contracts import check_technique
@@ -34,7 +34,7 @@ def test_local_backend(family):
         PrefixTuning(tokens=3, learning_rates=(0.05,)),
         LoRA(rank=2, learning_rates=(0.01,)),
         IA3(learning_rates=(0.05,)),
-        Full(learning_rates=(1e-3,)),
+        FullFineTuning(learning_rates=(1e-3,)),
     ],
     ids=lambda t: t.name,
 )

@@ -24,8 +24,8 @@ from luthier.records import Example
 from luthier.techniques.soft.soft_prompt import trials_of
 from luthier.training.parameters import SoftPromptParameters
 from luthier.training.prompt_tuning import kept_attention as aside
-from luthier.training.prompt_tuning.strategies import AfterInput
-from luthier.training.rows import TrainRow, batch_of, loss_of, rows_for
+from luthier.training.prompt_tuning.strategies import SoftSuffix
+from luthier.training.rows import TrainRow, answer_logprobs, batch_of, rows_for
 from luthier.training.sequential_trials import SequentialTrials
 from tests import tiny
 
@@ -140,10 +140,11 @@ def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypat
         rows = [TrainRow(ids, start) for ids, start in pairs]
         soft = torch.randn(3, 32, generator=torch.manual_seed(1)).requires_grad_()
         prompts, answers = [r.prompt for r in rows], [[r.answer] for r in rows]
-        found = AfterInput(session, prompts).likelihoods([soft], prompts, answers)
+        found = SoftSuffix(session, prompts).logprobs([soft], prompts, answers)
         loss = -found.sum() / sum(len(r.answer) for r in rows)
         like = replace(session, soft=soft.detach()[None], placement="after")
-        expected = loss_of(like, batch_of(like, rows), soft[None])
+        theirs = answer_logprobs(like, batch_of(like, rows), soft[None])
+        expected = -theirs.sum() / sum(len(r.answer) for r in rows)
         assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
         ours, theirs = (torch.autograd.grad(x, soft)[0] for x in (loss, expected))
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)
@@ -152,8 +153,8 @@ def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypat
 @pytest.mark.parametrize("family", ["gpt_neo", "openai-gpt"])
 def test_soft_prompts_of_bases_without_trees_train_row_by_row(family):
     with backend(family).session(Adaptation()) as session:
-        holders = [SoftPromptParameters(torch.zeros(3, 32), bottleneck=None)]
-        assert isinstance(trials_of(session, holders, "after"), SequentialTrials)
+        trials = [SoftPromptParameters(torch.zeros(3, 32), bottleneck=None)]
+        assert isinstance(trials_of(session, trials, "after"), SequentialTrials)
 
 
 @pytest.mark.parametrize("family", ["Marian", "Bart", "SwitchTransformers"])
@@ -182,10 +183,10 @@ def test_an_encoder_decoder_of_limited_context_trains_on_what_it_reads():
     base = backend("Bart")
     example = Example("1", "delivery " * 400, "account " * 400)
     with base.session(Adaptation()) as session:
-        row = rows_for(Model(base), session, [example], room=6)[0]
+        row = rows_for(Model(base), session, [example], virtual_tokens=6)[0]
         assert len(row.prompt) == 250
         assert len(row.answer) == 256
-        assert torch.isfinite(loss_of(session, batch_of(session, [row])))
+        assert torch.isfinite(answer_logprobs(session, batch_of(session, [row])))
 
 
 def test_an_encoder_is_refused(tmp_path):

@@ -12,10 +12,10 @@ from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import ScoreRequest
 from luthier.models.prompt import Rendered
-from luthier.training.parameters import FROZEN_BASE
 from luthier.training.sequential_trials import SequentialTrials
+from luthier.training.trainable import FROZEN_BASE
 from tests import tiny
-from tests.test_training_soft import some_holders, some_rows
+from tests.test_training_soft import losses, some_rows, some_trials
 
 CPU = torch.device("cpu")
 
@@ -121,12 +121,12 @@ def test_training_in_bfloat16_is_that_in_float32_within_its_rounding(family, mon
     backend = tiny.backend(family)
     rows, found = some_rows(bos=True), []
     with backend.session(Adaptation()) as session:
-        holders = some_holders(32)
-        trials = SequentialTrials(session, holders, factor=FROZEN_BASE, placement="before")
+        parameters = some_trials(32)
+        trials = SequentialTrials(session, parameters, cost_factor=FROZEN_BASE, placement="before")
         for format_ in ("float32", "bfloat16"):
             monkeypatch.setenv("LUTHIER_PRODUCTS", format_)
-            loss = trials.losses(rows, [0])[0]
-            found.append((loss.detach(), torch.autograd.grad(loss, holders[0].tokens)[0]))
+            loss = losses(trials, rows, [0])[0]
+            found.append((loss.detach(), torch.autograd.grad(loss, parameters[0].tokens)[0]))
     (exact, wide), (half, narrow) = found
     assert 0 < abs(exact - half) < 0.1
     assert torch.nn.functional.cosine_similarity(wide.flatten(), narrow.flatten(), 0) > 0.98

@@ -338,7 +338,7 @@ def test_macro_f1_weighs_classes_alike() -> None:
 
 
 def test_form_of_a_hand_written_prompt_is_kept() -> None:
-    from luthier.techniques.search.starting_prompt import starting_prompt
+    from luthier.training.starting_prompt import starting_prompt
 
     task = make_task()
     form = PromptFormat(input_name="Say", name_separator=" -> ")

@@ -22,7 +22,7 @@ from luthier.techniques.base import unmet_by_model
 from luthier.techniques.registry import parse_technique
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
-from luthier.techniques.weights.full_fine_tuning import Full
+from luthier.techniques.weights.full_fine_tuning import FullFineTuning
 from tests import tiny
 
 WORDS = {"billing": ["charged", "invoice", "paid"], "delivery": ["parcel", "courier", "late"]}
@@ -65,7 +65,7 @@ TECHNIQUES = [
     LoRA(rank=4, learning_rates=(0.01, 0.03)),
     IA3(learning_rates=(0.05,)),
     PrefixTuning(tokens=4, learning_rates=(0.05,)),
-    Full(learning_rates=(3e-3,)),
+    FullFineTuning(learning_rates=(3e-3,)),
 ]
 
 
@@ -96,7 +96,7 @@ def test_learns_and_leaves_the_base_alone(technique, task, llama, tmp_path):
 
 def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
     for technique in (
-        Full(learning_rates=(3e-3,)),
+        FullFineTuning(learning_rates=(3e-3,)),
         LoRA(rank=8, learning_rates=(0.02,), batch_size=4),
     ):
         fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=150_000), seed=0)
@@ -131,7 +131,7 @@ def test_adapter_opens_with_peft_alone(task, llama, tmp_path):
 def test_fork_opens_with_transformers_alone(task, llama, tmp_path):
     import transformers
 
-    fitted = Full(learning_rates=(1e-3,)).fit(
+    fitted = FullFineTuning(learning_rates=(1e-3,)).fit(
         llama, task.without_test(), budget=Budget(tokens=10_000)
     )
     fitted.save(tmp_path / "m")

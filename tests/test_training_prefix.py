@@ -19,15 +19,17 @@ from luthier.models.storage import open_adaptation
 from luthier.records import Budget
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
-from luthier.training.dev_eval import dev_evaluation
-from luthier.training.parameters import FROZEN_BASE, KeysAndValues
-from luthier.training.preparation import dev_examples, starting
+from luthier.training.dev_eval import dev_evaluation, dev_examples
+from luthier.training.objectives import LanguageModelLoss
+from luthier.training.parameters import KeysAndValues
 from luthier.training.prompt_tuning.initialization import from_demonstrations
-from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, units
-from luthier.training.rows import batch_of, loss_of
+from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, scales
+from luthier.training.rows import answer_logprobs, batch_of
+from luthier.training.starting_prompt import starting_model
+from luthier.training.trainable import FROZEN_BASE
 from tests import tiny
 from tests.test_training import Killed, make_task
-from tests.test_training_soft import some_rows
+from tests.test_training_soft import losses, some_rows
 
 FAMILIES = ["llama", "qwen3", "gpt2", "opt", "gemma2", "gemma3", "mistral"]
 UNMOVED = PrefixTuning(learning_rates=(1e-12,))
@@ -44,7 +46,7 @@ def logprobs(model, examples):
 
 def few_shot(model, task, most):
     """The prompt with the demonstrations that a prefix of seed 0 begins as."""
-    bare = starting(model, task, "bare")
+    bare = starting_model(model, task, style="bare")
     with model.backend.session(bare.adaptation) as session:
         begun = from_demonstrations(session, bare, task, most, 0)
     shown = tuple(Demonstration(e.input, e.target, e.context) for e in begun.examples)
@@ -81,42 +83,42 @@ def test_nano_too(task):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_gradients_and_looks_equal_those_behind_a_peft_prefix(family, task):
     backend, rows = tiny.backend(family), some_rows(bos=family != "gpt2")
-    ready = starting(Model(backend), task, "bare")
+    ready = starting_model(Model(backend), task, style="bare")
     with backend.session(ready.adaptation) as session:
         start = keys_and_values(session, [1, *range(30, 47)])
-        trial_parameters = KeysAndValues(start.flatten(1), units(start))
+        trial_parameters = KeysAndValues(start.flatten(1), scales(start))
         trials = PrefixTrials(session, [trial_parameters], start.shape[1:])
-        trials.ready(rows)
-        loss = trials.losses(rows, [0])[0]
+        trials.prepare(rows)
+        loss = losses(trials, rows, [0])[0]
         (mine,) = torch.autograd.grad(loss, [trial_parameters.tokens])
-        evaluate_dev = trials.dev_evaluator(ready, task.dev)([0])[0]
+        dev_scores = trials.dev_evaluator(ready, task.dev, LanguageModelLoss())([0])[0]
     config = {"peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 18}
     adapter = Adapter(config, {"prompt_embeddings": start.flatten(1)})
     with backend.session(replace(ready.adaptation, adapter=adapter)) as session:
         weight = session.peft.prompt_encoder["default"].embedding.weight
         # Row by row: padding between a prefix and its row would lie in a sliding window.
-        losses = [loss_of(session, batch_of(session, [r])) * len(r.answer) for r in rows]
-        plain = torch.stack(losses).sum() / sum(len(r.answer) for r in rows)
+        each = [answer_logprobs(session, batch_of(session, [r])) for r in rows]
+        plain = -torch.cat(each).sum() / sum(len(r.answer) for r in rows)
         (theirs,) = torch.autograd.grad(plain, [weight])
-        by_scorer = dev_evaluation(ready, lambda: session, task.dev)()[0]
+        by_scorer = dev_evaluation(ready, lambda: session, task.dev, LanguageModelLoss())()[0]
     assert torch.allclose(loss, plain, atol=2e-5)
-    assert torch.allclose(mine, theirs * trial_parameters.unit, atol=2e-5)
+    assert torch.allclose(mine, theirs * trial_parameters.scale, atol=2e-5)
     assert mine.abs().max() > 1e-3
-    assert evaluate_dev == [pytest.approx(by_scorer, abs=1e-4)]
+    assert dev_scores == [pytest.approx(by_scorer, abs=1e-4)]
 
 
 def test_a_step_is_charged_for_inputs_and_answers_and_the_prefix_once(task):
     model, rows = tiny.model("llama"), some_rows(bos=True)
     with model.backend.session(model.adaptation) as session:
         start = keys_and_values(session, list(range(1, 41)))
-        trial_parameters = KeysAndValues(start.flatten(1), units(start))
+        trial_parameters = KeysAndValues(start.flatten(1), scales(start))
         trials = PrefixTrials(session, [trial_parameters, trial_parameters], start.shape[1:])
-        trials.ready(rows)
+        trials.prepare(rows)
         ran = []
         handle = session.module.register_forward_pre_hook(
             lambda m, a, k: ran.append(k["inputs_embeds"].shape[:2].numel()), with_kwargs=True
         )
-        trials.losses(rows, [0])
+        trials.logprobs(rows, [0])
         handle.remove()
         tokens = sum(len(r.ids) - 1 for r in rows)  # an answer's last token is never read
         widest = max(r.start for r in rows) + max(len(r.answer) - 1 for r in rows)
@@ -135,13 +137,13 @@ def test_a_step_is_charged_for_inputs_and_answers_and_the_prefix_once(task):
 
 
 def test_what_is_shown_is_not_trained_on(task, monkeypatch):
-    from luthier.training import fit
+    from luthier.training import objectives
 
     seen = []
-    rows_for = fit.rows_for
+    rows_for = objectives.rows_for
     monkeypatch.setattr(
-        fit, "rows_for", lambda m, s, examples, room=0: (
-            seen.append([e.id for e in examples]) or rows_for(m, s, examples, room=room)
+        objectives, "rows_for", lambda m, s, examples, virtual_tokens=0: (
+            seen.append([e.id for e in examples]) or rows_for(m, s, examples, virtual_tokens=virtual_tokens)
         ),
     )  # fmt: skip
     fitted = PrefixTuning().fit(tiny.model("llama"), task, budget=Budget(tokens=6_000))
@@ -190,7 +192,7 @@ def test_it_trains_behind_a_soft_prompt(task):
     assert set(both.adaptation.filled) >= {"soft_prompt", "adapter"}
     with model.backend.session(both.adaptation) as session:
         dev = dev_examples(task, both.lineage.fit.training.dev_examples)
-        found = dev_evaluation(both, lambda: session, dev)()[0]
+        found = dev_evaluation(both, lambda: session, dev, LanguageModelLoss())()[0]
     kept = max(h.dev_score for h in both.lineage.fit.history)
     assert found == pytest.approx(kept, abs=1e-4)  # what it trained is what it answers with
 

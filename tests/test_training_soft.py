@@ -11,15 +11,17 @@ import torch
 from luthier.context import WorkContext, working
 from luthier.records import Budget
 from luthier.techniques.soft.soft_prompt import SoftPrompt
-from luthier.training.fit import dev_size
+from luthier.training.fit import TrainingSettings, dev_size
 from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
-from luthier.training.parameters import FROZEN_BASE, SoftPromptParameters
-from luthier.training.preparation import starting
+from luthier.training.objectives import LanguageModelLoss
+from luthier.training.parameters import SoftPromptParameters
 from luthier.training.prompt_tuning import kept_attention
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs
 from luthier.training.prompt_tuning.trials import SoftTrials
 from luthier.training.rows import TrainRow
 from luthier.training.sequential_trials import SequentialTrials
+from luthier.training.starting_prompt import starting_model
+from luthier.training.trainable import FROZEN_BASE
 from tests import tiny
 from tests.test_training import Killed, make_task
 
@@ -41,7 +43,12 @@ def some_rows(*, bos: bool) -> list[TrainRow]:
     return out
 
 
-def some_holders(width: int, bottleneck: int | None = None) -> list[SoftPromptParameters]:
+def losses(trainable, rows, trials):
+    """The language-model loss of each trial."""
+    return [LanguageModelLoss().loss(rows, found) for found in trainable.logprobs(rows, trials)]
+
+
+def some_trials(width: int, bottleneck: int | None = None) -> list[SoftPromptParameters]:
     generator = torch.Generator().manual_seed(1)
     starts = [torch.randn(p, width, generator=generator) for p in (3, 6, 1)]
     return [SoftPromptParameters(s, bottleneck=bottleneck) for s in starts]
@@ -57,21 +64,17 @@ def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, mo
     backend = tiny.backend(family)
     rows = some_rows(bos=family != "gpt2")
     with backend.session(tiny.model(family).adaptation) as session:
-        trial_parameter_sets = some_holders(32)
-        fast = SoftTrials(session, trial_parameter_sets, placement=placement)
-        plain = SequentialTrials(
-            session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
-        )
-        fast.ready(rows)
+        parameters = some_trials(32)
+        fast = SoftTrials(session, parameters, placement=placement)
+        plain = SequentialTrials(session, parameters, cost_factor=FROZEN_BASE, placement=placement)
+        fast.prepare(rows)
         found = []
         for trials in (plain, fast, fast):  # the second time the inputs are held already
-            losses = trials.losses(rows, [0, 1, 2])
-            grads = torch.autograd.grad(
-                torch.stack(losses).sum(), [h.tokens for h in trial_parameter_sets]
-            )
-            found.append((torch.stack(losses).detach(), grads))
-    for losses, grads in found[1:]:
-        assert torch.allclose(losses, found[0][0], atol=2e-5)
+            each = torch.stack(losses(trials, rows, [0, 1, 2]))
+            grads = torch.autograd.grad(each.sum(), [p.tokens for p in parameters])
+            found.append((each.detach(), grads))
+    for each, grads in found[1:]:
+        assert torch.allclose(each, found[0][0], atol=2e-5)
         for mine, theirs in zip(grads, found[0][1], strict=True):
             assert torch.allclose(mine, theirs, atol=2e-5)
             assert theirs.abs().max() > 1e-3
@@ -82,8 +85,8 @@ def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
     monkeypatch.setattr(kept_attention, "LONGER", longer)
     rows, seen = some_rows(bos=True), []
     with tiny.backend("llama").session(tiny.model("llama").adaptation) as session:
-        trials = SoftTrials(session, some_holders(32), placement="after")
-        trials.ready(rows)
+        trials = SoftTrials(session, some_trials(32), placement="after")
+        trials.prepare(rows)
         trials.replay(rows)
         kept_attention.splits(session)  # tried once for each base
         layers = session.module.model.layers
@@ -91,7 +94,7 @@ def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
             layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
             for layer in (layers[0], layers[-1])
         ]
-        trials.losses(rows, [1])
+        trials.logprobs(rows, [1])
         for hook in hooks:
             hook.remove()
     # Six virtual tokens and three of the longest answer; its four tokens are predicted.
@@ -105,29 +108,27 @@ def test_shared_beginnings_change_nothing(placement):
     head = list(range(20, 45))
     rows = [TrainRow([1, *head, *r.ids[1:]], r.start + len(head)) for r in some_rows(bos=True)]
     with backend.session(tiny.model("llama").adaptation) as session:
-        fast = SoftTrials(session, some_holders(32), placement=placement)
-        plain = SequentialTrials(
-            session, fast.trial_parameter_sets, factor=FROZEN_BASE, placement=placement
-        )
-        fast.ready(rows)
+        fast = SoftTrials(session, some_trials(32), placement=placement)
+        plain = SequentialTrials(session, fast.trials, cost_factor=FROZEN_BASE, placement=placement)
+        fast.prepare(rows)
         whole = plain.cost(rows, [0])
-        losses = [torch.stack(t.losses(rows, [0, 1])).detach() for t in (plain, fast)]
-        assert torch.allclose(losses[0], losses[1], atol=2e-5)
+        found = [torch.stack(losses(t, rows, [0, 1])).detach() for t in (plain, fast)]
+        assert torch.allclose(found[0], found[1], atol=2e-5)
         assert fast.cost(rows, [0]) < whole / 2
 
 
-def test_dev_looks_equal_those_of_the_scorer(task):
+def test_dev_evaluations_equal_those_of_the_scorer(task):
     model = tiny.model("gemma3")
     for placement in ("before", "after"):
-        ready = starting(model, task, "bare")
+        ready = starting_model(model, task, style="bare")
         with model.backend.session(ready.adaptation) as session:
-            trial_parameter_sets = some_holders(32)
-            fast = SoftTrials(session, trial_parameter_sets, placement=placement)
+            parameters = some_trials(32)
+            fast = SoftTrials(session, parameters, placement=placement)
             plain = SequentialTrials(
-                session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
+                session, parameters, cost_factor=FROZEN_BASE, placement=placement
             )
-            a = fast.dev_evaluator(ready, task.dev)
-            b = plain.dev_evaluator(ready, task.dev)
+            a = fast.dev_evaluator(ready, task.dev, LanguageModelLoss())
+            b = plain.dev_evaluator(ready, task.dev, LanguageModelLoss())
             assert a([0, 2])[0] == pytest.approx(b([0, 2])[0], abs=1e-4)
             assert a([0])[0] == pytest.approx(b([0])[0], abs=1e-4)
 
@@ -136,13 +137,13 @@ def test_an_input_is_charged_once(task):
     model = tiny.model("llama")
     rows = some_rows(bos=True)
     with model.backend.session(model.adaptation) as session:
-        after = SoftTrials(session, some_holders(32), placement="after")
-        after.ready(rows)
+        after = SoftTrials(session, some_trials(32), placement="after")
+        after.prepare(rows)
         prompts = sum(r.start for r in rows)
         answers = sum(len(r.answer) - 1 for r in rows)
         moving = FROZEN_BASE * (6 * len(rows) + answers)
         assert after.cost(rows, [1]) == prompts + moving
-        after.losses(rows, [1])
+        after.logprobs(rows, [1])
         assert after.cost(rows, [1]) == moving
         assert after.cost(rows, [0, 1]) == moving + FROZEN_BASE * (3 * len(rows) + answers)
 
@@ -179,28 +180,27 @@ def test_a_trial_among_many_ends_as_it_would_alone(placement, task):
 
     def run(which):
         with model.backend.session(model.adaptation) as session:
-            trial_parameter_sets = [some_holders(32, bottleneck=4)[k] for k in which]
-            for (
-                trial_parameters
-            ) in trial_parameter_sets:  # the bottleneck starts from the global generator
-                generator = torch.Generator().manual_seed(len(trial_parameters.tokens))
-                for p in trial_parameters.parameters()[1:]:
+            parameters = [some_trials(32, bottleneck=4)[k] for k in which]
+            for trial in parameters:  # the bottleneck starts from the global generator
+                generator = torch.Generator().manual_seed(len(trial.tokens))
+                for p in trial.parameters()[1:]:
                     p.data.normal_(0, 0.1, generator=generator)
-            trials = SoftTrials(session, trial_parameter_sets, placement=placement)
-            trials.ready(rows)
+            trials = SoftTrials(session, parameters, placement=placement)
+            trials.prepare(rows)
             steps = 12 * sum(trials.cost(rows[:4], [k]) for k in range(len(which)))
             schedule = Schedule(steps, (tuple(rates[k] for k in which),), batch_size=4)
             fit = TrainingLoop(
-                trials, rows=rows, evaluate_dev=lambda live: ([0.0 for _ in live], 0),
+                trials, LanguageModelLoss(), rows=rows,
+                evaluate_dev=lambda active: ([0.0 for _ in active], 0),
                 schedule=replace(schedule, evaluations=1), seed=0,
             )  # fmt: skip
             fit.at.allotted = steps
             for k in range(len(which)):
                 fit.optimisers[k] = fit._optimiser(k)
-            fit.at.live = list(range(len(which)))
+            fit.at.active = list(range(len(which)))
             for _ in range(8):
                 fit._step(rows[:4], 1.0)
-            return [trial_parameters.soft().detach() for trial_parameters in trial_parameter_sets]
+            return [trial.soft().detach() for trial in parameters]
 
     together = run([0, 1, 2])
     for k in range(3):
@@ -235,17 +235,18 @@ def test_every_rung_of_a_wide_search_trains(task):
     assert [live[s] for s in sorted(live)] == [8, 4, 2]
 
 
-def test_looks_of_a_wide_search_leave_tokens_to_train_with():
+def test_dev_evaluations_of_a_wide_search_leave_tokens_to_train_with():
     each, once, tokens = 6 - 4 + 8, 16, 80_000  # as `dev_size` counts these rows
     rows = [TrainRow([1] * 20, 16)] * 10
     trainable = SimpleNamespace(
-        factor=2,
-        standing=lambda rows: once * len(rows),
-        cost=lambda rows, live: (once + 2 * 6 * len(live)) * len(rows),
+        cost_factor=2,
+        one_time_cost=lambda rows: once * len(rows),
+        cost=lambda rows, trials: (once + 2 * 6 * len(trials)) * len(rows),
     )
 
     def found(candidates: int) -> int:
-        return dev_size(trainable, rows, tokens, members=1, candidates=candidates)
+        settings = TrainingSettings(tokens, (0.1,), 4)
+        return dev_size(trainable, rows, settings, candidates=candidates)
 
     assert found(1) == found(2) == tokens // 8 // (once + 5 * each)
     assert 2 * found(8) * (once + 8 * each) <= tokens * SEARCH_SHARE / 3

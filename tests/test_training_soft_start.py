@@ -13,8 +13,8 @@ from luthier.models.answering import render_for
 from luthier.models.prompt import Demonstration, Prompt
 from luthier.records import Budget
 from luthier.techniques.soft.soft_prompt import SoftPrompt
-from luthier.training.preparation import starting
 from luthier.training.prompt_tuning.initialization import from_demonstrations
+from luthier.training.starting_prompt import starting_model
 from tests import tiny
 from tests.test_training import make_task
 
@@ -30,7 +30,7 @@ def logprobs(model, examples):
 
 def test_before_training_it_answers_as_few_shot_prompting_does(task):
     model = luthier.load("nano")
-    bare = starting(model, task, "bare")
+    bare = starting_model(model, task, style="bare")
     with model.backend.session(bare.adaptation) as session:
         begun = from_demonstrations(session, bare, task, 512, 0)
     assert begun is not None
@@ -47,13 +47,13 @@ def test_before_training_it_answers_as_few_shot_prompting_does(task):
 
 
 def test_what_is_shown_is_not_trained_on_and_the_record_tells_the_start(task, monkeypatch):
-    from luthier.training import fit
+    from luthier.training import objectives
 
     seen = []
-    rows_for = fit.rows_for
+    rows_for = objectives.rows_for
     monkeypatch.setattr(
-        fit, "rows_for", lambda m, s, examples, room=0: (
-            seen.append([e.id for e in examples]) or rows_for(m, s, examples, room=room)
+        objectives, "rows_for", lambda m, s, examples, virtual_tokens=0: (
+            seen.append([e.id for e in examples]) or rows_for(m, s, examples, virtual_tokens=virtual_tokens)
         ),
     )  # fmt: skip
     fitted = SoftPrompt().fit(luthier.load("nano"), task, budget=Budget(tokens=20_000), seed=0)

@@ -18,10 +18,11 @@ from benchmarks.peers import trainer, trl_sft
 from luthier.engine.session import Session
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.task.task import Task
-from luthier.training.adapter_fit import adapter_config
-from luthier.training.parameters import FROZEN_BASE, AdapterParameters
+from luthier.training.adapter_fit import AdapterParameters, adapter_config
+from luthier.training.objectives import LanguageModelLoss
 from luthier.training.rows import TrainRow
 from luthier.training.sequential_trials import SequentialTrials
+from luthier.training.trainable import FROZEN_BASE
 
 RANK, RATE, PACK, BATCH = 8, 1e-3, 512, 8
 
@@ -118,7 +119,8 @@ def gradient_gap(ground: Ground, trained: Any) -> float:
     with nano().session(_fresh(ground)) as session:
         trials = _trials(session)
         trials.load(0, weights)
-        trials.losses(rows, [0])[0].backward()  # type: ignore[no-untyped-call]
+        loss = LanguageModelLoss().loss(rows, trials.logprobs(rows, [0])[0])
+        loss.backward()  # type: ignore[no-untyped-call]
         mine = {n: p.grad for n, p in session.peft.named_parameters() if p.requires_grad}
         largest = max(float(g.abs().max()) for g in theirs.values())
         return max(float((mine[n] - g).abs().max()) for n, g in theirs.items()) / largest
@@ -142,7 +144,7 @@ def _fresh(ground: Ground) -> Adaptation:
 
 
 def _trials(session: Session) -> SequentialTrials:
-    return SequentialTrials(session, [AdapterParameters(session.peft)], factor=FROZEN_BASE)
+    return SequentialTrials(session, [AdapterParameters(session.peft)], cost_factor=FROZEN_BASE)
 
 
 def _peer(rows: Sequence[TrainRow], bf16: bool, attention: str) -> trl_sft.Trained:

@@ -24,7 +24,8 @@ from benchmarks.peers import trainer as peer
 from luthier.records import FitRecord
 from luthier.task.task import Task
 from luthier.techniques.soft.soft_prompt import trials_of
-from luthier.training.fit import STEPS_WORTH_SEARCHING, Settings, fit
+from luthier.training.fit import STEPS_WORTH_SEARCHING, TrainingSettings, fit
+from luthier.training.objectives import LanguageModelLoss
 from luthier.training.parameters import SoftPromptParameters
 
 # In units of the embedding table's scale.
@@ -108,33 +109,33 @@ def search(ground: Ground, budget: int) -> tuple[torch.Tensor, FitRecord]:
     tokens (1, P, H) and the record."""
     decoding = replace(ground.model.adaptation.decoding, labels=(), stop=())
     model = ground.model.adapt(decoding=decoding)
-    holders = _holders(ground)
+    trials = _parameters(ground)
     with nano().session(model.adaptation) as session:
         fitted = fit(
             model,
             ground.task.without_test(),
-            session=session,
-            trainable=trials_of(session, holders, "after"),
-            settings=Settings(tuple(r * ground.scale for r in RATES), BATCH),
-            tokens=budget,
+            trainable=trials_of(session, trials, "after"),
+            objective=LanguageModelLoss(),
+            settings=TrainingSettings(
+                budget, tuple(r * ground.scale for r in RATES), BATCH, virtual_tokens=TOKENS
+            ),
             seed=0,
-            room=TOKENS,
         )
-    return holders[fitted.winners[0]].soft().detach(), fitted.record
+    return trials[fitted.winners[0]].soft().detach(), fitted.record
 
 
 def budget_tokens(ground: Ground) -> int:
     """The least with which a fit searches among so many rates."""
     with nano().session(ground.model.adaptation) as session:
-        trainable = trials_of(session, _holders(ground), "after")
-        trainable.ready(ground.rows)
-        once = trainable.standing(ground.rows)
+        trainable = trials_of(session, _parameters(ground), "after")
+        trainable.prepare(ground.rows)
+        once = trainable.one_time_cost(ground.rows)
         epoch = trainable.cost(ground.rows, [0]) - once
     steps = STEPS_WORTH_SEARCHING * len(RATES) + 1
     return int(once + steps * epoch * BATCH / len(ground.rows))
 
 
-def _holders(ground: Ground) -> list[SoftPromptParameters]:
+def _parameters(ground: Ground) -> list[SoftPromptParameters]:
     return [SoftPromptParameters(ground.start, bottleneck=None) for _ in RATES]
 
 

@@ -42,7 +42,7 @@ _HOMES = {
     "PrefixTuning": "luthier.techniques.soft.prefix_tuning",
     "LoRA": "luthier.techniques.adapter.lora",
     "IA3": "luthier.techniques.adapter.ia3",
-    "Full": "luthier.techniques.weights.full_fine_tuning",
+    "FullFineTuning": "luthier.techniques.weights.full_fine_tuning",
     "Recipe": "luthier.techniques.recipe",
 }
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from luthier.techniques.recipe import Recipe
     from luthier.techniques.soft.prefix_tuning import PrefixTuning
     from luthier.techniques.soft.soft_prompt import SoftPrompt
-    from luthier.techniques.weights.full_fine_tuning import Full
+    from luthier.techniques.weights.full_fine_tuning import FullFineTuning
 
 __all__ = [
     "IA3",
@@ -72,7 +72,7 @@ __all__ = [
     "Demonstration",
     "Example",
     "FewShot",
-    "Full",
+    "FullFineTuning",
     "LoRA",
     "Model",
     "PrefixTuning",

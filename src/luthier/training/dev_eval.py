@@ -2,11 +2,13 @@
 
 With labels: the mean of accuracy and of the geometric mean probability, among the labels, of the
 right one; both in [0, 1]. Accuracy is what counts and moves in jumps on a hundred examples; the
-probability moves with every step and orders what is equal. Without labels: minus the loss.
+probability moves with every step and orders what is equal. Without labels the objective scores,
+as a rule by minus its loss.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,13 +19,21 @@ from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
 from luthier.records import Example
-from luthier.training.rows import batch_of, loss_of, rows_for
+from luthier.task.task import Task
+from luthier.training.objectives import Objective
+from luthier.training.rows import answer_logprobs, batch_of
+
+ROWS_PER_BATCH = 16
 
 
 def dev_evaluation(
-    model: Model, session_of: Callable[[], Session], examples: Sequence[Example]
+    model: Model,
+    session_of: Callable[[], Session],
+    examples: Sequence[Example],
+    objective: Objective,
 ) -> Callable[[], tuple[float, int]]:
-    """A function that scores the current state of a fit on `examples`; it also says its tokens.
+    """A function that scores the current state of a fit on `examples` and says how many tokens that
+    took.
 
     `session_of` gives the session with the current virtual tokens in it.
     """
@@ -40,20 +50,27 @@ def dev_evaluation(
 
         return by_labels
 
-    rows = rows_for(model, session_of(), examples)
+    rows = objective.rows(model, session_of(), examples, virtual_tokens=0)
 
-    def by_loss() -> tuple[float, int]:
-        session, total, spent, answers = session_of(), 0.0, 0, 0
+    def by_objective() -> tuple[float, int]:
+        session, found, spent = session_of(), [], 0
         with torch.inference_mode():
-            for at in range(0, len(rows), 16):
-                batch = batch_of(session, rows[at : at + 16])
-                counted = int((batch.targets != -100).sum())
-                total += float(loss_of(session, batch, session.soft)) * counted
-                answers += counted
+            for first in range(0, len(rows), ROWS_PER_BATCH):
+                batch = batch_of(session, rows[first : first + ROWS_PER_BATCH])
+                found.append(answer_logprobs(session, batch, session.soft))
                 spent += batch.tokens
-        return -total / max(answers, 1), spent
+        logprobs = torch.cat(found) if found else torch.zeros(0, 1)
+        return objective.dev_score(rows, logprobs), spent
 
-    return by_loss
+    return by_objective
+
+
+def dev_examples(task: Task, most: int) -> list[Example]:
+    """At most `most` dev examples, the same for every technique and seed."""
+    pool = sorted(task.dev, key=lambda e: e.id)
+    if len(pool) <= most:
+        return pool
+    return random.Random(0).sample(pool, most)
 
 
 def label_requests(

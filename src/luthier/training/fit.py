@@ -1,136 +1,192 @@
-"""One fit from end to end: rows, dev looks, schedule, loop, record. Every trained technique calls
-it."""
+"""One fit from end to end: rows, dev evaluations, schedule, loop, record. Every trained technique
+calls it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from luthier.engine.session import Session
 from luthier.errors import BudgetError
+from luthier.models.backend import Backend
 from luthier.models.model import Model
-from luthier.records import FitRecord, TrainingFacts
+from luthier.records import Budget, FitRecord, TrainingFacts
 from luthier.task.task import Task
-from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
-from luthier.training.parameters import Trainable
-from luthier.training.preparation import dev_examples
-from luthier.training.rows import TrainRow, rows_for
+from luthier.training.dev_eval import dev_examples
+from luthier.training.loop import EVALUATIONS, SEARCH_SHARE, Schedule, TrainingLoop
+from luthier.training.objectives import Objective
+from luthier.training.rows import TrainRow
+from luthier.training.trainable import Trainable
 
+DEFAULT_MINUTES = 2.0
 STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step is of several rows
 # Of few rows: with fewer steps a search takes the better start for the better rate.
 SMALL_STEPS_WORTH_SEARCHING = 300
+FEWEST_STEPS = 4
+DEV_SHARE = 1 / 8  # of the tokens, for dev evaluations
+LABEL_TOKENS = 8  # what all labels of a dev example take, roughly
+FEWEST_DEV_EXAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the trained techniques share. `members`: trials of each learning rate that train side
-    by side to the end, each on its share of the tokens. `search_from`: so many steps for each rate
-    of the grid, or the middle one is taken: below that a search costs more than it wins."""
+class TrainingSettings:
+    """What the trained techniques share.
 
+    **Fields**
+
+    - `tokens`: the budget of the fit, in forward-token equivalents.
+    - `learning_rates`: the grid of the search.
+    - `batch_size`: rows a step.
+    - `weight_decay`: that of AdamW.
+    - `trials_per_rate`: trials of each learning rate that train side by side to the end, each on
+      its share of the tokens.
+    - `search_from`: the grid is searched where the tokens reach for so many steps for each rate;
+      below that a search costs more than it wins, and the middle rate is taken.
+    - `virtual_tokens`: how many rows must leave space for.
+    - `exclude`: ids of training examples that are used in another way.
+    """
+
+    tokens: int
     learning_rates: tuple[float, ...]
     batch_size: int
     weight_decay: float = 0.0
-    members: int = 1
+    trials_per_rate: int = 1
     search_from: int = STEPS_WORTH_SEARCHING
+    virtual_tokens: int = 0
+    exclude: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """The record, and which trials won."""
+class FitResult:
+    """The record of a fit, and which trials won: those of the best learning rate."""
 
     record: FitRecord
     winners: list[int]
 
 
 def fit(
-    model: Model, task: Task, *, session: Session, trainable: Trainable, settings: Settings,
-    tokens: int, seed: int, room: int = 0, leave_out: Collection[str] = (),
-) -> Fitted:  # fmt: skip
-    """Train `trainable` inside an open session and leave it in its best state.
+    model: Model,
+    task: Task,
+    *,
+    trainable: Trainable,
+    objective: Objective,
+    settings: TrainingSettings,
+    seed: int,
+) -> FitResult:
+    """Train `trainable` for `objective` inside its open session and leave it in its best state.
 
-    It has a trial for each learning rate and member, members of one rate together. About an eighth
-    of the tokens goes to looks at dev. `room`: virtual tokens that rows must leave space for.
-    `leave_out`: ids of training examples that are used in another way.
-    BudgetError when the tokens do not reach for four steps.
+    It has a trial for each learning rate and place in `trials_per_rate`, those of one rate
+    together. About an eighth of the tokens goes to dev evaluations. BudgetError when the tokens do
+    not reach for four steps.
     """
-    begin = time.perf_counter()
-    examples = [e for e in task.train if e.id not in leave_out]
-    rows = rows_for(model, session, examples, room=room)
-    trainable.ready(rows)
-    size = max(1, min(settings.batch_size, len(rows)))
+    started = time.perf_counter()
+    examples = [e for e in task.train if e.id not in settings.exclude]
+    rows = objective.rows(
+        model, trainable.session, examples, virtual_tokens=settings.virtual_tokens
+    )
+    trainable.prepare(rows)
+    batch_size = max(1, min(settings.batch_size, len(rows)))
     rates = settings.learning_rates
-    live = range(settings.members)
-    affordable = affordable_steps(trainable, rows, size, live, tokens)
-    if affordable < 4:
+    affordable = affordable_steps(trainable, rows, settings, batch_size=batch_size)
+    if affordable < FEWEST_STEPS:
         raise BudgetError(
-            f"{tokens} tokens are less than four steps of {size} examples",
+            f"{settings.tokens} tokens are less than four steps of {batch_size} examples",
             next_step="Give a larger budget.",
         )
     if affordable < settings.search_from * len(rates):
         rates = (rates[len(rates) // 2],)
-    together = len(rates) if trainable.together else 1
-    most = dev_size(trainable, rows, tokens, members=settings.members, candidates=together)
-    evaluate_dev = trainable.dev_evaluator(model, dev_examples(task, most))
+    most = dev_size(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
     schedule = Schedule(
-        tokens=tokens,
-        candidates=tuple((rate,) * settings.members for rate in rates),
-        batch_size=size,
+        tokens=settings.tokens,
+        candidates=tuple((rate,) * settings.trials_per_rate for rate in rates),
+        batch_size=batch_size,
         weight_decay=settings.weight_decay,
     )
-    running = TrainingLoop(
-        trainable, rows=rows, evaluate_dev=evaluate_dev, schedule=schedule, seed=seed
+    loop = TrainingLoop(
+        trainable,
+        objective,
+        rows=rows,
+        evaluate_dev=trainable.dev_evaluator(model, dev_examples(task, most), objective),
+        schedule=schedule,
+        seed=seed,
     )
-    done = running.run()
-    winners = running.winner
-    facts = TrainingFacts(
-        learning_rate=schedule.rates[winners[0]],
-        learning_rates_tried=tuple(rates),
-        steps=done.total_steps,
-        batch_size=size,
-        epochs=round(done.total_steps * size / len(rows), 2),
-        dev_examples=min(most, len(task.dev)),
-        stopped_early=not done.live,
-    )
+    done = loop.run()
+    winners = loop.winner
     scores = [entry.dev_score for entry in done.history if entry.dev_score is not None]
     record = FitRecord(
-        fit_seconds=time.perf_counter() - begin,
+        fit_seconds=time.perf_counter() - started,
         spent_tokens=done.total_spent,
         trainable_parameters=sum(p.numel() for k in winners for p in trainable.parameters(k)),
         train_examples=len(task.train),
         dev_score=max(scores, default=None),
-        training=facts,
+        training=TrainingFacts(
+            learning_rate=schedule.learning_rates[winners[0]],
+            learning_rates_tried=tuple(rates),
+            steps=done.total_steps,
+            batch_size=batch_size,
+            epochs=round(done.total_steps * batch_size / len(rows), 2),
+            dev_examples=min(most, len(task.dev)),
+            stopped_early=not done.active,
+        ),
         history=tuple(done.history),
     )
-    return Fitted(record, winners)
+    return FitResult(record, winners)
+
+
+def budget_tokens(budget: Budget, backend: Backend) -> int:
+    """The budget in forward-token equivalents; minutes count at the measured forward speed."""
+    if budget.tokens is not None:
+        tokens = budget.tokens
+    else:
+        minutes = budget.minutes if budget.minutes is not None else DEFAULT_MINUTES
+        speed = backend.tokens_per_second()
+        if speed is None:
+            raise BudgetError(
+                f"The speed of {backend.name} is not known, so minutes cannot become tokens",
+                next_step="Give the budget in tokens.",
+            )
+        tokens = int(minutes * 60 * speed)
+    if tokens < 1:
+        raise BudgetError(
+            f"A budget of {tokens} tokens trains nothing",
+            next_step="Give a few thousand tokens, or some minutes.",
+        )
+    return tokens
 
 
 def affordable_steps(
-    trainable: Trainable, rows: list[TrainRow], size: int, live: range, tokens: int
+    trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings, *, batch_size: int
 ) -> float:
-    """How many steps of `size` rows the tokens reach for. What is paid once for a row (its cached
-    keys and values) is paid in the first epoch."""
-    once = trainable.standing(rows) / len(rows) * size
-    step = trainable.cost(rows, live) / len(rows) * size - once
-    epoch = len(rows) / size
+    """How many steps of `batch_size` rows the tokens reach for, with the trials of one rate.
+
+    What is paid once for a row (its cached keys and values) is paid in the first epoch.
+    """
+    tokens, trials = settings.tokens, range(settings.trials_per_rate)
+    once = trainable.one_time_cost(rows) / len(rows) * batch_size
+    step = trainable.cost(rows, trials) / len(rows) * batch_size - once
+    epoch = len(rows) / batch_size
     if tokens < epoch * (step + once):
         return tokens / (step + once)
     return (tokens - epoch * once) / step
 
 
 def dev_size(
-    trainable: Trainable, rows: list[TrainRow], tokens: int, *, members: int, candidates: int = 1
+    trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings, *, candidates: int
 ) -> int:
-    """Dev examples for which five looks take an eighth of the tokens, and the look after a rung
-    that many candidates began half of that rung; 16 at least."""
-    once = trainable.standing(rows) / len(rows)
-    answer = sum(len(r.answer) for r in rows) / len(rows)
-    trained = trainable.cost(rows, range(members)) / len(rows) - once
-    each = trained / trainable.factor - members * answer + members * 8
-    most = tokens / 8 / (once + 5 * each)
+    """How many dev examples to score at most; 16 at least.
+
+    Five evaluations take an eighth of the tokens; where `candidates` learning rates begin in one
+    pass, the evaluation after a rung of the search takes at most half of that rung.
+    """
+    tokens, trials = settings.tokens, settings.trials_per_rate
+    once = trainable.one_time_cost(rows) / len(rows)
+    answer = sum(len(a) for r in rows for a in r.answers) / len(rows)
+    trained = trainable.cost(rows, range(trials)) / len(rows) - once
+    each = trained / trainable.cost_factor - trials * answer + trials * LABEL_TOKENS
+    most = tokens * DEV_SHARE / (once + EVALUATIONS * each)
     if candidates > 1:
-        # Else a look eats the rungs after it, and the best of the first few steps has won.
+        # Else an evaluation eats the rungs after it, and the best of the first few steps has won.
         rung = tokens * SEARCH_SHARE / math.ceil(math.log2(candidates))
         most = min(most, rung / 2 / (once + candidates * each))
-    return max(16, int(most))
+    return max(FEWEST_DEV_EXAMPLES, int(most))

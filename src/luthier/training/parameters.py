@@ -1,86 +1,16 @@
-"""What a technique marks trainable, behind two small contracts: what the loop steps, and where the
-parameters of one trial live."""
+"""The parameters of one trial: virtual tokens, prefixes of keys and values, or all weights.
+
+The parameters of an adapter stand in `training.adapter_fit`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from luthier.models.model import Model
-from luthier.records import Example
-from luthier.training.rows import TrainRow
-
-State = dict[str, torch.Tensor]
-FROZEN_BASE = 2  # forward, and backward through activations
-TRAINED_WEIGHTS = 3  # and backward to the weights
-
-
-class Trainable(Protocol):
-    """Trials that the loop steps, by number. `together` says that several can be live at once,
-    `factor` how many forward-token equivalents a trained token costs."""
-
-    together: bool
-    factor: int
-
-    def ready(self, rows: Sequence[TrainRow]) -> None:
-        """Hear of all rows before the first step."""
-        ...
-
-    def parameters(self, trial: int) -> list[torch.nn.Parameter]:
-        """What the optimiser steps."""
-        ...
-
-    def state(self, trial: int) -> State:
-        """A copy of a trial's parameters."""
-        ...
-
-    def load(self, trial: int, state: Mapping[str, torch.Tensor]) -> None:
-        """Put a state back."""
-        ...
-
-    def losses(self, rows: Sequence[TrainRow], live: Sequence[int]) -> list[torch.Tensor]:
-        """For each live trial the mean negative log-likelihood, nats per answer token."""
-        ...
-
-    def cost(self, rows: Sequence[TrainRow], live: Sequence[int]) -> int:
-        """What this step would spend, in forward-token equivalents."""
-        ...
-
-    def standing(self, rows: Sequence[TrainRow]) -> int:
-        """The part of the cost that is paid once for these rows and not at every step."""
-        ...
-
-    def replay(self, rows: Sequence[TrainRow]) -> None:
-        """A step of a resumed fit that was done before: bring back what it left for later ones."""
-        ...
-
-    def dev_evaluator(
-        self, model: Model, examples: Sequence[Example]
-    ) -> Callable[[Sequence[int]], tuple[list[float], int]]:
-        """A function that scores trials on dev examples and says what that spent."""
-        ...
-
-
-class TrialParameters(Protocol):
-    """Parameters of one trial, the soft prompt they make (if they make one), and their state."""
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """What the optimiser steps."""
-        ...
-
-    def soft(self) -> torch.Tensor | None:
-        """The (1, P, H) virtual tokens as a function of the parameters; None for other methods."""
-        ...
-
-    def state(self) -> State:
-        """A copy of all parameters."""
-        ...
-
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put a state back."""
-        ...
+from luthier.training.trainable import State
 
 
 class SoftPromptParameters:
@@ -128,49 +58,21 @@ class SoftPromptParameters:
 
 class KeysAndValues(SoftPromptParameters):
     """P learnt rows of keys and values, each (layer, key or value, head, width) flattened to W as
-    in PEFT. Numbers are held in `unit` (W,), so that one learning rate serves layers of any
-    scale."""
+    in PEFT. What trains is the pairs divided by `scale` (W,), so that one learning rate serves
+    layers of any scale."""
 
-    def __init__(self, start: torch.Tensor, unit: torch.Tensor) -> None:
+    def __init__(self, start: torch.Tensor, scale: torch.Tensor) -> None:
         """`start` is (P, W)."""
-        super().__init__(start / unit, bottleneck=None)
-        self.unit = unit
+        super().__init__(start / scale, bottleneck=None)
+        self.scale = scale
 
     def soft(self) -> torch.Tensor:
         """(1, P, W)."""
-        return super().soft() * self.unit
+        return super().soft() * self.scale
 
 
-class AdapterParameters:
-    """What PEFT left trainable in a wrapped model."""
-
-    def __init__(self, peft_model: Any) -> None:
-        self.peft_model = peft_model
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Those with gradients."""
-        return [p for p in self.peft_model.parameters() if p.requires_grad]
-
-    def soft(self) -> None:
-        """An adapter makes no virtual tokens."""
-        return
-
-    def state(self) -> State:
-        """As in adapter_model.safetensors."""
-        import peft
-
-        found = peft.get_peft_model_state_dict(self.peft_model)
-        return {k: v.detach().cpu().clone() for k, v in found.items()}
-
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put it back."""
-        import peft
-
-        peft.set_peft_model_state_dict(self.peft_model, dict(state))
-
-
-class AllParameters:
-    """Every weight of a fork."""
+class WeightParameters:
+    """Every weight of a fork of the base."""
 
     def __init__(self, module: Any) -> None:
         self.module = module.requires_grad_(True)

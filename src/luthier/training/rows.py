@@ -29,13 +29,25 @@ class TrainRow:
 
     @property
     def answer(self) -> list[int]:
-        """What the loss sees."""
+        """What is to be learnt."""
         return self.ids[self.start :]
+
+    @property
+    def answers(self) -> tuple[list[int], ...]:
+        """The answers whose log-probabilities an objective reads: one, unless a subclass has
+        more."""
+        return (self.answer,)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt with each answer in full, virtual ones left out."""
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B rows whose answers end at the right edge.
+    """Rows, one for each answer, whose answers end at the right edge; T tokens at most, K of them
+    the answer's. `answers_per_row` J: the answers of one training row stand together.
 
     Decoder: `ids`, `mask`, `positions` (B, T), left-padded; `targets` (B, K), −100 where there is
     none. Encoder–decoder: `ids` and `mask` are the prompt's, right-padded, `positions` None.
@@ -47,13 +59,14 @@ class Batch:
     positions: torch.Tensor | None
     targets: torch.Tensor
     tokens: int
+    answers_per_row: int = 1
 
 
 def rows_for(
-    model: Model, session: Session, examples: Sequence[Example], *, room: int = 0
+    model: Model, session: Session, examples: Sequence[Example], *, virtual_tokens: int = 0
 ) -> list[TrainRow]:
-    """Tokenise under the model's prompt, leaving `room` for that many virtual tokens; the loss will
-    see the answers only.
+    """Tokenise under the model's prompt, leaving space for `virtual_tokens`; the loss will see the
+    answers only.
 
     A generated answer ends in the first stop string (plain text) or EOS (chat), so that the model
     learns to stop. A label does not: it is chosen among labels, and its end is known.
@@ -63,7 +76,7 @@ def rows_for(
     prompts = render_for(model, examples, leave_self_out=True)
     limit = session.context_length
     if session.soft is not None:
-        room = max(room, int(session.soft.shape[1]))
+        virtual_tokens = max(virtual_tokens, int(session.soft.shape[1]))
     rows = []
     for example, prompt in zip(examples, prompts, strict=True):
         answer = prompt.answer_prefix + label_text(example.target, form)
@@ -73,11 +86,12 @@ def rows_for(
         if not decoding.labels and prompt.messages and session.tokenizer.eos_token_id is not None:
             ids = [*ids, session.tokenizer.eos_token_id]
         # An encoder–decoder's answer has a context of its own.
-        if limit is not None and room + (start if session.encoder_decoder else len(ids)) > limit:
+        length = start if session.encoder_decoder else len(ids)
+        if limit is not None and virtual_tokens + length > limit:
             # The same rule as for scoring: the first token and the end stay. A long answer loses
             # its end.
             answer_ids = ids[start:][: limit if session.encoder_decoder else limit // 2]
-            keep = limit - room - (0 if session.encoder_decoder else len(answer_ids))
+            keep = limit - virtual_tokens - (0 if session.encoder_decoder else len(answer_ids))
             ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
             start = len(ids) - len(answer_ids)
         rows.append(TrainRow(ids, start))
@@ -85,10 +99,15 @@ def rows_for(
 
 
 def batch_of(session: Session, rows: Sequence[TrainRow]) -> Batch:
-    """Put the session's virtual tokens into rows and pad these into one batch."""
+    """Put the session's virtual tokens into rows and pad these, with each answer, into a batch."""
     pad = session.tokenizer.pad_token_id or 0
-    prompts = [session.insert_virtual(r.prompt, r.start) for r in rows]
-    answers = [r.answer for r in rows]
+    prompts: list[list[int]] = []
+    answers: list[list[int]] = []
+    for row in rows:
+        prompt = session.insert_virtual(row.prompt, row.start)
+        prompts += [prompt] * len(row.answers)
+        answers += row.answers
+    each = len(answers) // len(rows)
     longest = max(len(a) for a in answers)
     whole = [p + a for p, a in zip(prompts, answers, strict=True)]
     tokens = sum(len(w) for w in whole)
@@ -98,13 +117,15 @@ def batch_of(session: Session, rows: Sequence[TrainRow]) -> Batch:
         ids = torch.tensor([p + [pad] * (width - len(p)) for p in prompts], device=device)
         mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in prompts])
         targets = torch.tensor([a + [-100] * (longest - len(a)) for a in answers])
-        return Batch(ids, mask.to(device), None, targets.to(device), tokens)
+        return Batch(ids, mask.to(device), None, targets.to(device), tokens, each)
     width = max(len(w) for w in whole)
     ids = torch.tensor([[pad] * (width - len(w)) + w for w in whole])
     mask = torch.tensor([[0] * (width - len(w)) + [1] * len(w) for w in whole])
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     targets = torch.tensor([[-100] * (longest - len(a)) + a for a in answers])
-    return Batch(ids.to(device), mask.to(device), positions.to(device), targets.to(device), tokens)
+    return Batch(
+        ids.to(device), mask.to(device), positions.to(device), targets.to(device), tokens, each
+    )
 
 
 def batches(
@@ -130,8 +151,14 @@ def batches(
             step += 1
 
 
-def loss_of(session: Session, batch: Batch, soft: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean negative log-likelihood, nats per answer token. The head runs on the answers only."""
+def answer_logprobs(
+    session: Session, batch: Batch, soft: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(B, J) natural log-probabilities of each row's answers, summed over their tokens.
+
+    Gradients flow to `soft` (1, P, H), which stands in for the session's virtual tokens. The head
+    runs on the answers only.
+    """
     embeds = session.embed(batch.ids, soft)
     if session.encoder_decoder:
         logits = session.module(
@@ -156,6 +183,10 @@ def loss_of(session: Session, batch: Batch, soft: torch.Tensor | None = None) ->
             **extra,
         )
         logits = out.logits[:, -keep:-1]
-    return torch.nn.functional.cross_entropy(
-        logits.float().reshape(-1, logits.shape[-1]), batch.targets.reshape(-1), ignore_index=-100
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]),
+        batch.targets.reshape(-1),
+        ignore_index=-100,
+        reduction="none",
     )
+    return -losses.view(batch.targets.shape).sum(-1).view(-1, batch.answers_per_row)

@@ -1,12 +1,12 @@
 """Trials on the plain path: each row in full, one trial after the other.
 
 For adapters and forks, which have one set of parameters in the model, and for soft prompts on
-encoder–decoders. It is also the reference that the faster ways are held to.
+encoder–decoders. It is also the reference that the faster paths are held to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,88 +16,97 @@ from luthier.engine.session import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import dev_evaluation
-from luthier.training.parameters import State, TrialParameters
-from luthier.training.rows import TrainRow, batch_of, loss_of
+from luthier.training.objectives import Objective
+from luthier.training.rows import TrainRow, answer_logprobs, batch_of
+from luthier.training.trainable import DevEvaluation, State, TrialParameters
 
 
 class SequentialTrials:
-    """`trial_parameter_sets`: the parameters of each trial; one holder for all where they live in the model
-    (then trials take turns). `factor`: forward-token equivalents of one trained token."""
+    """A `Trainable` over any base.
+
+    **Arguments**
+
+    - `session`: the open session.
+    - `trials`: the parameters of each trial; one entry for all where they live in the model, and
+      trials then take turns.
+    - `cost_factor`: forward-token equivalents of one trained token.
+    - `placement`: as in `VirtualTokens`, for parameters that make virtual tokens.
+    """
 
     def __init__(
         self,
         session: Session,
-        trial_parameter_sets: Sequence[TrialParameters],
+        trials: Sequence[TrialParameters],
         *,
-        factor: int,
+        cost_factor: int,
         placement: str = "",
     ) -> None:
-        self.trial_parameter_sets, self.factor = trial_parameter_sets, factor
-        self.placement = placement
-        self.together = len(trial_parameter_sets) > 1
-        self._session = session
+        self.session, self.trials = session, trials
+        self.cost_factor, self.placement = cost_factor, placement
+        self.parallel = len(trials) > 1
 
-    def ready(self, rows: Sequence[TrainRow]) -> None:
-        """Nothing depends on the rows."""
+    def prepare(self, rows: Sequence[TrainRow]) -> None:
+        """Do nothing: nothing depends on the rows."""
 
-    def session(self, trial: int) -> Session:
+    def session_of(self, trial: int) -> Session:
         """The session with the virtual tokens of a trial in it, if it makes any."""
-        soft = self._holder(trial).soft()
+        soft = self._of(trial).soft()
         if soft is None:
-            return self._session
-        return replace(self._session, soft=soft.detach(), placement=self.placement)
+            return self.session
+        return replace(self.session, soft=soft.detach(), placement=self.placement)
 
     def parameters(self, trial: int) -> list[torch.nn.Parameter]:
-        """The holder's."""
-        return self._holder(trial).parameters()
+        """The trial's parameters."""
+        return self._of(trial).parameters()
 
     def state(self, trial: int) -> State:
-        """The holder's."""
-        return self._holder(trial).state()
+        """A copy of them."""
+        return self._of(trial).state()
 
     def load(self, trial: int, state: Mapping[str, torch.Tensor]) -> None:
-        """Into the holder."""
-        self._holder(trial).load(state)
+        """Put a copy back."""
+        self._of(trial).load(state)
 
-    def losses(self, rows: Sequence[TrainRow], live: Sequence[int]) -> list[torch.Tensor]:
-        """One forward pass a trial."""
+    def logprobs(self, rows: Sequence[TrainRow], trials: Sequence[int]) -> list[torch.Tensor]:
+        """(B, J) for each trial, by one forward pass a trial."""
         out = []
-        for k in live:
-            session = self.session(k)
+        for k in trials:
+            session = self.session_of(k)
             with fast_matmul(session.device, session.dtype):
-                out.append(loss_of(session, batch_of(session, rows), self._holder(k).soft()))
+                out.append(answer_logprobs(session, batch_of(session, rows), self._of(k).soft()))
         return out
 
-    def cost(self, rows: Sequence[TrainRow], live: Sequence[int]) -> int:
+    def cost(self, rows: Sequence[TrainRow], trials: Sequence[int]) -> int:
         """Every token of every row, virtual ones included."""
-        tokens = sum(len(r.ids) for r in rows)
-        return self.factor * sum(tokens + self._virtual(k) * len(rows) for k in live)
+        tokens = sum(r.tokens for r in rows)
+        copies = sum(len(r.answers) for r in rows)
+        return self.cost_factor * sum(tokens + self._virtual(k) * copies for k in trials)
 
-    def standing(self, rows: Sequence[TrainRow]) -> int:
-        """Nothing is kept from step to step."""
+    def one_time_cost(self, rows: Sequence[TrainRow]) -> int:
+        """Zero: nothing is kept from step to step."""
         return 0
 
     def replay(self, rows: Sequence[TrainRow]) -> None:
-        """Nothing to bring back."""
+        """Do nothing: nothing is kept from step to step."""
 
     def dev_evaluator(
-        self, model: Model, examples: Sequence[Example]
-    ) -> Callable[[Sequence[int]], tuple[list[float], int]]:
-        """Trial by trial, by the scoring code that judges the test split."""
+        self, model: Model, examples: Sequence[Example], objective: Objective
+    ) -> DevEvaluation:
+        """Trial by trial, by the code that scores the test split."""
         evaluations = [
-            dev_evaluation(model, lambda k=k: self.session(k), examples)  # type: ignore[misc]
-            for k in range(len(self.trial_parameter_sets))
+            dev_evaluation(model, lambda k=k: self.session_of(k), examples, objective)  # type: ignore[misc]
+            for k in range(len(self.trials))
         ]
 
-        def evaluate_dev(live: Sequence[int]) -> tuple[list[float], int]:
-            found = [evaluations[k if self.together else 0]() for k in live]
+        def evaluate_dev(trials: Sequence[int]) -> tuple[list[float], int]:
+            found = [evaluations[k if self.parallel else 0]() for k in trials]
             return [score for score, _ in found], sum(spent for _, spent in found)
 
         return evaluate_dev
 
-    def _holder(self, trial: int) -> TrialParameters:
-        return self.trial_parameter_sets[trial if self.together else 0]
+    def _of(self, trial: int) -> TrialParameters:
+        return self.trials[trial if self.parallel else 0]
 
     def _virtual(self, trial: int) -> int:
-        soft = self.session(trial).soft
+        soft = self.session_of(trial).soft
         return 0 if soft is None else int(soft.shape[1])

@@ -1,7 +1,8 @@
 """IA3: learnt scales on keys, values and feed-forward activations (Liu et al. 2022,
 arXiv:2205.05638).
 
-Each scaled activation is l ⊙ x with l a vector, one at the start; nothing else trains.
+A scaled activation x (width,) becomes l ⊙ x with l (width,) all ones at the start (section 3.3
+there): l_k on the keys, l_v on the values, l_ff on the inner activations of the feed-forward layer.
 """
 
 from __future__ import annotations
@@ -17,8 +18,18 @@ from luthier.techniques.base import Card, Footprint, Technique, check_needs, set
 
 @dataclass(frozen=True)
 class IA3(Technique):
-    """The scaled layers are PEFT's choice for the architecture unless `target_modules` and
-    `feedforward_modules` name them."""
+    """Learnt scales: trains one number for each activation that it scales, and nothing else.
+
+    **Settings**
+
+    - `target_modules`: the layers whose outputs are scaled; None takes PEFT's choice for the
+      architecture, or the usual names of keys, values and the second feed-forward matrix.
+    - `feedforward_modules`: those of them whose inputs are scaled instead of their outputs.
+    - `learning_rates`: those that are tried; the one with the best dev score is trained to the end.
+    - `batch_size`: rows a step, 16 by default.
+    - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
+      "task" trains under the task's own prompt.
+    """
 
     target_modules: tuple[str, ...] | None = None
     feedforward_modules: tuple[str, ...] | None = None
@@ -42,18 +53,17 @@ class IA3(Technique):
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the scales; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter, has_transposed_weights
+        from luthier.training.objectives import LanguageModelLoss
 
         def config(module: Any) -> Any:
             import peft
-
-            from luthier.training.adapter_fit import has_transposed_weights
 
             named: dict[str, Any] = {}
             if self.target_modules is not None:
                 named["target_modules"] = list(self.target_modules)
                 named["feedforward_modules"] = list(self.feedforward_modules or ())
-            elif module.config.model_type not in _KNOWN():
+            elif module.config.model_type not in _known_architectures():
                 named = _by_shape(module)
             return peft.IA3Config(
                 task_type="SEQ_2_SEQ_LM" if module.config.is_encoder_decoder else "CAUSAL_LM",
@@ -61,11 +71,12 @@ class IA3(Technique):
                 **named,
             )
 
-        plan = AdapterPlan(self.name, settings_of(self), config)
+        plan = AdapterPlan(self.name, settings_of(self), LanguageModelLoss(), config)
         return fit_adapter(model, task, plan, budget=budget, seed=seed)
 
 
-def _KNOWN() -> Any:  # noqa: N802 - a constant that costs an import
+def _known_architectures() -> set[str]:
+    """The architectures for which PEFT has a choice of layers."""
     from peft.utils.constants import (
         TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
         TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,

@@ -1,6 +1,7 @@
 """LoRA: low-rank updates beside the frozen weights (Hu et al. 2021, arXiv:2106.09685).
 
-h = W x + (α / r) B A x with A (r, in) random and B (out, r) zero at the start; only A and B train.
+h = W x + (α / r) B A x (section 4.1), with A (r, in) random and B (out, r) zero at the start, x
+(in,) and h (out,). Only A and B train.
 """
 
 from __future__ import annotations
@@ -17,9 +18,21 @@ from luthier.techniques.base import Card, Footprint, Technique, check_needs, set
 
 @dataclass(frozen=True)
 class LoRA(Technique):
-    """`rank` r; `alpha` None means 2r. `target_modules` as PEFT takes them. `prompt` "bare" trains
-    without the instruction (shorter requests), "task" under the task's own prompt. Small batches:
-    a budget counts tokens, and a few hundred examples are learnt in many steps or not at all."""
+    """Low-rank adaptation: trains two thin matrices beside every linear layer.
+
+    **Settings**
+
+    - `rank`: r, the width of the two matrices, 8 by default. The number of trained parameters
+      grows with it.
+    - `alpha`: the update is scaled by alpha / r; None means 2r.
+    - `target_modules`: which layers get an update, as PEFT takes them: "all-linear" by default, or
+      a tuple of names such as ("q_proj", "v_proj").
+    - `learning_rates`: those that are tried; the one with the best dev score is trained to the end.
+    - `batch_size`: rows a step, 2 by default. A budget counts tokens, and a few hundred examples
+      are learnt in many small steps or not at all.
+    - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
+      "task" trains under the task's own prompt.
+    """
 
     rank: int = 8
     alpha: int | None = None
@@ -49,13 +62,12 @@ class LoRA(Technique):
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter, has_transposed_weights
         from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
+        from luthier.training.objectives import LanguageModelLoss
 
         def config(module: Any) -> Any:
             import peft
-
-            from luthier.training.adapter_fit import has_transposed_weights
 
             targets = self.target_modules
             return peft.LoraConfig(
@@ -67,5 +79,7 @@ class LoRA(Technique):
                 fan_in_fan_out=has_transposed_weights(module),
             )
 
-        plan = AdapterPlan(self.name, settings_of(self), config, SMALL_STEPS_WORTH_SEARCHING)
+        plan = AdapterPlan(
+            self.name, settings_of(self), LanguageModelLoss(), config, SMALL_STEPS_WORTH_SEARCHING
+        )
         return fit_adapter(model, task, plan, budget=budget, seed=seed)

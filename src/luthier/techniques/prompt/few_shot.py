@@ -11,7 +11,7 @@ from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.prompt.zero_shot import demand_scores
-from luthier.techniques.search.calibration import allowed, check_setting
+from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
 from luthier.techniques.search.demonstrations import (
     SELECTIONS,
     Selection,
@@ -23,7 +23,6 @@ from luthier.techniques.search.demonstrations import (
 )
 from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
 from luthier.techniques.search.halving import choose, halve, ranked
-from luthier.techniques.search.starting_prompt import scores_labels
 from luthier.techniques.search.token_budget import TokenBudget
 
 

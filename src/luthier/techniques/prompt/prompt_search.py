@@ -13,7 +13,7 @@ from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.prompt.zero_shot import demand_scores
-from luthier.techniques.search.calibration import allowed, check_setting
+from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
 from luthier.techniques.search.candidates import (
     Variant,
     format_variants,
@@ -30,12 +30,8 @@ from luthier.techniques.search.demonstrations import (
 from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
 from luthier.techniques.search.halving import HalvingResult, choose, close_to_best, halve, ranked
 from luthier.techniques.search.proposer import Proposer, evolve, require_gepa
-from luthier.techniques.search.starting_prompt import (
-    scores_labels,
-    starting_decoding,
-    starting_prompt,
-)
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.training.starting_prompt import starting_model
 
 PARTS = ("demonstrations", "format", "instruction")
 
@@ -100,11 +96,8 @@ class PromptSearch(Technique):
         demand_scores(self.name, self.calibrate, model, task)
         if self.proposer is not None:
             require_gepa()
-        decoding = replace(starting_decoding(model, task), label_bias=())
-        started, notes = shrink_to_context(
-            model.adapt(prompt=starting_prompt(model, task), decoding=decoding),
-            (*task.train, *task.dev),
-        )
+        started, notes = shrink_to_context(starting_model(model, task), (*task.train, *task.dev))
+        decoding = started.adaptation.decoding
         evaluator = CandidateEvaluator(
             started,
             task,

@@ -10,16 +10,12 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.search.calibration import allowed, check_setting
+from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
 from luthier.techniques.search.context_window import shrink_to_context
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose
-from luthier.techniques.search.starting_prompt import (
-    scores_labels,
-    starting_decoding,
-    starting_prompt,
-)
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.training.starting_prompt import starting_decoding, starting_prompt
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from luthier.techniques.rag.task_index import index_content, lacking
 from luthier.techniques.search.context_window import fits, shrink_to_context
 from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
 from luthier.techniques.search.halving import choose, halve
-from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.training.starting_prompt import starting_model
 
 if TYPE_CHECKING:
     from luthier.retrieval import SearchSettings
@@ -106,11 +106,7 @@ class RAG(Technique):
             chunks=(1000, 500) if self.chunk_characters is None else (self.chunk_characters,),
         )
         prepared = time.monotonic() - began
-        started = model.adapt(
-            prompt=starting_prompt(model, task),
-            decoding=replace(starting_decoding(model, task), label_bias=()),
-            knowledge=None,
-        )
+        started = starting_model(model, task).adapt(knowledge=None)
         evaluator = CandidateEvaluator(
             started,
             task,

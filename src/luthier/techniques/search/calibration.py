@@ -23,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.errors import TechniqueError, did_you_mean
+from luthier.models.adaptation import Decoding
+from luthier.models.model import Model
+from luthier.records import Capability
 
 Calibration = Literal["none", "contextual", "batch", "prior"]
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
@@ -115,3 +118,8 @@ def log_softmax(values: Scores) -> Scores:
 
 def _softmax(values: Scores) -> Scores:
     return np.asarray(np.exp(log_softmax(values)))
+
+
+def scores_labels(model: Model, decoding: Decoding) -> bool:
+    """Whether answers come with a log-probability for each label."""
+    return bool(decoding.labels) and Capability.LOGPROBS in model.capabilities

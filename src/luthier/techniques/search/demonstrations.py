@@ -24,7 +24,7 @@ from luthier.techniques.search.context_window import (
     shrink_to_context,
     tokens_for_demonstrations,
 )
-from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
+from luthier.training.starting_prompt import starting_model
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -90,11 +90,10 @@ def with_room(model: Model, task: Task) -> tuple[Model, Supply, tuple[str, ...]]
     Label descriptions and the list of labels give way where hardly any demonstration would fit
     beside them.
     """
-    decoding = replace(starting_decoding(model, task), label_bias=())
-    prompt = starting_prompt(model, task)
+    start = starting_model(model, task)
     asked = (*task.train, *task.dev)
-    bare = replace(prompt, demonstrations=(), selection="all", shots=0)
-    started, notes = shrink_to_context(model.adapt(prompt=bare, decoding=decoding), asked)
+    bare = replace(start.adaptation.prompt, demonstrations=(), selection="all", shots=0)
+    started, notes = shrink_to_context(start.adapt(prompt=bare), asked)
     current = started.adaptation.prompt
     undescribed = replace(current, label_descriptions=())
     lighter = (

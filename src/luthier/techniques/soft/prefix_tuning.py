@@ -1,10 +1,11 @@
 """Prefix tuning: learnt keys and values before every layer's own (Li and Liang 2021,
 arXiv:2101.00190).
 
-In each layer P learnt (key, value) pairs stand before those of the input. They start as those that
-the base computes for demonstrations (CT-KV: Lu et al. 2025, arXiv:2507.04221), so that training
-begins where few-shot prompting ends; a random start costs most of the budget. The base computes
-them once: a step pays for inputs and answers only.
+In each layer P learnt (key, value) pairs stand before those of the input: attention reads
+[K_P; K_x] and [V_P; V_x], with K_P and V_P (key heads, P, head width) a layer (section 4.1 there).
+They start as those that the base computes for demonstrations (CT-KV: Lu et al. 2025,
+arXiv:2507.04221), so that training begins where few-shot prompting ends; a random start costs most
+of the budget. The base computes them once: a step pays for inputs and answers only.
 """
 
 from __future__ import annotations
@@ -26,13 +27,20 @@ TEXT_TOKENS = 16
 
 @dataclass(frozen=True)
 class PrefixTuning(Technique):
-    """`tokens` P is the prefix length: as many as the demonstrations take, at most 512 unless
-    given. They are one short example of each label, which are not trained on. Where P tokens do not
-    hold them, or the model has a prompt already, the prefix begins at the instruction and the
-    labels: 16 tokens unless given.
+    """Trains keys and values that stand before those of the input in every layer.
 
-    `learning_rates` are in units of the spread of the base's keys, and values, in each layer: 0.03
-    for demonstrations, 0.1 for the text."""
+    **Settings**
+
+    - `tokens`: P, the length of the prefix. By default as many as the demonstrations take, at most
+      512: one short example of each label, which are not trained on. Where P tokens do not hold
+      them, or the model has a prompt already, the prefix begins at the instruction and the labels,
+      with 16 tokens unless given.
+    - `learning_rates`: those that are tried, in units of the spread of the base's keys, and values,
+      in each layer. By default 0.03 for demonstrations and 0.1 for the text.
+    - `batch_size`: rows a step, 2 by default.
+    - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
+      "task" trains under the task's own prompt.
+    """
 
     tokens: int | None = None
     learning_rates: tuple[float, ...] | None = None
@@ -71,64 +79,65 @@ class PrefixTuning(Technique):
         import peft
 
         from luthier.models.adaptation import Adapter
-        from luthier.training.adapter_fit import adapter_config
-        from luthier.training.fit import Settings, fit
+        from luthier.training.adapter_fit import adapter_config, require_free_adapter_slot
+        from luthier.training.fit import TrainingSettings, budget_tokens, fit
+        from luthier.training.objectives import LanguageModelLoss
         from luthier.training.parameters import KeysAndValues
-        from luthier.training.preparation import (
-            budget_tokens,
-            free_adapter_slot,
-            starting,
-            style_of,
-        )
-        from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, units
+        from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, scales
+        from luthier.training.starting_prompt import starting_model
 
         backend = model.backend
-        free_adapter_slot(model, self.name)
-        ready = starting(model, task, style_of(self.prompt))
+        require_free_adapter_slot(model, self.name)
+        start = starting_model(model, task, style=self.prompt)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session:
-            begun = self._begun(session, model, ready, task, seed)
-            start = keys_and_values(session, begun.ids)
-            unit = units(start)
-            trial_parameter_sets = [KeysAndValues(start.flatten(1), unit) for _ in begun.rates]
-            opened = replace(session, opened=begun.opens)
-            fitted = fit(
-                ready,
+        with backend.training_session(start.adaptation) as bare_session:
+            prefix = self._start(bare_session, model, start, task, seed)
+            length = len(prefix.ids)
+            pairs = keys_and_values(bare_session, prefix.ids)
+            scale = scales(pairs)
+            trials = [KeysAndValues(pairs.flatten(1), scale) for _ in prefix.learning_rates]
+            session = replace(bare_session, opened=prefix.starts_with_bos)
+            result = fit(
+                start,
                 task,
-                session=opened,
-                trainable=PrefixTrials(opened, trial_parameter_sets, start.shape[1:]),
-                settings=Settings(begun.rates, self.batch_size),
-                tokens=max(0, tokens - len(begun.ids)),
+                trainable=PrefixTrials(session, trials, pairs.shape[1:]),
+                objective=LanguageModelLoss(),
+                settings=TrainingSettings(
+                    max(0, tokens - length),
+                    prefix.learning_rates,
+                    self.batch_size,
+                    virtual_tokens=length,
+                    exclude=prefix.shown,
+                ),
                 seed=seed,
-                room=len(begun.ids),
-                leave_out=begun.shown,
             )
-            learnt = trial_parameter_sets[fitted.winners[0]].soft()[0].detach().cpu()
+            learnt = trials[result.winners[0]].soft()[0].detach().cpu()
         record = replace(
-            fitted.record,
-            spent_tokens=(fitted.record.spent_tokens or 0) + len(begun.ids),
-            settled={"init": begun.init, "virtual_tokens": len(begun.ids)},
+            result.record,
+            spent_tokens=(result.record.spent_tokens or 0) + length,
+            settled={"init": prefix.init, "virtual_tokens": length},
         )
         config = adapter_config(
-            peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(begun.ids))
+            peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
         )
-        adapter = Adapter(config, {"prompt_embeddings": learnt}, begun.opens)
+        adapter = Adapter(config, {"prompt_embeddings": learnt}, prefix.starts_with_bos)
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return ready.adapt(adapter=adapter, lineage=lineage)
+        return start.adapt(adapter=adapter, lineage=lineage)
 
-    def _begun(
-        self, session: Session, model: Model, ready: Model, task: Task, seed: int
+    def _start(
+        self, session: Session, model: Model, start: Model, task: Task, seed: int
     ) -> PrefixStart:
+        """Where the prefix of `model` begins; `start` is the model with its prompt for training."""
         from luthier.models.prompt import Prompt
         from luthier.training.prompt_tuning.initialization import (
             from_demonstrations,
-            room_for_demonstrations,
+            most_demonstration_tokens,
         )
 
         had = model.adaptation
         if had.prompt == Prompt() and had.knowledge is None and had.soft_prompt is None:
-            most = room_for_demonstrations(session, self.tokens)
-            shown = from_demonstrations(session, ready, task, most, seed)
+            most = most_demonstration_tokens(session, self.tokens)
+            shown = from_demonstrations(session, start, task, most, seed)
             if shown is not None:
                 return PrefixStart(
                     "demonstrations",
@@ -146,11 +155,15 @@ class PrefixTuning(Technique):
 
 @dataclass(frozen=True)
 class PrefixStart:
-    """`ids` whose keys and values the prefix begins as; `opens` as `Adapter.starts_with_bos`; `shown`: ids of
-    the examples that stand in it."""
+    """Where a prefix begins.
+
+    `init` names it ("demonstrations" or "text"); `ids` are the tokens whose keys and values it
+    begins as; `starts_with_bos` is as in `Adapter`; `shown` holds the ids of the examples that
+    stand in it.
+    """
 
     init: str
     ids: tuple[int, ...]
-    opens: bool
-    rates: tuple[float, ...]
+    starts_with_bos: bool
+    learning_rates: tuple[float, ...]
     shown: frozenset[str]

@@ -21,32 +21,42 @@ if TYPE_CHECKING:
     import torch
 
     from luthier.engine.session import Session
-    from luthier.training.parameters import SoftPromptParameters, Trainable
+    from luthier.training.parameters import SoftPromptParameters
+    from luthier.training.trainable import Trainable
 
 Init = Literal["demonstrations", "labels", "text", "vocabulary"]
 PLACEMENTS = ("before", "after")
 MOST_NAMED = 16  # virtual tokens whose nearest words the record names
+VOTE_SEEDS = 1000  # between the seeds of two votes
 
 
 @dataclass(frozen=True)
 class SoftPrompt(Technique):
-    """`init`: where the virtual tokens begin: "demonstrations" (the embeddings of one short
-    example of each label; where these do not fit, or the model has a prompt already, "labels"),
-    "labels" (of the class labels), "text" (of the instruction), "vocabulary" (of sampled frequent
-    tokens). What is None follows from it:
+    """Trains virtual tokens that stand among the token embeddings of every request.
 
-    - `init`: demonstrations, unless `placement` is "after".
-    - `tokens` P: as many as the demonstrations take, at most 512; 8 for the others.
-    - `placement`: demonstrations stand before the input. Others stand after it, where a step costs
-      virtual tokens and answers only, for the input is computed once.
-    - `learning_rates`, in units of the RMS of the base's embeddings (a step of AdamW is absolute,
-      and tables differ in scale by a factor of twenty from base to base): 0.03 for
-      demonstrations, which have much to lose, 0.3 and 1 for the others.
-    - `batch_size`: 4 for demonstrations, for a step pays for the prompt as well; 16 otherwise.
+    **Settings** (what is None follows from `init`)
 
-    `bottleneck` None trains the tokens alone, a number reparameterises them through a residual
-    bottleneck that is dropped afterwards. `votes` V prompts are trained on V seeds side by side, on
-    one budget, and vote in one forward pass."""
+    - `tokens`: P, how many virtual tokens. By default as many as the demonstrations take, at most
+      512; 8 for the other starts.
+    - `init`: where the virtual tokens begin. "demonstrations": the embeddings of one short example
+      of each label; where these do not fit, or the model has a prompt already, "labels". "labels":
+      those of the class labels. "text": those of the instruction. "vocabulary": those of sampled
+      frequent tokens. By default demonstrations, unless `placement` is "after".
+    - `placement`: "before" or "after" the input. Demonstrations stand before it. Other starts
+      stand after it by default, where a step costs virtual tokens and answers only, for the input
+      is computed once.
+    - `bottleneck`: None trains the tokens alone; a number reparameterises them through a residual
+      bottleneck of that width, which is dropped afterwards.
+    - `votes`: V prompts are trained on V seeds side by side, on one budget, and vote in one forward
+      pass; 1 by default.
+    - `learning_rates`: those that are tried, in units of the RMS of the base's embeddings (a step
+      of AdamW is absolute, and tables differ in scale by a factor of twenty from base to base). By
+      default 0.03 for demonstrations, which have much to lose, 0.3 and 1 for the other starts.
+    - `batch_size`: rows a step. By default 4 for demonstrations, for a step pays for the prompt as
+      well; 16 otherwise.
+    - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
+      "task" trains under the task's own prompt.
+    """
 
     tokens: int | None = None
     init: Init | None = None
@@ -99,74 +109,72 @@ class SoftPrompt(Technique):
         import torch
 
         from luthier.models.adaptation import VirtualTokens
-        from luthier.training.fit import Settings, fit
+        from luthier.training.fit import TrainingSettings, budget_tokens, fit
+        from luthier.training.objectives import LanguageModelLoss
         from luthier.training.parameters import SoftPromptParameters
-        from luthier.training.preparation import budget_tokens, starting, style_of
+        from luthier.training.starting_prompt import starting_model
 
         backend = model.backend
-        ready = starting(model, task, style_of(self.prompt)).adapt(soft_prompt=None)
+        start = starting_model(model, task, style=self.prompt).adapt(soft_prompt=None)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session, torch.random.fork_rng():
+        with backend.training_session(start.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
-            begun = self._begun(session, model, ready, task, seed)
-            trial_parameter_sets = []
-            for _ in begun.rates:
-                for vote, start in enumerate(begun.starts):
-                    torch.manual_seed(seed + 1000 * vote)
-                    trial_parameter_sets.append(
-                        SoftPromptParameters(start, bottleneck=self.bottleneck)
-                    )
-            fitted = fit(
-                ready,
+            chosen = self._start(session, model, start, task, seed)
+            trials = []
+            for _ in chosen.learning_rates:
+                for vote, tensor in enumerate(chosen.tensors):
+                    torch.manual_seed(seed + VOTE_SEEDS * vote)
+                    trials.append(SoftPromptParameters(tensor, bottleneck=self.bottleneck))
+            result = fit(
+                start,
                 task,
-                session=session,
-                trainable=trials_of(session, trial_parameter_sets, begun.placement),
-                settings=Settings(
-                    tuple(rate * scale for rate in begun.rates),
-                    self.batch_size or begun.batch_size,
-                    members=self.votes,
+                trainable=trials_of(session, trials, chosen.placement),
+                objective=LanguageModelLoss(),
+                settings=TrainingSettings(
+                    tokens,
+                    tuple(rate * scale for rate in chosen.learning_rates),
+                    self.batch_size or chosen.batch_size,
+                    trials_per_rate=self.votes,
+                    virtual_tokens=len(chosen.tensors[0]),
+                    exclude=chosen.shown,
                 ),
-                tokens=tokens,
                 seed=seed,
-                room=len(begun.starts[0]),
-                leave_out=begun.shown,
             )
-            stacked = torch.cat(
-                [trial_parameter_sets[k].soft().detach().cpu() for k in fitted.winners]
-            )
+            stacked = torch.cat([trials[k].soft().detach().cpu() for k in result.winners])
             nearest = nearest_words(session, stacked[0])
         record = replace(
-            fitted.record,
+            result.record,
             trainable_parameters=stacked.numel(),
             settled={
-                "init": begun.init,
+                "init": chosen.init,
                 "virtual_tokens": int(stacked.shape[1]),
                 "nearest_vocabulary": nearest[:MOST_NAMED],
             },
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return ready.adapt(soft_prompt=VirtualTokens(stacked, begun.placement), lineage=lineage)
+        return start.adapt(soft_prompt=VirtualTokens(stacked, chosen.placement), lineage=lineage)
 
-    def _begun(
-        self, session: Session, model: Model, ready: Model, task: Task, seed: int
+    def _start(
+        self, session: Session, model: Model, start: Model, task: Task, seed: int
     ) -> SoftPromptStart:
-        """The settings that were left out, and a start for each vote."""
+        """The settings that were left out, and a start for each vote. `start` is the model with its
+        prompt for training."""
         from luthier.models.prompt import Prompt
         from luthier.training.prompt_tuning.initialization import (
             from_demonstrations,
             from_words,
-            room_for_demonstrations,
+            most_demonstration_tokens,
         )
 
         fresh = model.adaptation.prompt == Prompt() and model.adaptation.knowledge is None
         wanted = self.init or ("labels" if self.placement == "after" else "demonstrations")
         if wanted == "demonstrations" and fresh:
-            most = room_for_demonstrations(session, self.tokens)
-            shown = [
-                s
+            most = most_demonstration_tokens(session, self.tokens)
+            found = [
+                from_demonstrations(session, start, task, most, seed + VOTE_SEEDS * vote)
                 for vote in range(self.votes)
-                if (s := from_demonstrations(session, ready, task, most, seed + 1000 * vote))
             ]
+            shown = [demonstrations for demonstrations in found if demonstrations]
             if len(shown) == self.votes:
                 # Votes are stacked: the longer ones lose their beginning.
                 length = min(len(s.start) for s in shown)
@@ -179,47 +187,50 @@ class SoftPrompt(Technique):
                     frozenset(e.id for s in shown for e in s.examples),
                 )
         init = "labels" if wanted == "demonstrations" else wanted
-        starts = [
+        tensors = [
             from_words(session, task, self.tokens or 8, init, seed + vote)
             for vote in range(self.votes)
         ]
         rates = self.learning_rates or (0.3, 1.0)
-        return SoftPromptStart(init, self.placement or "after", rates, starts, 16, frozenset())
+        return SoftPromptStart(init, self.placement or "after", rates, tensors, 16, frozenset())
 
 
 @dataclass(frozen=True)
 class SoftPromptStart:
-    """`starts` (P, H), one for each vote; `shown`: ids of the examples that stand in them."""
+    """Where soft prompts begin: `tensors` holds (P, H) for each vote, `shown` the ids of the
+    examples that stand in them."""
 
     init: str
     placement: Literal["before", "after"]
-    rates: tuple[float, ...]
-    starts: list[torch.Tensor]
+    learning_rates: tuple[float, ...]
+    tensors: list[torch.Tensor]
     batch_size: int
     shown: frozenset[str]
 
 
 def trials_of(
-    session: Session, trial_parameter_sets: Sequence[SoftPromptParameters], placement: str
+    session: Session, trials: Sequence[SoftPromptParameters], placement: str
 ) -> Trainable:
-    """Over a decoder all trials in one pass; over an encoder–decoder or a base whose layers know no
-    tree mask, under a prefix adapter and with LUTHIER_ENGINE=plain each trial and row in full."""
+    """What the loop trains.
+
+    Over a decoder all trials run in one pass. Over an encoder–decoder or a base whose layers know
+    no tree mask, under a prefix adapter, and with LUTHIER_ENGINE=plain, each trial and row runs in
+    full.
+    """
     from luthier.engine.reference import chosen_engine, knows_trees
-    from luthier.training.parameters import FROZEN_BASE
     from luthier.training.prompt_tuning.trials import SoftTrials
     from luthier.training.sequential_trials import SequentialTrials
+    from luthier.training.trainable import FROZEN_BASE
 
     plain = chosen_engine() == "plain" or session.encoder_decoder or not knows_trees(session)
     if plain or session.prefix_cache(1) is not None:
-        return SequentialTrials(
-            session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
-        )
-    return SoftTrials(session, trial_parameter_sets, placement=placement)
+        return SequentialTrials(session, trials, cost_factor=FROZEN_BASE, placement=placement)
+    return SoftTrials(session, trials, placement=placement)
 
 
 def nearest_words(session: Session, tokens: torch.Tensor) -> list[str]:
-    """For each virtual token (P, H) the vocabulary item of highest cosine, as text (section 7
-    there)."""
+    """For each virtual token (P, H) the vocabulary item of highest cosine similarity, as text
+    (arXiv:2104.08691, section 7)."""
     import torch
 
     table = torch.nn.functional.normalize(session.embeddings.weight.detach().float(), dim=-1)

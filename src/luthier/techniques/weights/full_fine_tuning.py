@@ -1,5 +1,7 @@
-"""Full fine-tuning: every weight of a copy of the base trains; the copy is a fork with a
-lineage."""
+"""Full fine-tuning: every weight of a copy of the base trains; the copy is a fork with a lineage.
+
+θ' = argmin_θ −Σ log p_θ(y | x) over the training examples, from the base's weights θ on.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,19 @@ from luthier.techniques.base import Card, Footprint, Technique, check_needs, set
 
 
 @dataclass(frozen=True)
-class Full(Technique):
-    """The rates suit small bases; give smaller ones (1e-5 … 5e-5) for billions of weights."""
+class FullFineTuning(Technique):
+    """Trains every weight of a copy of the base.
+
+    **Settings**
+
+    - `learning_rates`: those that are tried; the one with the best dev score is trained to the end.
+      The defaults suit small bases; give smaller ones (1e-5 … 5e-5) for billions of weights.
+    - `batch_size`: rows a step, 4 by default.
+    - `weight_decay`: that of AdamW, 0.01 by default: the share of a weight, times the learning
+      rate, that each step takes away.
+    - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
+      "task" trains under the task's own prompt.
+    """
 
     learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     batch_size: int = 4
@@ -42,10 +55,17 @@ class Full(Technique):
         from dataclasses import replace
 
         from luthier.models.adaptation import Weights
-        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING, Settings, fit
-        from luthier.training.parameters import TRAINED_WEIGHTS, AllParameters
-        from luthier.training.preparation import budget_tokens, starting, style_of
+        from luthier.training.fit import (
+            SMALL_STEPS_WORTH_SEARCHING,
+            TrainingSettings,
+            budget_tokens,
+            fit,
+        )
+        from luthier.training.objectives import LanguageModelLoss
+        from luthier.training.parameters import WeightParameters
         from luthier.training.sequential_trials import SequentialTrials
+        from luthier.training.starting_prompt import starting_model
+        from luthier.training.trainable import TRAINED_WEIGHTS
 
         backend = model.backend
         if model.adaptation.adapter is not None:
@@ -53,26 +73,26 @@ class Full(Technique):
                 "full trains the weights, and this model carries an adapter over them",
                 next_step="Run full first and the adapter after it: 'full -> lora'.",
             )
-        ready = starting(model, task, style_of(self.prompt))
+        start = starting_model(model, task, style=self.prompt)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as opened:
-            fork = copy.deepcopy(opened.module)
-            session = replace(opened, module=fork)
-            trial_parameters = AllParameters(fork)
-            fitted = fit(
-                ready,
+        with backend.training_session(start.adaptation) as of_base:
+            fork = copy.deepcopy(of_base.module)
+            session = replace(of_base, module=fork)
+            parameters = WeightParameters(fork)
+            result = fit(
+                start,
                 task,
-                session=session,
-                trainable=SequentialTrials(session, [trial_parameters], factor=TRAINED_WEIGHTS),
-                settings=Settings(
+                trainable=SequentialTrials(session, [parameters], cost_factor=TRAINED_WEIGHTS),
+                objective=LanguageModelLoss(),
+                settings=TrainingSettings(
+                    tokens,
                     tuple(self.learning_rates),
                     self.batch_size,
-                    self.weight_decay,
+                    weight_decay=self.weight_decay,
                     search_from=SMALL_STEPS_WORTH_SEARCHING,
                 ),
-                tokens=tokens,
                 seed=seed,
             )
-            weights = Weights(trial_parameters.state())
-        lineage = Lineage(self.name, settings_of(self), seed, fitted.record, model.lineage)
-        return ready.adapt(weights=weights, lineage=lineage)
+            weights = Weights(parameters.state())
+        lineage = Lineage(self.name, settings_of(self), seed, result.record, model.lineage)
+        return start.adapt(weights=weights, lineage=lineage)

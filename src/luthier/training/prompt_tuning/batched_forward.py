@@ -1,4 +1,4 @@
-"""One forward pass for many soft prompts: prefixes and tails over keys and values that stand already.
+"""One forward pass for many soft prompts: prefixes and tails over keys and values that are there.
 
 A row has `past` (keys and values that were computed before) and then columns of its own,
 
@@ -35,7 +35,7 @@ class Columns:
     tails: Sequence[Sequence[list[int]]]
 
 
-def log_likelihoods(
+def tail_logprobs(
     session: Session, past: KeptCache, columns: Columns, soft: torch.Tensor | None
 ) -> torch.Tensor:
     """(R, C, J) summed natural log-probabilities of tail j after prefix c; gradients flow to `soft`

@@ -60,8 +60,9 @@ def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) 
     return _embedded(session, ids)
 
 
-def room_for_demonstrations(session: Session, tokens: int | None) -> int:
-    """`tokens`, or 512 where that is None; at most a quarter of the context."""
+def most_demonstration_tokens(session: Session, tokens: int | None) -> int:
+    """How many tokens demonstrations may take: `tokens`, or 512 where that is None; at most a
+    quarter of the context."""
     most = tokens or DEMONSTRATION_TOKENS
     return most if session.context_length is None else min(most, session.context_length // 4)
 

@@ -1,4 +1,4 @@
-"""Prefixes of learnt keys and values: where they begin, and their trials.
+"""Prefixes of learnt keys and values: where they start, and their trials.
 
 P tokens; W = layers · 2 · key heads · head width, the numbers of one token, laid out as in PEFT.
 """
@@ -12,7 +12,7 @@ import torch
 from luthier.engine.session import Session
 from luthier.training.parameters import KeysAndValues
 from luthier.training.prompt_tuning.prefill import prefill
-from luthier.training.prompt_tuning.strategies import AfterPrefix, Ids, Strategy
+from luthier.training.prompt_tuning.strategies import Ids, KeyValuePrefix, Strategy
 from luthier.training.prompt_tuning.trials import SoftTrials
 
 
@@ -24,7 +24,7 @@ def keys_and_values(session: Session, ids: Sequence[int]) -> torch.Tensor:
     return torch.stack(pairs, 1).float()
 
 
-def units(start: torch.Tensor) -> torch.Tensor:
+def scales(start: torch.Tensor) -> torch.Tensor:
     """(W,): for the keys, and for the values, of each layer how far tokens lie from their mean
     (root mean square). A step of AdamW is absolute, and layers differ in scale."""
     spread = (start - start.mean(0)).pow(2).mean((0, 3, 4), keepdim=True).sqrt()
@@ -32,15 +32,15 @@ def units(start: torch.Tensor) -> torch.Tensor:
 
 
 class PrefixTrials(SoftTrials):
-    """`trial_parameter_sets`: the prefix of each trial, all of one length. `shape`: what W unfolds to."""
+    """The prefixes of each trial, all of one length; `shape` is what W unfolds to."""
 
     def __init__(
-        self, session: Session, trial_parameter_sets: Sequence[KeysAndValues], shape: torch.Size
+        self, session: Session, trials: Sequence[KeysAndValues], shape: torch.Size
     ) -> None:
-        super().__init__(session, trial_parameter_sets, placement="before")
+        super().__init__(session, trials, placement="before")
         self.shape = shape
         if session.soft is not None:
-            self.room += int(session.soft.shape[1])
+            self.virtual_tokens += int(session.soft.shape[1])
 
-    def _make_way(self, prompts: Sequence[Ids]) -> Strategy:
-        return AfterPrefix(self.session, self.shape)
+    def _strategy_for(self, prompts: Sequence[Ids]) -> Strategy:
+        return KeyValuePrefix(self.session, self.shape)

@@ -1,9 +1,10 @@
-"""Two ways of training soft prompts over a frozen decoder that compute what is shared once.
+"""Three strategies to train virtual tokens over a frozen decoder; each computes once what is shared.
 
-After the input, each trial is a branch of (virtual tokens + answer) over the input's cached keys
-and values. Before it, the virtual tokens (and what all inputs begin with) run once a step for each
-trial, and every row of the batch reads their keys and values; gradients flow back through these.
-B rows, K trials, J answers a row, P virtual tokens.
+After the input (`SoftSuffix`), each trial is a branch of virtual tokens and answer over the input's
+cached keys and values. Before it (`SoftPrefix`), the virtual tokens, and what all inputs begin
+with, run once a step for each trial, and every row of the batch reads their keys and values;
+gradients flow back through these. A `KeyValuePrefix` is keys and values itself, and runs not at
+all. B rows, K trials, J answers a row, P virtual tokens, H width.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol
 import torch
 
 from luthier.engine.session import Session
-from luthier.training.prompt_tuning.batched_forward import Columns, log_likelihoods
+from luthier.training.prompt_tuning.batched_forward import Columns, tail_logprobs
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs, common_prefix
 from luthier.training.prompt_tuning.kept_cache import Padded
 from luthier.training.prompt_tuning.prefill import prefill
@@ -23,60 +24,60 @@ Ids = list[int]
 
 
 class Strategy(Protocol):
-    """How K soft prompts and B prompts with J answers each become log-likelihoods."""
+    """How K soft prompts and B prompts with J answers each become log-probabilities."""
 
-    def likelihoods(
+    def logprobs(
         self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
     ) -> torch.Tensor:
         """(B, K, J) summed natural log-probabilities; `softs` are (P, H), of any lengths."""
         ...
 
-    def standing(self, prompts: Sequence[Ids]) -> int:
-        """Tokens that the next call computes and later calls need not."""
+    def one_time_cost(self, prompts: Sequence[Ids]) -> int:
+        """Tokens that the next call computes and later calls find cached."""
         ...
 
-    def hold(self, prompts: Sequence[Ids]) -> None:
+    def fill_cache(self, prompts: Sequence[Ids]) -> None:
         """Compute these now."""
         ...
 
-    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+    def step_cost(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
         """Tokens that every call computes for one soft prompt of `length`."""
         ...
 
 
-class AfterInput:
-    """[input, cached] [virtual tokens] [answer]: every input is read by a row of each trial."""
+class SoftSuffix:
+    """[input, cached] [virtual tokens] [answer]: a row of each trial reads every input."""
 
     def __init__(self, session: Session, prompts: Sequence[Ids]) -> None:
         self.session = session
         self.inputs = CachedInputs(session, prompts)
 
-    def likelihoods(
+    def logprobs(
         self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
     ) -> torch.Tensor:
-        """(B, K, J)."""
+        """(B, K, J), as in `Strategy`."""
         past = self.inputs.take(prompts)
         prefixes = [[ids] for _ in prompts for ids in virtual_ids(self.session, softs)]
         tails = [row for row in answers for _ in softs]
-        found = log_likelihoods(self.session, past, Columns(prefixes, tails), _joined(softs))
+        found = tail_logprobs(self.session, past, Columns(prefixes, tails), _joined(softs))
         return found.reshape(len(prompts), len(softs), -1)
 
-    def standing(self, prompts: Sequence[Ids]) -> int:
-        """The inputs that are not held yet."""
+    def one_time_cost(self, prompts: Sequence[Ids]) -> int:
+        """The tokens of inputs that are not cached yet."""
         return self.inputs.missing(prompts)
 
-    def hold(self, prompts: Sequence[Ids]) -> None:
-        """The inputs' keys and values."""
+    def fill_cache(self, prompts: Sequence[Ids]) -> None:
+        """Compute the keys and values of the inputs and keep them."""
         self.inputs.take(prompts)
 
-    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
-        """Virtual tokens and answers."""
+    def step_cost(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Count virtual tokens and answers."""
         return length * len(prompts) + _tails(answers)
 
 
-class BeforeInput:
-    """[BOS] [virtual tokens] [what inputs share], once a trial; then [input] [answer], B rows of
-    each trial."""
+class SoftPrefix:
+    """[BOS] [virtual tokens] [what inputs share] runs once a trial, then [input] [answer] for the B
+    rows of each trial."""
 
     def __init__(self, session: Session, prompts: Sequence[Ids]) -> None:
         self.session = session
@@ -84,40 +85,41 @@ class BeforeInput:
         self.first = [bos] if all(len(p) > 1 and p[0] == bos for p in prompts) else []
         self.shared = common_prefix(prompts)[len(self.first) :]
 
-    def likelihoods(
+    def logprobs(
         self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
     ) -> torch.Tensor:
-        """(B, K, J)."""
+        """(B, K, J), as in `Strategy`."""
         session, soft, rows = self.session, _joined(softs), len(prompts)
         prefixes = [self.first + v + self.shared for v in virtual_ids(session, softs)]
         past = prefill(session, prefixes, soft)
         skip = len(self.first) + len(self.shared)
         prefixes = [[p[skip:]] for p in prompts] * len(softs)
         columns = Columns(prefixes, list(answers) * len(softs))
-        out = log_likelihoods(session, past, columns, soft)
+        out = tail_logprobs(session, past, columns, soft)
         return out.reshape(len(softs), rows, -1).transpose(0, 1)
 
-    def standing(self, prompts: Sequence[Ids]) -> int:
-        """Nothing outlives a step: everything depends on the virtual tokens."""
+    def one_time_cost(self, prompts: Sequence[Ids]) -> int:
+        """Zero: nothing outlives a step, for everything depends on the virtual tokens."""
         return 0
 
-    def hold(self, prompts: Sequence[Ids]) -> None:
-        """Nothing."""
+    def fill_cache(self, prompts: Sequence[Ids]) -> None:
+        """Do nothing: there is nothing to cache."""
 
-    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
-        """The prefix once, then inputs and answers."""
+    def step_cost(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Count the prefix once, then inputs and answers."""
         skip = len(self.first) + len(self.shared)
         return skip + length + sum(len(p) - skip for p in prompts) + _tails(answers)
 
 
-class AfterPrefix:
-    """Rows of each trial behind keys and values that are parameters themselves, (P, W) a trial: no
-    step computes a prefix. `shape` is (layers, 2, key heads, head width), whose product is W."""
+class KeyValuePrefix:
+    """Rows of each trial behind keys and values that are parameters themselves, (P, W) a trial, so
+    that no step computes a prefix. `shape` is (layers, 2, key heads, head width), whose product is
+    W."""
 
     def __init__(self, session: Session, shape: torch.Size) -> None:
         self.session, self.shape = session, shape
 
-    def likelihoods(
+    def logprobs(
         self, softs: Sequence[torch.Tensor], prompts: Sequence[Ids], answers: Sequence[list[Ids]]
     ) -> torch.Tensor:
         """(B, K, J); the trials' prefixes are of one length."""
@@ -126,20 +128,20 @@ class AfterPrefix:
         pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
         past = Padded([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
         prefixes = [[row] for row in self._rows(prompts)] * len(softs)
-        out = log_likelihoods(
+        out = tail_logprobs(
             self.session, past, Columns(prefixes, list(answers) * len(softs)), self.session.soft
         )
         return out.reshape(len(softs), len(prompts), -1).transpose(0, 1)
 
-    def standing(self, prompts: Sequence[Ids]) -> int:
-        """Nothing: inputs depend on the prefix."""
+    def one_time_cost(self, prompts: Sequence[Ids]) -> int:
+        """Zero: inputs depend on the prefix."""
         return 0
 
-    def hold(self, prompts: Sequence[Ids]) -> None:
-        """Nothing."""
+    def fill_cache(self, prompts: Sequence[Ids]) -> None:
+        """Do nothing: there is nothing to cache."""
 
-    def moving(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
-        """Inputs and answers; the prefix is there already."""
+    def step_cost(self, length: int, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> int:
+        """Count inputs and answers; the prefix is there already."""
         return sum(len(row) for row in self._rows(prompts)) + _tails(answers)
 
     def _rows(self, prompts: Sequence[Ids]) -> list[Ids]:

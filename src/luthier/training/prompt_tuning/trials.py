@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,148 +13,154 @@ from luthier.engine.session import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import label_requests, label_score
-from luthier.training.parameters import FROZEN_BASE, SoftPromptParameters, State
-from luthier.training.prompt_tuning.strategies import AfterInput, BeforeInput, Ids, Strategy
-from luthier.training.rows import TrainRow, rows_for
+from luthier.training.objectives import Objective
+from luthier.training.parameters import SoftPromptParameters
+from luthier.training.prompt_tuning.strategies import Ids, SoftPrefix, SoftSuffix, Strategy
+from luthier.training.rows import TrainRow
+from luthier.training.trainable import FROZEN_BASE, DevEvaluation, State
+
+ROWS_PER_BATCH = 32  # of a dev evaluation, at most
 
 
 class SoftTrials:
-    """`trial_parameter_sets`: the parameters of each trial. `placement` as in `VirtualTokens`."""
+    """A `Trainable` whose trials share one forward pass.
 
-    together = True
-    factor = FROZEN_BASE
+    **Arguments**
+
+    - `session`: the open session, over a decoder.
+    - `trials`: the virtual tokens of each trial.
+    - `placement`: where they stand, as in `VirtualTokens`.
+    """
+
+    parallel = True
+    cost_factor = FROZEN_BASE
 
     def __init__(
-        self,
-        session: Session,
-        trial_parameter_sets: Sequence[SoftPromptParameters],
-        *,
-        placement: str,
+        self, session: Session, trials: Sequence[SoftPromptParameters], *, placement: str
     ) -> None:
-        self.session, self.trial_parameter_sets, self.placement = (
-            session,
-            trial_parameter_sets,
-            placement,
-        )
-        self.room = max(len(h.tokens) for h in trial_parameter_sets)
-        self._way: Strategy | None = None
+        self.session, self.trials, self.placement = session, trials, placement
+        self.virtual_tokens = max(len(trial.tokens) for trial in trials)
+        self._strategy: Strategy | None = None
 
-    def ready(self, rows: Sequence[TrainRow]) -> None:
+    def prepare(self, rows: Sequence[TrainRow]) -> None:
         """Find what the rows share."""
-        self._way = self._make_way([r.prompt for r in rows])
+        self._strategy = self._strategy_for([r.prompt for r in rows])
 
     @property
     def strategy(self) -> Strategy:
-        """How training rows are computed; there once `ready` was called."""
-        assert self._way is not None
-        return self._way
+        """How training rows are computed; there once `prepare` was called."""
+        assert self._strategy is not None
+        return self._strategy
 
     def parameters(self, trial: int) -> list[torch.nn.Parameter]:
-        """Tokens, and the bottleneck if there is one."""
-        return self.trial_parameter_sets[trial].parameters()
+        """The tokens of a trial, and its bottleneck if there is one."""
+        return self.trials[trial].parameters()
 
     def state(self, trial: int) -> State:
         """A copy of them."""
-        return self.trial_parameter_sets[trial].state()
+        return self.trials[trial].state()
 
     def load(self, trial: int, state: Mapping[str, torch.Tensor]) -> None:
         """Put them back."""
-        self.trial_parameter_sets[trial].load(state)
+        self.trials[trial].load(state)
 
-    def losses(self, rows: Sequence[TrainRow], live: Sequence[int]) -> list[torch.Tensor]:
-        """One forward pass for all live trials."""
-        softs = [self.trial_parameter_sets[k].soft()[0] for k in live]
-        answers = [[r.answer] for r in rows]
+    def logprobs(self, rows: Sequence[TrainRow], trials: Sequence[int]) -> list[torch.Tensor]:
+        """(B, J) for each trial, by one forward pass for all of them."""
+        softs = [self.trials[k].soft()[0] for k in trials]
+        prompts, answers = [r.prompt for r in rows], [list(r.answers) for r in rows]
         with fast_matmul(self.session.device, self.session.dtype):
-            found = self.strategy.likelihoods(softs, [r.prompt for r in rows], answers)[:, :, 0]
-        counted = sum(len(r.answer) for r in rows)
-        return list(-found.sum(0) / counted)
+            found = self.strategy.logprobs(softs, prompts, answers)
+        return list(found.unbind(1))
 
-    def cost(self, rows: Sequence[TrainRow], live: Sequence[int]) -> int:
-        """Inputs that are not held yet once, and what moves for each trial, forward and back."""
-        prompts, answers = [r.prompt for r in rows], [[r.answer] for r in rows]
-        moving = sum(
-            self.strategy.moving(len(self.trial_parameter_sets[k].tokens), prompts, answers)
-            for k in live
+    def cost(self, rows: Sequence[TrainRow], trials: Sequence[int]) -> int:
+        """The inputs that are not cached yet, once, and what each step computes for each trial,
+        forward and back."""
+        prompts, answers = [r.prompt for r in rows], [list(r.answers) for r in rows]
+        step = sum(
+            self.strategy.step_cost(len(self.trials[k].tokens), prompts, answers) for k in trials
         )
-        return self.strategy.standing(prompts) + FROZEN_BASE * moving
+        return self.strategy.one_time_cost(prompts) + FROZEN_BASE * step
 
-    def standing(self, rows: Sequence[TrainRow]) -> int:
-        """Inputs that are not held yet."""
-        return self.strategy.standing([r.prompt for r in rows])
+    def one_time_cost(self, rows: Sequence[TrainRow]) -> int:
+        """The tokens of inputs that are not cached yet."""
+        return self.strategy.one_time_cost([r.prompt for r in rows])
 
     def replay(self, rows: Sequence[TrainRow]) -> None:
-        """Hold again the inputs that this step held."""
-        self.strategy.hold([r.prompt for r in rows])
+        """Cache again the inputs that this step cached."""
+        self.strategy.fill_cache([r.prompt for r in rows])
 
     def dev_evaluator(
-        self, model: Model, examples: Sequence[Example]
-    ) -> Callable[[Sequence[int]], tuple[list[float], int]]:
-        """All trials over the same inputs, which are held between looks as in training."""
+        self, model: Model, examples: Sequence[Example], objective: Objective
+    ) -> DevEvaluation:
+        """All trials over the same inputs, which stay cached between evaluations."""
         right: torch.Tensor | None = None
+        dev_rows: list[TrainRow] = []
         if model.adaptation.decoding.labels:
             requests, right = label_requests(model, examples)
-            # As the scorer cuts them: with room for the virtual tokens.
-            like = torch.zeros(1, self.room, self.trial_parameter_sets[0].tokens.shape[1])
+            # Cut as the scorer cuts them: with space for the virtual tokens.
+            like = torch.zeros(1, self.virtual_tokens, self.trials[0].tokens.shape[1])
             rows = token_rows(replace(self.session, soft=like), requests)
             prompts = [list(r.prefix) for r in rows]
             answers = [[list(b) for b in r.continuations] for r in rows]
         else:
-            plain = rows_for(model, self.session, examples, room=self.room)
-            prompts, answers = [r.prompt for r in plain], [[r.answer] for r in plain]
-        strategy = self._make_way(prompts)
-        counted = sum(len(a) for row in answers for a in row)
-        groups = self._groups(prompts, answers)
+            dev_rows = objective.rows(
+                model, self.session, examples, virtual_tokens=self.virtual_tokens
+            )
+            prompts, answers = [r.prompt for r in dev_rows], [list(r.answers) for r in dev_rows]
+        strategy = self._strategy_for(prompts)
+        batches = self._batches(prompts, answers)
 
-        def evaluate_dev(live: Sequence[int]) -> tuple[list[float], int]:
-            found, spent = torch.zeros(len(prompts), len(live), len(answers[0])), 0
-            for members in groups:
-                some, theirs = [prompts[i] for i in members], [answers[i] for i in members]
-                spent += strategy.standing(some)
+        def evaluate_dev(trials: Sequence[int]) -> tuple[list[float], int]:
+            found, spent = torch.zeros(len(prompts), len(trials), len(answers[0])), 0
+            for batch in batches:
+                some, theirs = [prompts[i] for i in batch], [answers[i] for i in batch]
+                spent += strategy.one_time_cost(some)
                 spent += sum(
-                    strategy.moving(len(self.trial_parameter_sets[k].tokens), some, theirs)
-                    for k in live
+                    strategy.step_cost(len(self.trials[k].tokens), some, theirs) for k in trials
                 )
-                found[members] = self._likelihoods(strategy, live, some, theirs)
+                found[batch] = self._logprobs(strategy, trials, some, theirs)
+            each = found.unbind(1)
             if right is None:
-                return [float(found[:, n].sum()) / max(counted, 1) for n in range(len(live))], spent
-            return [label_score(found[:, n], right) for n in range(len(live))], spent
+                return [objective.dev_score(dev_rows, logprobs) for logprobs in each], spent
+            return [label_score(logprobs, right) for logprobs in each], spent
 
         return evaluate_dev
 
-    def _groups(self, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> list[list[int]]:
-        """Batches of like length, of any trials the same, so that a resumed fit holds the same."""
+    def _batches(self, prompts: Sequence[Ids], answers: Sequence[list[Ids]]) -> list[list[int]]:
+        """Batches of rows of like length, the same for any trials, so that a resumed fit caches the
+        same inputs."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        out, at = [], 0
-        while at < len(order):
-            tails = sum(len(a) for a in answers[order[at]])
-            width = len(prompts[order[min(at + 31, len(order) - 1)]]) + self.room + tails
+        out, first = [], 0
+        while first < len(order):
+            tails = sum(len(a) for a in answers[order[first]])
+            longest = len(prompts[order[min(first + ROWS_PER_BATCH, len(order)) - 1]])
+            by_tokens = TOKENS_A_BATCH // (longest + self.virtual_tokens + tails)
             by_logits = LOGITS_A_BATCH // ((tails + 1) * self.session.vocabulary)
-            out.append(order[at : at + max(1, min(32, TOKENS_A_BATCH // width, by_logits))])
-            at += len(out[-1])
+            out.append(order[first : first + max(1, min(ROWS_PER_BATCH, by_tokens, by_logits))])
+            first += len(out[-1])
         return out
 
     @torch.no_grad()
-    def _likelihoods(
+    def _logprobs(
         self,
         strategy: Strategy,
-        live: Sequence[int],
+        trials: Sequence[int],
         prompts: Sequence[Ids],
         answers: Sequence[list[Ids]],
     ) -> torch.Tensor:
-        """(B, live, J), as many trials at once as a batch of logits has room for."""
+        """(B, trials, J), as many trials at once as a batch of logits has space for."""
         tails = sum(len(a) for a in answers[0]) + 1
         size = max(1, LOGITS_A_BATCH // (len(prompts) * tails * self.session.vocabulary))
         out = []
         with fast_matmul(self.session.device, self.session.dtype):
-            if not live:
-                strategy.hold(prompts)
+            if not trials:
+                strategy.fill_cache(prompts)
                 return torch.zeros(len(prompts), 0, len(answers[0]))
-            for at in range(0, len(live), size):
-                softs = [self.trial_parameter_sets[k].soft()[0] for k in live[at : at + size]]
-                out.append(strategy.likelihoods(softs, prompts, answers).float().cpu())
+            for first in range(0, len(trials), size):
+                softs = [self.trials[k].soft()[0] for k in trials[first : first + size]]
+                out.append(strategy.logprobs(softs, prompts, answers).float().cpu())
         return torch.cat(out, 1)
 
-    def _make_way(self, prompts: Sequence[Ids]) -> Strategy:
-        made = AfterInput if self.placement == "after" else BeforeInput
+    def _strategy_for(self, prompts: Sequence[Ids]) -> Strategy:
+        made = SoftSuffix if self.placement == "after" else SoftPrefix
         return made(self.session, prompts)
