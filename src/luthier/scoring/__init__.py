@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
     from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
     from luthier.scoring.scorers import (
-        SCORERS,
         Scorer,
         resolve_scorer,
         scorer_for,
@@ -28,7 +27,6 @@ _HOMES = {
     "Latency": "latency",
     "OffTaskLoss": "off_task",
     "PairedTest": "statistics.paired",
-    "SCORERS": "scorers",
     "Scorer": "scorers",
     "aggregate_seeds": "aggregate",
     "confusion_matrix": "metrics",
@@ -46,7 +44,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "SCORERS",
     "ConfusionMatrix",
     "Latency",
     "OffTaskLoss",
