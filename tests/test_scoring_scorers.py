@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from luthier import registry
 from luthier.errors import TaskError
+from luthier.models.json_reading import read_json
 from luthier.records import Example, SampleScore
 from luthier.scoring import confusion_matrix, resolve_scorer
 from luthier.scoring.metrics import corpus_bleu, corpus_chrf, macro_f1, sentence_chrf
-from luthier.scoring.text_scores import json_fields, normalised, read_json, rouge, sentence_bleu
+from luthier.scoring.text_scores import json_fields, normalised, rouge, sentence_bleu
 
 PAIRS = [
     ("the cat sat on the mat", "the cat sat on a mat"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier import registry
 from luthier.errors import TaskError, did_you_mean
+from luthier.models.json_reading import is_json
 from luthier.records import Example, Kind, SampleScore
 from luthier.scoring import metrics, text_scores
 
@@ -87,11 +88,11 @@ ROUGE_L = Scorer("rouge-l", text_scores.rouge("rougeL"))
 CHRF = Scorer("chrf", metrics.sentence_chrf, metrics.corpus_chrf)
 BLEU = Scorer("bleu", text_scores.sentence_bleu, metrics.corpus_bleu)
 REGEX = Scorer("regex", text_scores.matches, check_target=text_scores.compiled)
-JSON_SCHEMA = Scorer("json-schema", text_scores.schema_validity(None), readable=text_scores.is_json)
+JSON_SCHEMA = Scorer("json-schema", text_scores.schema_validity(None), readable=is_json)
 JSON_FIELDS = Scorer(
     "json-fields",
     text_scores.json_fields,
-    readable=text_scores.is_json,
+    readable=is_json,
     check_target=_wants_json,
 )
 PERPLEXITY = Scorer(
