@@ -1,16 +1,17 @@
 """Frozen records to JSON and back, driven by their type hints alone.
 
-What JSON cannot say: a float that is not a number becomes null on the way out, because an
-unmeasured or infinite figure is None in every record.
+JSON has no NaN and no infinity: such a float is written as null, because an unmeasured or infinite
+figure is None in every record.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -19,45 +20,61 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 
 
-def to_plain(value: Any) -> Any:
-    """A record as dicts, lists and scalars."""
+def to_plain(value: Any, *, substitute: Callable[[Any], Any] | None = None) -> Any:
+    """A record as dicts, lists and scalars.
+
+    `substitute` is called with every value on the way and returns what to write in its place: the
+    value itself, or something that is plainer.
+    """
+    if substitute is not None:
+        value = substitute(value)
+
+    def plain(inner: Any) -> Any:
+        return to_plain(inner, substitute=substitute)
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((to_plain(v) for v in value), key=str)
+        return sorted((plain(v) for v in value), key=str)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
     item = getattr(value, "item", None)  # numpy and torch scalars
     if callable(item):
-        return to_plain(item())
+        return plain(item())
     return str(value)
 
 
 def dumps(value: Any) -> str:
     """A record as one line of strict JSON, keys in the order of its fields.
 
-    ASCII only: half a surrogate pair, which a data file can hold, has no UTF-8.
+    ASCII only: half a surrogate pair, which a data file may contain, cannot be written in UTF-8.
     """
     return json.dumps(to_plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def canonical(value: Any) -> str:
-    """JSON for hashing: sorted keys, ASCII only, so that equal records give equal bytes."""
+    """JSON for hashing: keys are sorted and only ASCII is used, so that equal records give equal
+    bytes."""
     return json.dumps(to_plain(value), sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of `canonical(value)`: equal in every process for equal values."""
+    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+
+
 def loads(kind: type[T], text: str) -> T:
-    """Read back what `dumps` wrote. Fields that are missing take their defaults; fields that are
-    unknown (written by a newer version) are left out. ValueError or TypeError where the text does
-    not fit."""
+    """Read back what `dumps` wrote as a record of class `kind`. Missing fields take their
+    defaults; unknown fields (written by a newer version) are ignored. ValueError or TypeError where
+    the text does not fit the class."""
     return from_plain(kind, json.loads(text))
 
 
