@@ -17,7 +17,7 @@ from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.recipe import Recipe
 from luthier.techniques.spelling import make, parse_technique, parse_techniques, spell
-from tests.contracts import check_technique
+from luthier.testing import check_technique
 from tests.test_prompting import make_task
 
 
@@ -28,7 +28,7 @@ def task() -> Task:
 
 def test_recipe_holds_the_contract(task: Task) -> None:
     recipe = Recipe.parse("zero-shot(calibrate=True) -> few-shot(shots=4, selection=knn)")
-    check_technique(recipe, Model(FakeBackend()), task, budget=Budget(tokens=60_000))  # type: ignore[arg-type]
+    check_technique(recipe, model=Model(FakeBackend()), task=task, budget=Budget(tokens=60_000))
 
 
 def test_recipe_scores_every_step(task: Task) -> None:
