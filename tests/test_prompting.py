@@ -24,7 +24,7 @@ from luthier.techniques.base import Technique
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.prompt.zero_shot import ZeroShot
-from tests.contracts import check_technique
+from luthier.testing import check_technique
 
 WORDS = {
     "billing": [
@@ -177,7 +177,7 @@ TECHNIQUES: list[Technique] = [
 
 @pytest.mark.parametrize("technique", TECHNIQUES, ids=str)
 def test_contract(technique: Technique, model: Model, task: Task) -> None:
-    check_technique(technique, model, task, budget=Budget(tokens=120_000))
+    check_technique(technique, model=model, task=task, budget=Budget(tokens=120_000))
 
 
 def test_demonstrations_help(model: Model, task: Task) -> None:

@@ -34,9 +34,9 @@ from luthier.techniques.base import unmet_by_task
 from luthier.techniques.rag.query_map import QueryMap, _trained
 from luthier.techniques.rag.raft import RAFT
 from luthier.techniques.rag.rag import RAG
-from luthier.techniques.registry import parse_technique, spell
+from luthier.techniques.spelling import parse_technique, spell
+from luthier.testing import check_technique
 from tests import tiny
-from tests.contracts import check_technique
 from tests.knowledge import TOWNS, make_index, town_rows, write_documents
 
 BUDGET = Budget(tokens=400_000)
@@ -73,7 +73,9 @@ def _rag(index: Path, **settings: Any) -> RAG:
 
 
 def test_rag_keeps_the_contract(index: Path) -> None:
-    fitted = check_technique(_rag(index), Model(FakeBackend(_reader)), _task(), reopen=False)
+    fitted = check_technique(
+        _rag(index), model=Model(FakeBackend(_reader)), task=_task(), reopen=False
+    )
     assert fitted.adaptation.knowledge is not None
 
 

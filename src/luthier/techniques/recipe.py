@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from luthier.errors import TechniqueError
@@ -56,13 +55,13 @@ class Recipe(Technique):
     @classmethod
     def of(cls, *techniques: Technique) -> Recipe:
         """The recipe of these techniques, in this order."""
-        from luthier.techniques.registry import spell
+        from luthier.techniques.spelling import spell
 
         return cls(tuple(spell(technique) for technique in techniques))
 
     def chain(self) -> tuple[Technique, ...]:
         """The techniques in their order."""
-        from luthier.techniques.registry import parse_technique
+        from luthier.techniques.spelling import parse_technique
 
         return tuple(parse_technique(step) for step in self.written)
 
@@ -117,53 +116,41 @@ class Recipe(Technique):
         or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
-        stages = list(self.stages(model, task, budget=budget, seed=seed))
-        parts = [
-            StepRecord(
-                step,
-                fitted.lineage.fit if fitted.lineage else FitRecord(),
-                _dev_score(fitted, task, seed=seed),
-                fitted.adaptation.filled,
-            )
-            for step, fitted in stages
-        ]
-        last = stages[-1][1]
+        parts: list[StepRecord] = []
+        steps, left = self.chain(), budget
+        for place, (written, technique) in enumerate(zip(self.written, steps, strict=True)):
+            step = step_budget(left, place, len(steps))
+            model = technique.fit(model, task, budget=step, seed=seed)
+            fit = model.lineage.fit if model.lineage else FitRecord()
+            left = budget_after(left, fit)
+            dev_score = _dev_score(model, task, seed=seed)
+            parts.append(StepRecord(written, fit, dev_score, model.adaptation.filled))
         record, settings = FitRecord.of_recipe(parts), settings_of(self)
-        return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
+        return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
-    def stages(
-        self, model: Model, task: Task, *, budget: Budget, seed: int = 0
-    ) -> Iterator[tuple[str, Model]]:
-        """(step, the model after it), for whoever wants to score each step in its own way."""
-        left = budget
-        techniques = self.chain()
-        for place, (step, technique) in enumerate(zip(self.written, techniques, strict=True)):
-            share = 1 / (len(techniques) - place)
-            model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
-            left = _less(left, model.lineage.fit if model.lineage else FitRecord())
-            yield step, model
+
+def step_budget(left: Budget, place: int, count: int) -> Budget:
+    """What step `place` (from 0) of `count` may spend: an equal share of what is left."""
+    steps = count - place
+    return Budget(
+        tokens=None if left.tokens is None else left.tokens // steps,
+        minutes=None if left.minutes is None else left.minutes / steps,
+    )
+
+
+def budget_after(left: Budget, record: FitRecord) -> Budget:
+    """What is left of a budget after a fit; never less than nothing."""
+    tokens, minutes = left.tokens, left.minutes
+    return Budget(
+        tokens=None if tokens is None else max(0, tokens - (record.spent_tokens or 0)),
+        minutes=None if minutes is None else max(0.0, minutes - (record.fit_seconds or 0.0) / 60),
+    )
 
 
 def _spelt(step: str) -> str:
-    from luthier.techniques.registry import parse_technique, spell
+    from luthier.techniques.spelling import parse_technique, spell
 
     return spell(parse_technique(step))
-
-
-def _scaled(budget: Budget, share: float) -> Budget:
-    return Budget(
-        tokens=None if budget.tokens is None else int(budget.tokens * share),
-        minutes=None if budget.minutes is None else budget.minutes * share,
-    )
-
-
-def _less(budget: Budget, fit: FitRecord) -> Budget:
-    tokens, minutes = budget.tokens, budget.minutes
-    return replace(
-        budget,
-        tokens=None if tokens is None else max(0, tokens - (fit.spent_tokens or 0)),
-        minutes=None if minutes is None else max(0.0, minutes - (fit.fit_seconds or 0.0) / 60),
-    )
 
 
 def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
