@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.engine.token_marginal import score_by_token
+from luthier.engine.mixture import score_by_token
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_shown
@@ -111,7 +111,7 @@ def test_token_generation_is_greedy_under_the_mixture(model: Model, slot: Knowle
                 break
             written.append(token)
         by_hand = session.tokenizer.decode(written, skip_special_tokens=True).strip()
-    assert said.raw == by_hand
+    assert said.text == by_hand
 
 
 def test_token_generation_ends_at_any_end_the_model_has(model: Model, slot: Knowledge) -> None:

@@ -59,11 +59,11 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
     folder = NANO if name == "nano" else Path(name)
     if folder.exists():
         check_folder(folder)
-        from luthier.engine.local_backend import LocalBackend
+        from luthier.engine import LocalBackend
 
         return LocalBackend.open(str(folder), name=name, device=device)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        from luthier.engine.local_backend import LocalBackend
+        from luthier.engine import LocalBackend
         from luthier.models.hub import check_reachable
 
         check_reachable(name)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.errors import BudgetError
 from luthier.models.model import Model
 from luthier.records import FitRecord
