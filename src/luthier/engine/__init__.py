@@ -3,7 +3,7 @@
 Other rooms import from this module only. What they need:
 
 - `LocalBackend`: the backend that runs local weights.
-- `Session`: a base with one adaptation applied, which is what `Backend.training_session` gives.
+- `Session`: a base with one adaptation applied, which is what `Backend.session` gives.
 - `score_continuations`: scoring inside an open session, with `token_rows` for its ids.
 - `uses_prefix_trees`, `attention_masks`, `sliding_window`, `supports_split_attention`: what a
   forward pass over several prefixes at once needs.

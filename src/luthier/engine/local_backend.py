@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,10 +226,6 @@ class LocalBackend(Backend):
                     best = min(best, time.perf_counter() - start)
             self._speed = ids.numel() / best
         return self._speed
-
-    def training_session(self, adaptation: Adaptation) -> AbstractContextManager[Session]:
-        """A session for training; see `session`."""
-        return self.session(adaptation)
 
     def score_mixture(
         self, prompts: Sequence[Rendered], weights: Sequence[float],

@@ -86,7 +86,7 @@ class PrefixTuning(Technique):
         free_adapter_slot(model, self.name)
         ready = starting(model, task, style_of(self.prompt))
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session:
+        with backend.session(ready.adaptation) as session:
             begun = self._begun(session, model, ready, task, seed)
             start = keys_and_values(session, begun.ids)
             unit = units(start)

@@ -106,7 +106,7 @@ class SoftPrompt(Technique):
         backend = model.backend
         ready = starting(model, task, style_of(self.prompt)).adapt(soft_prompt=None)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session, torch.random.fork_rng():
+        with backend.session(ready.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
             begun = self._begun(session, model, ready, task, seed)
             trial_parameter_sets = []
