@@ -20,7 +20,7 @@ from luthier.errors import CapabilityError, LockedSplitError
 from luthier.models.adaptation import Adaptation
 from luthier.models.load import load
 from luthier.models.model import Model
-from luthier.models.storage import plain
+from luthier.serialization import to_plain as plain
 from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Technique, settings_of
