@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from luthier.context import report
+from luthier.context import report_progress
 from luthier.errors import TechniqueError
 from luthier.models.adaptation import Knowledge
 from luthier.models.model import Model
@@ -100,7 +100,9 @@ class QueryMap(Technique):
             for step, made in _trained(plain, pairs, rate=rate, seed=seed):
                 score = _mrr(replace(plain, query_map=made), dev)
                 history.append({"candidate": f"rate {rate:g}", "step": step, "dev_score": score})
-                report(len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}")
+                report_progress(
+                    len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}"
+                )
                 if score > best:
                     best, best_map = score, made
         record = FitRecord(
