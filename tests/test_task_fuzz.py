@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from luthier.errors import TaskError
 from luthier.models.prompt import render
-from luthier.task.spec import KEYS, KINDS, SCORERS
+from luthier.task.read_spec import KEYS, KINDS, SCORERS
 from luthier.task.task import Task
 from tests.task_rows import rows, write_csv, write_task
 

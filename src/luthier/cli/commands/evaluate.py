@@ -34,7 +34,7 @@ def evaluate(
     from luthier.compare.run_comparison import open_model, open_task
     from luthier.errors import TaskError, did_you_mean
     from luthier.scoring import evaluate as score
-    from luthier.task.task import SPLITS
+    from luthier.task.spec import SPLITS
 
     opened = open_task(task)
     if split not in SPLITS:
