@@ -26,9 +26,9 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar_p(a, b) == pytest.approx(20 / 512)
     test = pair(a, b)
     assert test.test == "McNemar, exact"
-    assert test.p == test.p_holm == pytest.approx(20 / 512)
+    assert test.p_value == test.p_adjusted == pytest.approx(20 / 512)
     assert test.difference == pytest.approx(7 / 50)
-    assert (test.better, test.tied, test.examples, test.groups) == ("a", False, 50, 50)
+    assert (test.better, test.tied, test.examples, test.clusters) == ("a", False, 50, 50)
     assert 0.0 < test.low < test.difference < test.high
 
 
@@ -73,7 +73,7 @@ def test_corpus_metrics_are_permuted_by_exchanging_answers() -> None:
         x = [r if s else q for q, r, s in zip(left, right, swap, strict=True)]
         y = [q if s else r for q, r, s in zip(left, right, swap, strict=True)]
         as_large += abs(macro_f1(x).value - macro_f1(y).value) >= observed - 1e-12
-    assert test.p == pytest.approx((as_large + 1) / 401, abs=0.03)
+    assert test.p_value == pytest.approx((as_large + 1) / 401, abs=0.03)
     assert test.test == "paired permutation"
 
 
@@ -100,9 +100,9 @@ def test_p_is_a_probability_and_the_test_has_no_side(
 ) -> None:
     a, b = zip(*points, strict=True)
     test, other = pair(a, b, groups=groups), pair(b, a, groups=groups)
-    assert 0.0 < test.p <= 1.0
-    assert test.p <= test.p_holm <= 1.0
-    assert test.p == pytest.approx(other.p)
+    assert 0.0 < test.p_value <= 1.0
+    assert test.p_value <= test.p_adjusted <= 1.0
+    assert test.p_value == pytest.approx(other.p_value)
     assert test.difference == pytest.approx(-other.difference)
     assert -1.0 <= test.low <= test.difference <= test.high <= 1.0
 
@@ -112,11 +112,11 @@ def test_identical_techniques_are_tied_and_not_known_to_be_equal() -> None:
     test = pair(points, points)
     assert test.tied
     assert test.better is None
-    assert (test.difference, test.p) == (0.0, 1.0)
+    assert (test.difference, test.p_value) == (0.0, 1.0)
     assert -0.05 < test.low < 0.0 < test.high < 0.05
     (seeded,) = paired_tests({"a": [result(points)] * 3, "b": [result(points)] * 3})
     assert seeded.tied
-    assert seeded.p == 1.0
+    assert seeded.p_value == 1.0
 
 
 def test_pairing_finds_what_separate_intervals_miss() -> None:
@@ -130,7 +130,7 @@ def test_pairing_finds_what_separate_intervals_miss() -> None:
     unpaired = proportions_ztest([a.sum(), b.sum()], [300, 300])[1]
     test = pair(a, b)
     assert unpaired > 0.05
-    assert test.p < 0.01
+    assert test.p_value < 0.01
     assert test.better == "a"
 
 
@@ -157,9 +157,9 @@ def test_groups_are_exchanged_whole() -> None:
     groups = [f"g{i // 10}" for i in range(120)]
     alone, grouped = pair(a, b), pair(a, b, groups=groups)
     assert grouped.test == "paired permutation, by group, exact"
-    assert (grouped.examples, grouped.groups) == (120, 12)
+    assert (grouped.examples, grouped.clusters) == (120, 12)
     # Ten copies of twelve observations are no hundred and twenty observations.
-    assert alone.p < grouped.p / 5
+    assert alone.p_value < grouped.p_value / 5
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
@@ -179,7 +179,7 @@ def test_a_gain_of_three_lucky_seeds_is_a_tie() -> None:
         (test,) = paired_tests({k: [result(p) for p in v] for k, v in runs.items()})
         averaged = [mean(rows(np.mean(v, axis=0))) for v in runs.values()]
         p, _ = permutation_p(*averaged, np.arange(n))
-        assert test.p == pytest.approx(p)
+        assert test.p_value == pytest.approx(p)
         wrong["said here"] += not test.tied
         wrong["permutation alone"] += p < 0.05
     assert wrong["said here"] / trials <= 0.10

@@ -28,6 +28,7 @@ from itertools import combinations
 import numpy as np
 
 from luthier.errors import UserError, did_you_mean
+from luthier.records import PairedTest
 from luthier.scoring.aggregate import (
     ScoredRuns,
     ScorerSpec,
@@ -56,33 +57,6 @@ from luthier.scoring.statistics.resampling import (
 )
 
 ALPHA = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class PairedTest:
-    """Two techniques on the same examples: `first` minus `second`, averaged over seeds.
-
-    `low` and `high` are the ends of the 95 % interval of the difference, not corrected for the
-    number of tests. `p` is the p value of the test that `test` names; `p_holm` is corrected for all
-    tests of one call. `tied`: `p_holm` is 0.05 or more, or the interval holds 0. `examples` counts
-    the examples. `better` names the better technique, None when they are tied. `groups` counts the
-    groups of examples (as many as examples where the data has none), and `seeds` the runs of the
-    first and of the second technique.
-    """
-
-    first: str
-    second: str
-    difference: float
-    low: float | None
-    high: float | None
-    p: float
-    p_holm: float
-    tied: bool
-    test: str
-    examples: int
-    better: str | None = None
-    groups: int | None = None
-    seeds: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,12 +203,12 @@ def _test(
         difference=a.value - b.value,
         low=low,
         high=high,
-        p=p,
-        p_holm=p,
+        p_value=p,
+        p_adjusted=p,
         tied=True,
         test=name,
         examples=examples,
-        groups=groups,
+        clusters=groups,
         seeds=seeds,
     )
 
@@ -263,9 +237,9 @@ def _holds_zero(low: float | None, high: float | None) -> bool:
 
 def _decided(tests: Sequence[PairedTest], higher_is_better: bool) -> tuple[PairedTest, ...]:
     decided = []
-    for test, corrected in zip(tests, holm([t.p for t in tests]), strict=True):
-        tied = corrected >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
+    for test, p in zip(tests, holm([t.p_value for t in tests]), strict=True):
+        tied = p >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
         first_wins = (test.difference > 0.0) == higher_is_better
         better = None if tied else test.first if first_wins else test.second
-        decided.append(replace(test, p_holm=corrected, tied=tied, better=better))
+        decided.append(replace(test, p_adjusted=p, tied=tied, better=better))
     return tuple(decided)
