@@ -34,7 +34,7 @@ from luthier.techniques.base import unmet_by_task
 from luthier.techniques.rag.query_map import QueryMap, _trained
 from luthier.techniques.rag.raft import RAFT
 from luthier.techniques.rag.rag import RAG
-from luthier.techniques.registry import parse_technique, spell
+from luthier.techniques.spelling import parse_technique, spell
 from tests import tiny
 from tests.contracts import check_technique
 from tests.knowledge import TOWNS, make_index, town_rows, write_documents

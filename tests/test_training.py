@@ -20,9 +20,9 @@ from luthier.task.task import Task
 from luthier.techniques.adapter.ia3 import IA3
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.base import unmet_by_model
-from luthier.techniques.registry import parse_technique
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.techniques.spelling import parse_technique
 from luthier.techniques.weights.full_fine_tuning import Full
 from tests import tiny
 

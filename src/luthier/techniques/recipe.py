@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -56,13 +56,13 @@ class Recipe(Technique):
     @classmethod
     def of(cls, *techniques: Technique) -> Recipe:
         """The recipe of these techniques, in this order."""
-        from luthier.techniques.registry import spell
+        from luthier.techniques.spelling import spell
 
         return cls(tuple(spell(technique) for technique in techniques))
 
     def chain(self) -> tuple[Technique, ...]:
         """The techniques in their order."""
-        from luthier.techniques.registry import parse_technique
+        from luthier.techniques.spelling import parse_technique
 
         return tuple(parse_technique(step) for step in self.written)
 
@@ -118,68 +118,72 @@ class Recipe(Technique):
         history.
         """
         check_needs(self, model)
+        parts: list[tuple[str, FitRecord]] = []
         history: list[Mapping[str, Any]] = []
-        stages = list(self.stages(model, task, budget=budget, seed=seed))
-        records = []
-        for step, fitted in stages:
-            fit = fitted.lineage.fit if fitted.lineage else FitRecord()
-            records.append(fit)
+        steps, left = self.chain(), budget
+        for place, (written, technique) in enumerate(zip(self.written, steps, strict=True)):
+            step = step_budget(left, place, len(steps))
+            model = technique.fit(model, task, budget=step, seed=seed)
+            fit = model.lineage.fit if model.lineage else FitRecord()
+            left = budget_after(left, fit)
+            parts.append((technique.name, fit))
             history.append(
                 {
-                    "step": step,
-                    "dev_score": _dev_score(fitted, task, seed=seed),
+                    "step": written,
+                    "dev_score": _dev_score(model, task, seed=seed),
                     "fit_seconds": fit.fit_seconds,
                     "spent_tokens": fit.spent_tokens,
-                    "filled": list(fitted.adaptation.filled),
+                    "filled": list(model.adaptation.filled),
                 }
             )
-        last = stages[-1][1]
-        record = FitRecord(
-            fit_seconds=_sum(r.fit_seconds for r in records),
-            spent_tokens=_whole(_sum(r.spent_tokens for r in records)),
-            trainable_parameters=_whole(_sum(r.trainable_parameters for r in records)),
-            train_examples=max((r.train_examples or 0 for r in records), default=0),
-            peak_memory_bytes=_most(r.peak_memory_bytes for r in records),
-            chosen={s: dict(r.chosen) for (s, _), r in zip(stages, records, strict=True)},
-            history=tuple(history),
-            notes=tuple(note for r in records for note in r.notes),
-        )
+        record = replace(combined_record(parts), history=tuple(history))
         settings = settings_of(self)
-        return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
+        return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
-    def stages(
-        self, model: Model, task: Task, *, budget: Budget, seed: int = 0
-    ) -> Iterator[tuple[str, Model]]:
-        """(step, the model after it), for whoever wants to score each step in its own way."""
-        left = budget
-        techniques = self.chain()
-        for place, (step, technique) in enumerate(zip(self.written, techniques, strict=True)):
-            share = 1 / (len(techniques) - place)
-            model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
-            left = _less(left, model.lineage.fit if model.lineage else FitRecord())
-            yield step, model
+
+def step_budget(left: Budget, place: int, count: int) -> Budget:
+    """What step `place` (from 0) of `count` may spend: an equal share of what is left."""
+    steps = count - place
+    return Budget(
+        tokens=None if left.tokens is None else left.tokens // steps,
+        minutes=None if left.minutes is None else left.minutes / steps,
+    )
+
+
+def budget_after(left: Budget, record: FitRecord) -> Budget:
+    """What is left of a budget after a fit; never less than nothing."""
+    tokens, minutes = left.tokens, left.minutes
+    return Budget(
+        tokens=None if tokens is None else max(0, tokens - (record.spent_tokens or 0)),
+        minutes=None if minutes is None else max(0.0, minutes - (record.fit_seconds or 0.0) / 60),
+    )
+
+
+def combined_record(parts: Sequence[tuple[str, FitRecord]]) -> FitRecord:
+    """The record of a recipe from the (name, record) of each of its steps, in order.
+
+    Costs are sums, examples and memory are the most of any step, what each step chose stands under
+    its number and name ("1 few-shot"), and the history is that of the last step.
+    """
+    records = [record for _, record in parts]
+    last = records[-1]
+    chosen: dict[str, Any] = {f"{i} {n}": dict(r.chosen) for i, (n, r) in enumerate(parts, 1)}
+    return FitRecord(
+        fit_seconds=_total(r.fit_seconds for r in records),
+        spent_tokens=_count(r.spent_tokens for r in records),
+        trainable_parameters=_count(r.trainable_parameters for r in records),
+        train_examples=max((r.train_examples or 0 for r in records), default=0),
+        peak_memory_bytes=max((r.peak_memory_bytes or 0 for r in records), default=0) or None,
+        chosen={**chosen, "dev_score": last.chosen.get("dev_score")},
+        history=last.history,
+        notes=tuple(note for r in records for note in r.notes),
+    )
 
 
 def _spelt(step: str) -> str:
-    from luthier.techniques.registry import parse_technique, spell
+    from luthier.techniques.spelling import parse_technique, spell
 
     return spell(parse_technique(step))
-
-
-def _scaled(budget: Budget, share: float) -> Budget:
-    return Budget(
-        tokens=None if budget.tokens is None else int(budget.tokens * share),
-        minutes=None if budget.minutes is None else budget.minutes * share,
-    )
-
-
-def _less(budget: Budget, fit: FitRecord) -> Budget:
-    tokens, minutes = budget.tokens, budget.minutes
-    return replace(
-        budget,
-        tokens=None if tokens is None else max(0, tokens - (fit.spent_tokens or 0)),
-        minutes=None if minutes is None else max(0.0, minutes - (fit.fit_seconds or 0.0) / 60),
-    )
 
 
 def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
@@ -193,14 +197,11 @@ def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
         return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
 
 
-def _sum(values: Iterator[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return sum(known) if known else None
 
 
-def _most(values: Iterator[int | None]) -> int | None:
-    return max((v for v in values if v is not None), default=None)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+def _count(values: Iterable[int | None]) -> int | None:
+    total = _total(values)
+    return None if total is None else int(total)
