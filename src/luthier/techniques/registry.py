@@ -30,8 +30,8 @@ BUILT_IN: Mapping[str, str] = {
     "lora": "luthier.techniques.adapter.lora:LoRA",
     "ia3": "luthier.techniques.adapter.ia3:IA3",
     "full": "luthier.techniques.weights.full_fine_tuning:Full",
-    "rag": "luthier.techniques.rag.rag:Rag",
-    "raft": "luthier.techniques.rag.raft:Raft",
+    "rag": "luthier.techniques.rag.rag:RAG",
+    "raft": "luthier.techniques.rag.raft:RAFT",
     "query-map": "luthier.techniques.rag.query_map:QueryMap",
 }
 
