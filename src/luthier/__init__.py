@@ -77,7 +77,7 @@ _HOMES = {
         "luthier.task.task": ("Task",),
         "luthier.techniques.adapter.ia3": ("IA3",),
         "luthier.techniques.adapter.lora": ("LoRA",),
-        "luthier.techniques.base": ("Card", "Footprint", "Technique"),
+        "luthier.techniques.base": ("Card", "Footprint", "Technique", "check_needs", "settings_of"),
         "luthier.techniques.prompt.few_shot": ("FewShot",),
         "luthier.techniques.prompt.prompt_search": ("PromptSearch",),
         "luthier.techniques.prompt.zero_shot": ("ZeroShot",),
@@ -148,7 +148,7 @@ if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.adapter.ia3 import IA3
     from luthier.techniques.adapter.lora import LoRA
-    from luthier.techniques.base import Card, Footprint, Technique
+    from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
     from luthier.techniques.prompt.few_shot import FewShot
     from luthier.techniques.prompt.prompt_search import PromptSearch
     from luthier.techniques.prompt.zero_shot import ZeroShot
@@ -226,9 +226,11 @@ __all__ = [
     "Weights",
     "ZeroShot",
     "__version__",
+    "check_needs",
     "compare",
     "evaluate",
     "load",
+    "settings_of",
 ]
 
 
