@@ -49,7 +49,7 @@ def table(comparison: Comparison) -> list[Any]:
         for row in comparison.rows
     ] + [
         [comparison.verdict.pick, comparison.verdict.tied_with, comparison.verdict.because],
-        [[t.first, t.second, t.p_holm] for t in comparison.tests],
+        [[t.first, t.second, t.p_adjusted] for t in comparison.tests],
         [[p.technique, p.fraction, p.train_examples, p.score.value] for p in comparison.curve],
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from luthier.context import checkpoint_folder, report
+from luthier.context import checkpoint_folder, report_progress
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration
 from luthier.records import Budget, Capability, FitRecord, Lineage
@@ -77,7 +77,7 @@ class Drawn(Technique):
         done = json.loads(place.read_text("utf-8")) if place and place.is_file() else 0
         for step in range(done, self.steps):
             time.sleep(self.pause)
-            report(step, self.steps, "drawing")
+            report_progress(step, self.steps, "drawing")
             self._note(f"step {seed} {step}")
             if folder is not None and place is not None:
                 folder.mkdir(parents=True, exist_ok=True)

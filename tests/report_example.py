@@ -17,7 +17,6 @@ from luthier.compare.comparison import (
     Comparison,
     CurvePoint,
     OffTask,
-    PairedTest,
     Run,
     TaskFacts,
     TechniqueResult,
@@ -27,7 +26,7 @@ from luthier.compare.costs import Cost, PriceBook
 from luthier.compare.plan import Plan
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
-from luthier.records import FitRecord, SampleScore, Score
+from luthier.records import FitRecord, PairedTest, SampleScore, Score
 
 NASTY_MESSAGE = (
     'I am </script><script>alert(1)</script> & "Zoë" <b>O\'Neill</b>: where is my refund?'
@@ -378,7 +377,7 @@ def _paired(a: TechniqueResult, b: TechniqueResult) -> PairedTest:
     p = min(1.0, 2.0 ** (-2.0 * (middle / half) ** 2 * 1.3))
     return PairedTest(
         first=a.technique, second=b.technique, difference=middle, low=middle - half,
-        high=middle + half, p=p, p_holm=min(1.0, 3 * p), tied=3 * p >= 0.05, test="permutation",
+        high=middle + half, p_value=p, p_adjusted=min(1.0, 3 * p), tied=3 * p >= 0.05, test="permutation",
         examples=150,
     )  # fmt: skip
 

@@ -294,12 +294,12 @@ def test_ctrl_c_is_code_130_with_the_command_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.compare.running.perform_run.scored", pressed)
+        patch.setattr("luthier.compare.running.perform_run.score_run", pressed)
         assert compare("--techniques", "zero-shot") == 130
     captured = capsys.readouterr()
     assert "0 of 1 runs are finished" in captured.err
     assert "luthier compare toy.yaml --model fake" in captured.err
-    monkeypatch.setattr("luthier.compare.run_comparison.open_task", pressed)
+    monkeypatch.setattr("luthier.task.task.Task.load", pressed)
     assert compare("--techniques", "zero-shot") == 130
     assert "luthier compare toy.yaml" in capsys.readouterr().err
 

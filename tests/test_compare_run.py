@@ -212,7 +212,7 @@ def test_a_kill_between_fit_and_score_does_not_fit_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "scored", killed)
+        patch.setattr(job_module, "score_run", killed)
         with pytest.raises(InterruptedRun):
             run(task, Drawn(diary=str(diary)), seeds=1)
     found = run(task, Drawn(diary=str(diary)), seeds=1)
@@ -409,7 +409,7 @@ def test_a_fit_that_was_stopped_before_its_score_says_so(
         raise HardCapReached("The time limit was reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "scored", out_of_time)
+        patch.setattr(job_module, "score_run", out_of_time)
         found = run(task, Drawn(), seeds=1)
     assert (found.rows[0].status, found.rows[0].score.value) == ("stopped", None)
     assert "fitted" in (found.rows[0].reason or "")

@@ -11,14 +11,13 @@ import pytest
 from luthier.compare.comparison import (
     CurvePoint,
     OffTask,
-    PairedTest,
     Run,
     TaskFacts,
     TechniqueResult,
 )
 from luthier.compare.costs import Cost, Price, PriceBook
 from luthier.compare.verdict import Evidence, decide
-from luthier.records import Score
+from luthier.records import PairedTest, Score
 
 TASK = TaskFacts("t", "classify", "f", "", ("a", "b"), "accuracy", 100, 50, 200, chance=0.5)
 LOCAL = Price(machine_hour=1.0)

@@ -10,7 +10,7 @@ import pytest
 
 from luthier.errors import StorageError
 from luthier.ledger import run_ledger as store_module
-from luthier.ledger.lock import alone_in
+from luthier.ledger.lock import folder_lock
 from luthier.ledger.run_ledger import MIGRATIONS, Ledger, PlannedRun, StoredComparison, StoredRun
 
 COMPARISON = StoredComparison("c", "2026-01-01", "2026-01-01", None, "{}", "{}", "{}", "{}", "{}")
@@ -135,7 +135,7 @@ def test_migrations_run_once_and_in_order(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_run_folder_holds_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone_in(tmp_path), pytest.raises(StorageError, match="in use"), alone_in(tmp_path):
+    with folder_lock(tmp_path), pytest.raises(StorageError, match="in use"), folder_lock(tmp_path):
         pass
-    with alone_in(tmp_path):
+    with folder_lock(tmp_path):
         pass

@@ -23,9 +23,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> object:
     def set_reply(reply: str) -> None:
         model = Model(FakeBackend(lambda _: reply))
         # The package's own name for the function hides the module of that name.
-        monkeypatch.setattr(
-            import_module("luthier.compare.run_comparison"), "open_model", lambda *_, **__: model
-        )
+        monkeypatch.setattr(import_module("luthier.models.load"), "load", lambda *_, **__: model)
 
     return set_reply
 

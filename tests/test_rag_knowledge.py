@@ -144,7 +144,7 @@ def test_a_large_index_is_pointed_at_and_its_change_refused(
     build_index([docs], index, settings=IndexSettings(embedder="none"))
     from luthier.models.rag import lookup
 
-    lookup._opened.cache_clear()
+    lookup._open_cached.cache_clear()
     with pytest.raises(ModelError, match="has changed since"):
         render_for(load(saved), [QUESTION])
 

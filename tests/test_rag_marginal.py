@@ -16,7 +16,7 @@ from luthier.models.answering import render_shown
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt, PromptFormat
-from luthier.models.rag.lookup import hits_for, passage_probabilities
+from luthier.models.rag.lookup import passage_probabilities, search_knowledge
 from luthier.models.rag.passages import with_each_passage
 from luthier.records import Capability, Example
 from luthier.retrieval import Hit, Passage, SearchSettings
@@ -56,7 +56,7 @@ def _by_hand(model: Model, text: str) -> list[list[float]]:
 def _weights(model: Model) -> tuple[float, ...]:
     slot = model.adaptation.knowledge
     assert slot is not None
-    return passage_probabilities(slot, hits_for(slot, [QUESTION.input])[0])
+    return passage_probabilities(slot, search_knowledge(slot, [QUESTION.input])[0])
 
 
 def test_sequence_sums_whole_answers(model: Model, slot: Knowledge) -> None:
@@ -193,7 +193,7 @@ def test_passage_probabilities_are_a_softmax_of_the_scores(slot: Knowledge) -> N
 def test_nothing_found_is_read_without_a_passage(slot: Knowledge) -> None:
     model = Model(tiny.backend("llama"), Adaptation(prompt=PROMPT, knowledge=slot))
     ask = replace(QUESTION, input="zzz qqq")
-    if hits_for(slot, [ask.input])[0]:
+    if search_knowledge(slot, [ask.input])[0]:
         pytest.skip("this search always finds something")
     apart = model.adapt(
         knowledge=replace(slot, reading="sequence"), decoding=Decoding(labels=LABELS)

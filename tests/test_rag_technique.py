@@ -15,7 +15,7 @@ from luthier.compare.run_comparison import default_techniques
 from luthier.errors import TaskError, TechniqueError
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
-from luthier.models.rag.lookup import hits_for
+from luthier.models.rag.lookup import search_knowledge
 from luthier.records import Budget, Example
 from luthier.retrieval import Passage
 from luthier.scoring.retrieval_metrics import (
@@ -461,11 +461,11 @@ def test_hits_are_remembered_not_looked_up_again(index: Path, monkeypatch: Any) 
     )
     slot = fitted.adaptation.knowledge
     assert slot is not None
-    first = hits_for(slot, ["Who is the mayor of Garth?"])
+    first = search_knowledge(slot, ["Who is the mayor of Garth?"])
     from luthier.retrieval import Index
 
     monkeypatch.setattr(Index, "search", lambda *_: pytest.fail("searched again"))
-    assert hits_for(slot, ["Who is the mayor of Garth?"]) == first
+    assert search_knowledge(slot, ["Who is the mayor of Garth?"]) == first
 
 
 def test_a_folder_of_documents_is_no_index_and_an_index_is_one(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_mcnemar_by_hand() -> None:
     assert test.test == "McNemar, exact"
     assert test.p_value == test.p_adjusted == pytest.approx(20 / 512)
     assert test.difference == pytest.approx(7 / 50)
-    assert (test.better, test.tied, test.n, test.clusters) == ("a", False, 50, 50)
+    assert (test.better, test.tied, test.examples, test.clusters) == ("a", False, 50, 50)
     assert 0.0 < test.low < test.difference < test.high
 
 
@@ -157,7 +157,7 @@ def test_groups_are_exchanged_whole() -> None:
     groups = [f"g{i // 10}" for i in range(120)]
     alone, grouped = pair(a, b), pair(a, b, groups=groups)
     assert grouped.test == "paired permutation, by group, exact"
-    assert (grouped.n, grouped.clusters) == (120, 12)
+    assert (grouped.examples, grouped.clusters) == (120, 12)
     # Ten copies of twelve observations are no hundred and twenty observations.
     assert alone.p_value < grouped.p_value / 5
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
@@ -203,7 +203,7 @@ def test_against_one_technique() -> None:
     rng = np.random.default_rng(9)
     results = {name: [result((rng.random(50) < 0.5).astype(float))] for name in "abc"}
     tests = paired_tests(results, against="b")
-    assert [(t.a, t.b) for t in tests] == [("a", "b"), ("c", "b")]
+    assert [(t.first, t.second) for t in tests] == [("a", "b"), ("c", "b")]
     assert len(paired_tests(results)) == 3
     assert paired_tests({"a": results["a"], "none": []}) == ()
     with pytest.raises(UserError, match="No results of 'd'"):
@@ -224,8 +224,8 @@ def test_a_whole_comparison() -> None:
     }
     tests = paired_tests(results)
     assert len(tests) == 45
-    assert next(t for t in tests if (t.a, t.b) == ("t0", "t9")).better == "t9"
-    far = [t for t in tests if abs(int(t.a[1]) - int(t.b[1])) >= 7]
+    assert next(t for t in tests if (t.first, t.second) == ("t0", "t9")).better == "t9"
+    far = [t for t in tests if abs(int(t.first[1]) - int(t.second[1])) >= 7]
     assert not any(t.tied for t in far)
-    near = [t for t in tests if abs(int(t.a[1]) - int(t.b[1])) == 1]
+    near = [t for t in tests if abs(int(t.first[1]) - int(t.second[1])) == 1]
     assert sum(t.tied for t in near) >= 8

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import TaskError
+from luthier.models.json_reading import read_json
 from luthier.records import Example, SampleScore
 from luthier.scoring import SCORERS, confusion_matrix, resolve_scorer
 from luthier.scoring.metrics import corpus_bleu, corpus_chrf, macro_f1, sentence_chrf
-from luthier.scoring.text_scores import json_fields, normalised, read_json, rouge, sentence_bleu
+from luthier.scoring.text_scores import json_fields, normalised, rouge, sentence_bleu
 from luthier.task import spec
 
 PAIRS = [

@@ -56,7 +56,7 @@ def test_before_training_it_answers_as_few_shot_prompting_does(family, task):
     model = tiny.model(family)
     fitted = UNMOVED.fit(model, task.without_test(), budget=Budget(tokens=4_000))
     assert fitted.lineage.fit.chosen["init"] == "demonstrations"
-    assert fitted.adaptation.adapter.opens == (family != "gpt2")  # that one knows no BOS
+    assert fitted.adaptation.adapter.starts_with_bos == (family != "gpt2")  # that one knows no BOS
     shown = few_shot(model, task, 128)
     expected = logprobs(shown, task.dev[:4])
     torch.testing.assert_close(logprobs(fitted, task.dev[:4]), expected, atol=2e-3, rtol=1e-3)
@@ -156,7 +156,7 @@ def test_saved_and_scored_beside_others_it_answers_the_same(task, tmp_path):
     lora = LoRA(rank=2).fit(model, locked, budget=budget)
     prefix.save(tmp_path / "m")
     loaded = Model(model.backend, open_adaptation(tmp_path / "m")[0])
-    assert loaded.adaptation.adapter.opens
+    assert loaded.adaptation.adapter.starts_with_bos
     assert torch.equal(logprobs(prefix, task.test), logprobs(loaded, task.test))
     asked = []
     for fitted in (prefix, lora, model.adapt(decoding=lora.adaptation.decoding)):
@@ -180,7 +180,7 @@ def test_where_demonstrations_do_not_fit_it_begins_at_the_instruction(technique,
     fitted = technique.fit(model, task.without_test(), budget=Budget(tokens=6_000))
     chosen = fitted.lineage.fit.chosen
     assert (chosen["init"], chosen["virtual_tokens"]) == ("text", technique.tokens or 16)
-    assert not fitted.adaptation.adapter.opens
+    assert not fitted.adaptation.adapter.starts_with_bos
 
 
 def test_it_trains_behind_a_soft_prompt(task):

@@ -1,8 +1,8 @@
-"""What surrounds a piece of long work: who hears of its progress, and where it may leave
+"""The surroundings of a piece of long work: who follows its progress, and where it may leave
 checkpoints.
 
-Techniques are told data and budget only; the surroundings reach them through a context variable, so
-that a fit called from a notebook and one called from a comparison are the same code.
+A technique is given data and a budget only. The surroundings reach it through a context variable,
+so that a fit called from a notebook and one called from a comparison run the same code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class WorkContext:
-    """`progress(done, total, message)` is called often and must be cheap. `folder` may be None."""
+    """`progress(done, total, message)` is called often and must be cheap. `folder` is for
+    checkpoints; None where there are to be none."""
 
     progress: Callable[[float, float, str], None] | None = None
     folder: Path | None = None
@@ -27,7 +28,7 @@ _current: ContextVar[WorkContext] = ContextVar("work", default=WorkContext())  #
 
 @contextmanager
 def working(work: WorkContext) -> Iterator[WorkContext]:
-    """Make `work` the surroundings of all that runs inside."""
+    """Make `work` the surroundings of everything that runs inside."""
     token = _current.set(work)
     try:
         yield work
@@ -35,13 +36,13 @@ def working(work: WorkContext) -> Iterator[WorkContext]:
         _current.reset(token)
 
 
-def report(done: float, total: float, message: str = "") -> None:
-    """Tell whoever listens how far the current fit is."""
-    listener = _current.get().progress
-    if listener is not None:
-        listener(done, total, message)
+def report_progress(done: float, total: float, message: str = "") -> None:
+    """Report that the current work has done `done` of `total`, in any unit."""
+    progress = _current.get().progress
+    if progress is not None:
+        progress(done, total, message)
 
 
 def checkpoint_folder() -> Path | None:
-    """Where the current fit may leave a checkpoint and find one it left before it was killed."""
+    """Where the current fit may leave a checkpoint, and find one that it left before a kill."""
     return _current.get().folder

@@ -21,6 +21,7 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     GRADIENTS = "gradients"
     MIXTURES = "mixtures of prompts"
+    IMAGES = "pictures"
 
 
 class Kind(StrEnum):
@@ -97,6 +98,33 @@ class EvalResult:
     eval_seconds: float
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Two techniques on the same examples: `difference` is the metric of `first` minus that of
+    `second`, each the mean over its seeds.
+
+    `low` and `high` are the 95 % interval of the difference, not corrected for the number of tests.
+    `p_value` is of the test named in `test`; `p_adjusted` is corrected after Holm for all the tests
+    made together. `tied`: p_adjusted is 0.05 or more, or the interval holds 0. `better` names the
+    better one, None when tied. `examples` counts examples, `clusters` groups of them (equal where
+    there are none), `seeds` the runs of each technique.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float
+    p_adjusted: float
+    tied: bool
+    test: str
+    examples: int
+    better: str | None = None
+    clusters: int | None = None
+    seeds: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

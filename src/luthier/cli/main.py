@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not os.environ.get("LUTHIER_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers, not our users
     # What ends a job on a cluster is treated as Ctrl-C: what is finished is kept, and says so.
-    interrupts.listen()
+    interrupts.install()
     code = run(typed)
     if code == INTERRUPTED:
         # Where the interrupt passed through an `exec` (an import that was under way), CPython
@@ -99,7 +99,7 @@ def run(typed: Sequence[str]) -> int:
         show_error(error)
         return error.exit_code
     except typer.Abort as error:
-        if not interrupts.asked_for(error):
+        if not interrupts.requested(error):
             talk().print("Called off; nothing was run.")
             return 1
         code = INTERRUPTED
@@ -116,7 +116,7 @@ def run(typed: Sequence[str]) -> int:
             show_error(full)
         return 1
     except Exception as error:
-        if not interrupts.asked_for(error):
+        if not interrupts.requested(error):
             show_unexpected(error)
             return 1
         code = INTERRUPTED

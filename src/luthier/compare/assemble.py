@@ -13,7 +13,6 @@ from luthier.compare.comparison import (
     Comparison,
     CurvePoint,
     OffTask,
-    PairedTest,
     Run,
     TaskFacts,
     TechniqueResult,
@@ -26,7 +25,7 @@ from luthier.compare.verdict import Evidence, decide
 from luthier.errors import StorageError, UserError
 from luthier.ledger.provenance import Provenance
 from luthier.ledger.run_ledger import Ledger, PlannedRun, StoredComparison
-from luthier.records import Score
+from luthier.records import PairedTest, Score
 from luthier.serialization import loads
 
 LEDGER = "ledger.sqlite"
@@ -212,21 +211,7 @@ def _tests(rows: Sequence[TechniqueResult]) -> tuple[PairedTest, ...]:
         for row in rows
         if row.score.value is not None and row.part_of is None
     }
-    return tuple(
-        PairedTest(
-            first=test.a,
-            second=test.b,
-            difference=test.difference,
-            low=test.low,
-            high=test.high,
-            p=test.p_value,
-            p_holm=test.p_adjusted,
-            tied=test.tied,
-            test=test.test,
-            examples=test.n,
-        )
-        for test in paired_tests(results)
-    )
+    return paired_tests(results)
 
 
 def _is_scored(run: Run) -> bool:

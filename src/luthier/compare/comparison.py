@@ -16,7 +16,7 @@ from luthier.compare.costs.prices import PriceBook
 from luthier.compare.plan import Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
-from luthier.records import FitRecord, SampleScore, Score
+from luthier.records import FitRecord, PairedTest, SampleScore, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,26 +141,6 @@ class TechniqueResult:
             "path": self.path,
             "reason": self.reason,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class PairedTest:
-    """Two techniques on the same test examples: `first` minus `second`, averaged over seeds.
-
-    `p` is of the paired test named in `test`; `p_holm` is corrected for all the tests made here.
-    `tied`: the corrected test does not tell the two apart.
-    """
-
-    first: str
-    second: str
-    difference: float
-    low: float | None
-    high: float | None
-    p: float
-    p_holm: float
-    tied: bool
-    test: str
-    examples: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from luthier.compare.running.run_keys import digest, model_identity, slug, techn
 from luthier.compare.running.run_loop import RunLoop, planned_runs
 from luthier.errors import InterruptedRun, TechniqueError
 from luthier.ledger.artifacts import Artifacts, write_text
-from luthier.ledger.lock import alone_in
+from luthier.ledger.lock import folder_lock
 from luthier.ledger.provenance import luthier_version, now, provenance
 from luthier.ledger.run_ledger import Ledger, StoredComparison
 from luthier.records import Budget
@@ -61,22 +61,25 @@ def compare(
     shows by then; StorageError when the disk fails; InterruptedRun on Ctrl-C, with what is finished
     kept. A technique that fails is a row that says why.
     """
+    from luthier.models.load import load
+    from luthier.task.task import Task
+
     options = options or Options()
     parsed = parse_budget(budget)
     if seeds < 1:
         raise TechniqueError(f"seeds={seeds} fits nothing", next_step="Give 1 or more.")
     chosen = None if techniques is None else chosen_techniques(techniques)
-    opened = open_task(task)
+    opened = Task.load(task) if isinstance(task, (str, Path)) else task
     if out is not None:
         check_folder(Path(out), opened.name)
     book = read_prices(options.prices or opened.price_book)
-    base = open_model(model)
+    base = load(model) if isinstance(model, (str, Path)) else model
     if chosen is None:
         chosen = chosen_techniques(default_techniques(opened, base))
     question = ComparisonRequest(opened, base, chosen, parsed, seeds, options, book)
     folder = Path(out) if out is not None else Path("runs") / question.folder_name
     check_folder(folder, opened.name, question.model.backend.name)
-    with alone_in(folder), Ledger(folder / LEDGER) as store:
+    with folder_lock(folder), Ledger(folder / LEDGER) as store:
         return _carry_out(question, folder, store)
 
 
@@ -103,22 +106,6 @@ def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Tech
         )
     # The same technique twice is the same run: it stands in the table once.
     return tuple({digest(technique_identity(t)): t for t in found}.values())
-
-
-def open_task(task: str | Path | Task) -> Task:
-    """A task from its name or file; one that is open already as it is."""
-    from luthier.task.task import Task
-
-    return task if isinstance(task, Task) else Task.load(task)
-
-
-def open_model(model: str | Path | Model, *, base: str | None = None) -> Model:
-    """A model from its name, a saved one on its own base or on `base`; one that is open already as
-    it is."""
-    from luthier.models.load import load
-    from luthier.models.model import Model
-
-    return model if isinstance(model, Model) else load(model, base=base)
 
 
 @dataclass(frozen=True)

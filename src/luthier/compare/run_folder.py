@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from luthier.compare.assemble import LEDGER
-from luthier.compare.comparison import BaseFacts, TaskFacts
+from luthier.compare.comparison import BaseFacts, Comparison, TaskFacts
 from luthier.errors import UserError
 from luthier.ledger.run_ledger import Ledger
 from luthier.serialization import loads
@@ -53,3 +53,24 @@ def _refuse_another(folder: Path, task: str, model: str | None) -> None:
             f"{now[0]} on {now[1]}",
             next_step="Choose another --out folder, or leave --out away.",
         )
+
+
+def pick_folder(model: str) -> str:
+    """The folder of the verdict's pick where `model` is a run folder; else `model` as it is.
+
+    Raises UserError where the comparison in the run folder has no pick.
+    """
+    if not (Path(model) / LEDGER).is_file():
+        return model
+    comparison = Comparison.load(model)
+    pick = comparison.verdict.pick
+    if pick is None:
+        unfinished = any(result.status in ("planned", "stopped") for result in comparison.rows)
+        raise UserError(
+            f"The comparison in {model} has no pick: {comparison.verdict.because}",
+            choices=[result.path for result in comparison.rows if result.path],
+            next_step="Run the comparison to its end, or name one technique's folder."
+            if unfinished
+            else "Name the folder of one technique.",
+        )
+    return comparison.row(pick).path or model

@@ -43,7 +43,7 @@ class LocalBackend(Backend):
         self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
-        self.capabilities = frozenset(Capability)
+        self.capabilities = frozenset(Capability) - {Capability.IMAGES}
         self._fork: tuple[Weights, Any] | None = None
         self._applied: tuple[Any, Adapter, Any] | None = None
         self._speed: float | None = None
@@ -127,7 +127,7 @@ class LocalBackend(Backend):
                 yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement)
             return
         peft = self._put_in(module, adaptation.adapter)
-        opened = adaptation.adapter.opens
+        opened = adaptation.adapter.starts_with_bos
         yield Session(peft.get_base_model(), self.tokenizer, peft, soft, placement, opened)
 
     def _put_in(self, module: Any, adapter: Adapter) -> Any:
@@ -321,6 +321,7 @@ def _facts(module: Any, tokenizer: Any) -> ModelFacts:
         context_length=getattr(config, "max_position_embeddings", None),
         architecture=type(module).__name__,
         encoder_decoder=bool(module.config.is_encoder_decoder),
+        has_chat_template=bool(getattr(tokenizer, "chat_template", None)),
         # A base may have a template and do better in plain text; its config.json may say so.
         prefers_chat=bool(getattr(tokenizer, "chat_template", None))
         and bool(getattr(config, "prefers_chat", True)),

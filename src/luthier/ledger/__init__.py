@@ -1,6 +1,6 @@
 """What happened? Runs, cache, artifacts, provenance."""
 
-from luthier.context import WorkContext, checkpoint_folder, report, working
+from luthier.context import WorkContext, checkpoint_folder, report_progress, working
 from luthier.ledger.artifacts import Artifacts
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.ledger.provenance import Provenance
@@ -17,7 +17,7 @@ __all__ = [
     "StoredRun",
     "WorkContext",
     "checkpoint_folder",
-    "report",
+    "report_progress",
     "response_key",
     "working",
 ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import StorageError
-from luthier.ledger.run_ledger import storage_error
+from luthier.ledger.storage_errors import storage_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.ledger.provenance import now
-from luthier.ledger.run_ledger import BUSY_SECONDS, storage_error
+from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
 from luthier.serialization import canonical
 
 

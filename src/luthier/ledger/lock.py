@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luthier.errors import StorageError, UserError
-from luthier.ledger.run_ledger import storage_error
+from luthier.ledger.storage_errors import storage_error
 
 
 @contextmanager
-def alone_in(folder: Path, *, option: str = "--out") -> Iterator[None]:
+def folder_lock(folder: Path, *, option: str = "--out") -> Iterator[None]:
     """Hold the folder; StorageError, naming the other process, when one holds it already, and
     UserError where it is a file.
 

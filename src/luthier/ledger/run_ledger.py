@@ -17,8 +17,7 @@ from typing import Any, Self
 
 from luthier.errors import StorageError
 from luthier.ledger.provenance import now
-
-BUSY_SECONDS = 10.0
+from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -261,33 +260,3 @@ class Ledger:
             yield
         except (sqlite3.Error, OSError) as error:
             raise storage_error(self.path, error) from error
-
-
-def storage_error(path: Path, error: Exception, *, option: str = "--out") -> StorageError:
-    """The StorageError for an error of SQLite or of the file system at `path`.
-
-    `option` is how the command line takes another folder.
-    """
-    said = str(error).lower()
-    if "locked" in said or "busy" in said:
-        return StorageError(
-            f"{path} has been locked by another process for {BUSY_SECONDS:.0f} s",
-            next_step=f"Wait for the other luthier to end, or choose another {option} folder.",
-        )
-    if "full" in said or "no space" in said:
-        return StorageError(
-            f"The disk that holds {path} is full",
-            next_step="Free some space and run the same command again: what finished is kept.",
-        )
-    if any(word in said for word in ("readonly", "read-only", "permission", "unable to open")):
-        return StorageError(
-            f"{path} cannot be written ({error})",
-            next_step=f"Choose a folder you may write to with {option}.",
-        )
-    if "not a database" in said or "malformed" in said:
-        return StorageError(
-            f"{path} is no ledger, or is damaged ({error})",
-            next_step=f"Move it away, or choose another {option} folder.",
-        )
-    reason = getattr(error, "strerror", None) or error  # an OSError's text names the path again
-    return StorageError(f"{path}: {reason}", next_step=f"Choose another {option} folder.")

@@ -38,13 +38,15 @@ class VirtualTokens:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """PEFT weights: `config` as in adapter_config.json, `tensors` as in
-    adapter_model.safetensors. `opens`: a prefix whose first keys and values are those of BOS, so
-    that the texts behind it begin without one."""
+    """PEFT weights: `config` as in adapter_config.json, `tensors` as in adapter_model.safetensors.
+
+    `starts_with_bos`: this is a prefix whose first keys and values are those of BOS, so that the
+    texts behind it begin without one.
+    """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, torch.Tensor]
-    opens: bool = False
+    starts_with_bos: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

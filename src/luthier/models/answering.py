@@ -42,9 +42,9 @@ def render_for(
     prompt = model.adaptation.prompt
     knowledge = model.adaptation.knowledge
     if knowledge is not None:
-        from luthier.models.rag import with_passages, with_request
+        from luthier.models.rag import with_citation_request, with_passages
 
-        prompt, examples = with_request(prompt, knowledge), with_passages(model, examples)
+        prompt, examples = with_citation_request(prompt, knowledge), with_passages(model, examples)
     return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
 
 
@@ -156,7 +156,7 @@ def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Re
     if decoding.labels:
         parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
     elif decoding.json_schema is not None:
-        from luthier.models.grammar import is_json
+        from luthier.models.json_reading import is_json
 
         parsed = said if is_json(said) else None
     elif decoding.regex is not None and cut:

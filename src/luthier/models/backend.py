@@ -30,7 +30,8 @@ class ModelFacts:
     context_length: int | None = None
     architecture: str | None = None
     encoder_decoder: bool = False
-    prefers_chat: bool = False
+    has_chat_template: bool = False  # it can render the turns of a conversation
+    prefers_chat: bool = False  # a single question goes through the chat template too
     device: str | None = None
     dtype: str | None = None
     remote: bool = False  # a server runs it: its memory and its speed are not this machine's

@@ -45,7 +45,9 @@ class EndpointBackend(Backend):
     model: str
     client: Any
     capabilities: frozenset[Capability]
-    facts: ModelFacts = field(default_factory=lambda: ModelFacts(prefers_chat=True, remote=True))
+    facts: ModelFacts = field(
+        default_factory=lambda: ModelFacts(has_chat_template=True, prefers_chat=True, remote=True)
+    )
     cache: ResponseCache | None = None
 
     @classmethod

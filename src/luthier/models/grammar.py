@@ -101,7 +101,7 @@ def grammar_of(decoding: Decoding, labels: Sequence[str]) -> str | None:
     return None
 
 
-def says_its_end(decoding: Decoding) -> bool:
+def ends_by_itself(decoding: Decoding) -> bool:
     """Whether the constraint alone says where an answer ends, so that stop strings are content."""
     schema = decoding.json_schema
     return schema is not None and json.loads(str(schema)).get("type") in CLOSED
@@ -143,15 +143,6 @@ def of_schema(schema: str, stop: Sequence[str]) -> str:
         return f'start: " "? answer\nanswer: %json {answer}'
     ends = "|".join(map(_literal, stop))
     return f'start: " "? answer END?\nEND: /{ends}/\nanswer: %json {answer}'
-
-
-def is_json(text: str) -> bool:
-    """Whether a text is JSON at all; whether it holds to a schema is the scorer's business."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 @lru_cache(maxsize=256)

@@ -80,7 +80,7 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         base, fingerprint = record["base"], record["base_fingerprint"]
         lineage = lineage_from(record["lineage"]) if record.get("lineage") else None
         placement = record.get("soft_prompt_placement", "before")
-        opens = bool(record.get("adapter_opens", False))
+        starts_with_bos = bool(record.get("adapter_opens", False))
         knowledge = reopen(record["knowledge"], folder) if record.get("knowledge") else None
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelError(
@@ -98,7 +98,7 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         adapter = Adapter(
             json.loads((folder / "adapter" / "adapter_config.json").read_text("utf-8")),
             load_file(folder / "adapter" / "adapter_model.safetensors"),
-            opens,
+            starts_with_bos,
         )
     if (folder / "weights").is_dir():
         from safetensors.torch import load_file
@@ -129,7 +129,7 @@ def _write(model: Model, folder: Path) -> None:
     if adaptation.adapter is not None:
         from safetensors.torch import save_file
 
-        if adaptation.adapter.opens:
+        if adaptation.adapter.starts_with_bos:
             record["adapter_opens"] = True
         target = folder / "adapter"
         target.mkdir()

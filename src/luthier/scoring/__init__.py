@@ -21,13 +21,12 @@ if TYPE_CHECKING:
         scorer_for,
         secondary_scorers,
     )
-    from luthier.scoring.statistics.paired import PairedTest, paired_tests
+    from luthier.scoring.statistics.paired import paired_tests
 
 _HOMES = {
     "ConfusionMatrix": "metrics",
     "Latency": "latency",
     "OffTaskLoss": "off_task",
-    "PairedTest": "statistics.paired",
     "SCORERS": "scorers",
     "Scorer": "scorers",
     "aggregate_seeds": "aggregate",
@@ -50,7 +49,6 @@ __all__ = [
     "ConfusionMatrix",
     "Latency",
     "OffTaskLoss",
-    "PairedTest",
     "Scorer",
     "aggregate_samples",
     "aggregate_seeds",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from luthier.content import Response, Usage
-from luthier.context import report
+from luthier.context import report_progress
 from luthier.errors import CapabilityError, TaskError
 from luthier.models.answering import render_for
 from luthier.models.backend import ScoreRequest
@@ -92,7 +92,7 @@ def score_samples(
     # Large chunks, since a backend shares the common prefix of a prompt inside one call only.
     size = max(_SMALLEST_CHUNK, math.ceil(len(examples) / _CHUNKS))
     for start in range(0, len(examples), size):
-        report(start, len(examples), f"evaluated {start} of {len(examples)}")
+        report_progress(start, len(examples), f"evaluated {start} of {len(examples)}")
         chunk = examples[start : start + size]
         if scorer.needs_likelihood:
             new, spent = _by_likelihood(model, chunk)
@@ -100,7 +100,7 @@ def score_samples(
             new, spent = _by_answer(model, chunk, scorer, seed)
         sample_scores += new
         usage = usage + spent
-    report(len(examples), len(examples), f"evaluated {len(examples)} of {len(examples)}")
+    report_progress(len(examples), len(examples), f"evaluated {len(examples)} of {len(examples)}")
     return tuple(sample_scores), usage
 
 

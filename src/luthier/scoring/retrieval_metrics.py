@@ -16,8 +16,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from luthier.models.rag.citations import check_citations, is_abstention, without_citations
-from luthier.models.rag.lookup import forget, hits_for, open_index_of
-from luthier.models.rag.passages import joined, with_request
+from luthier.models.rag.lookup import cached_index, clear_cache, search_knowledge
+from luthier.models.rag.passages import joined, with_citation_request
 from luthier.records import Example, SampleScore, Score
 from luthier.scoring.aggregate import aggregate_samples
 from luthier.scoring.scorers import SCORERS
@@ -57,7 +57,7 @@ def relevance(
 ) -> list[list[bool]]:
     """For each example, whether each of its best `depth` passages is relevant."""
     deep = replace(knowledge, search=replace(knowledge.search, k=depth))
-    found = hits_for(deep, [e.text for e in examples])
+    found = search_knowledge(deep, [e.text for e in examples])
     return [[relevant(h.passage, e) for h in hits] for e, hits in zip(examples, found, strict=True)]
 
 
@@ -95,7 +95,7 @@ def groundedness(model: Model, sample_scores: Sequence[SampleScore]) -> Score:
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
     examples, values = [], []
-    found = hits_for(knowledge, [j.input for j in sample_scores])
+    found = search_knowledge(knowledge, [j.input for j in sample_scores])
     for each, hits in zip(sample_scores, found, strict=True):
         said = _words(without_citations(each.raw))
         if not said or is_abstention(each.raw):
@@ -119,13 +119,13 @@ def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> S
     wide = replace(knowledge, search=replace(knowledge.search, k=k + DEPTH))
     left = [
         [h for h in hits if not _holds(h.passage, e) and not relevant(h.passage, e)][:k]
-        for e, hits in zip(asked, hits_for(wide, [e.text for e in asked]), strict=True)
+        for e, hits in zip(asked, search_knowledge(wide, [e.text for e in asked]), strict=True)
     ]
     shown = [
         replace(e, context=joined(model, hits, own=e.context))
         for e, hits in zip(asked, left, strict=True)
     ]
-    prompt = with_request(model.adaptation.prompt, knowledge)
+    prompt = with_citation_request(model.adaptation.prompt, knowledge)
     answers = model.adapt(prompt=prompt, knowledge=None).answer(shown, seed=seed)
     silent = [
         float(not check_citations(a.text, hits).supported)
@@ -139,12 +139,12 @@ def look_up_seconds(model: Model, questions: Sequence[str]) -> tuple[float, floa
     search embeds nothing). Not remembered ones: each question is looked up anew."""
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
-    held, whole, embedding = open_index_of(knowledge), [], []
+    held, whole, embedding = cached_index(knowledge), [], []
     embeds = knowledge.search.mode != "lexical"
     for question in questions:
-        forget(knowledge)
+        clear_cache(knowledge)
         before = held.search_seconds
-        hits_for(knowledge, [question])
+        search_knowledge(knowledge, [question])
         whole.append(held.search_seconds - before)
         if embeds:
             began = time.perf_counter()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import TaskError, did_you_mean
+from luthier.models.json_reading import is_json
 from luthier.records import Example, Kind, SampleScore
 from luthier.scoring import metrics, text_scores
 
@@ -89,11 +90,11 @@ SCORERS: Mapping[str, Scorer] = {
         Scorer("chrf", metrics.sentence_chrf, metrics.corpus_chrf),
         Scorer("bleu", text_scores.sentence_bleu, metrics.corpus_bleu),
         Scorer("regex", text_scores.matches, check_target=text_scores.compiled),
-        Scorer("json-schema", text_scores.schema_validity(None), readable=text_scores.is_json),
+        Scorer("json-schema", text_scores.schema_validity(None), readable=is_json),
         Scorer(
             "json-fields",
             text_scores.json_fields,
-            readable=text_scores.is_json,
+            readable=is_json,
             check_target=_wants_json,
         ),
         Scorer(

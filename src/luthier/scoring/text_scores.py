@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 from luthier.errors import TaskError, UserError
+from luthier.models.json_reading import is_json, read_json
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_FENCE = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
 
 
 def same(prediction: str, target: str) -> float:
@@ -108,35 +108,6 @@ def matcher(pattern: str) -> Callable[[str, str], float]:
     """1 when one fixed pattern is found in the prediction, whatever the target."""
     found = compiled(pattern)
     return lambda prediction, target: float(found.search(prediction) is not None)
-
-
-def read_json(text: str) -> Any:
-    """The JSON value that a text, or its first fenced block, is. ValueError where there is none.
-
-    NaN and Infinity, which Python would let pass, are no JSON.
-    """
-
-    def refuse(name: str) -> float:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError as fault:
-        raise ValueError("nested too deeply") from fault
-    except ValueError:
-        fenced = _FENCE.search(text)
-        if fenced is None:
-            raise
-        return read_json(fenced.group(1))
-
-
-def is_json(text: str) -> bool:
-    """Whether `read_json` reads it."""
-    try:
-        read_json(text)
-    except ValueError:
-        return False
-    return True
 
 
 def schema_validity(schema: Mapping[str, Any] | None) -> Callable[[str, str], float]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from luthier.context import report
+from luthier.context import report_progress
 from luthier.training.checkpoint import Checkpoint, load_optimiser, optimiser_state
 from luthier.training.parameters import State, Trainable
 from luthier.training.rows import TrainRow, batches
@@ -180,7 +180,7 @@ class TrainingLoop:
             at.step, at.total_steps = at.step + 1, at.total_steps + 1
             at.spent, at.total_spent = at.spent + cost, at.total_spent + cost
             shown = min(at.losses[k][-1] for k in at.live)
-            report(at.total_spent, schedule.tokens, f"loss {shown:.2f}")
+            report_progress(at.total_spent, schedule.tokens, f"loss {shown:.2f}")
             if at.spent >= at.allotted * (at.evaluations + 1) / evaluations:
                 self._look(final=final)
                 if not final:

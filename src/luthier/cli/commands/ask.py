@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,14 +39,15 @@ def ask(
     A model with documents names the place its answer stands at, or says "not in the documents".
     """
     from luthier.cli.console import only_data_on_stdout
-    from luthier.compare.run_comparison import open_model
+    from luthier.compare.run_folder import pick_folder
     from luthier.errors import UserError
+    from luthier.models.load import load
 
     asked = sys.stdin.read() if text == "-" else text
     if not asked.strip():
         raise UserError("nothing was asked: the text is empty", next_step="Give a text.")
     with only_data_on_stdout():
-        model = open_model(picked(folder), base=base)
+        model = load(pick_folder(folder), base=base)
         if knowledge is not None:
             model = with_index(model, knowledge)
         if model.adaptation.knowledge is None:
@@ -99,28 +99,3 @@ def show(told: Told) -> None:
         warn.append(f"no passage bears out what the model said: {told.said}")
     for line in warn:
         talk().print(line, markup=False, soft_wrap=True)
-
-
-def picked(folder: str) -> str:
-    """The folder of the pick where `folder` is that of a run; anything else as it is.
-
-    Raises UserError where a run has no pick.
-    """
-    from luthier.compare.assemble import LEDGER
-    from luthier.compare.comparison import Comparison
-    from luthier.errors import UserError
-
-    if not (Path(folder) / LEDGER).is_file():
-        return folder
-    comparison = Comparison.load(folder)
-    pick = comparison.verdict.pick
-    if pick is None:
-        unfinished = any(row.status in ("planned", "stopped") for row in comparison.rows)
-        raise UserError(
-            f"The comparison in {folder} has no pick: {comparison.verdict.because}",
-            choices=[row.path for row in comparison.rows if row.path],
-            next_step="Run the comparison to its end, or name one technique's folder."
-            if unfinished
-            else "Name the folder of one technique.",
-        )
-    return comparison.row(pick).path or folder

@@ -74,13 +74,14 @@ def compare(
     from luthier.cli.console import data, only_data_on_stdout, print_json, talk
     from luthier.cli.progress import TerminalListener
     from luthier.compare.options import CURVE, Options, parse_budget
-    from luthier.compare.run_comparison import chosen_techniques, default_techniques, open_task
+    from luthier.compare.run_comparison import chosen_techniques, default_techniques
     from luthier.compare.run_comparison import compare as run
+    from luthier.task.task import Task
 
     # What can be wrong is looked at before anything heavy is loaded.
     parsed = parse_budget(budget)
     chosen = None if techniques is None else chosen_techniques(techniques)
-    opened = open_task(task)
+    opened = Task.load(task)
     if proposer is not None:
         names = chosen or chosen_techniques(default_techniques(opened))
         chosen = with_proposer(names, proposer)

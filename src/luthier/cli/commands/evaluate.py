@@ -29,20 +29,20 @@ def evaluate(
 
     A bare base model is asked with the task's own prompt.
     """
-    from luthier.cli.commands.ask import picked
     from luthier.cli.console import data, only_data_on_stdout, print_json
-    from luthier.compare.run_comparison import open_model, open_task
+    from luthier.compare.run_folder import pick_folder
     from luthier.errors import TaskError, did_you_mean
+    from luthier.models.load import load
     from luthier.scoring import evaluate as score
-    from luthier.task.task import SPLITS
+    from luthier.task.task import SPLITS, Task
 
-    opened = open_task(task)
+    opened = Task.load(task)
     if split not in SPLITS:
         raise TaskError(
             f"unknown split {split!r}", choices=SPLITS, next_step=did_you_mean(split, SPLITS)
         )
     with only_data_on_stdout():
-        asked = open_model(picked(model), base=base)
+        asked = load(pick_folder(model), base=base)
         if not asked.adaptation.filled:
             asked = asked.adapt(prompt=opened.base_prompt(), decoding=opened.base_decoding())
         check_labels(asked, opened)

@@ -31,7 +31,8 @@ from luthier.context import WorkContext, working
 from luthier.errors import CapabilityError, LuthierError, StorageError
 from luthier.ledger.artifacts import write_text
 from luthier.ledger.provenance import now
-from luthier.ledger.run_ledger import StoredRun, storage_error
+from luthier.ledger.run_ledger import StoredRun
+from luthier.ledger.storage_errors import storage_error
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
 from luthier.records import Budget, FitRecord, Lineage, Score
@@ -72,7 +73,7 @@ def perform_run(context: RunContext, request: RunRequest, on_progress: ProgressC
     except CapabilityError as lack:
         run, digest = _unscored(request, "skipped", lack.problem, started), None
     except Exception as error:
-        if interrupts.asked_for(error):
+        if interrupts.requested(error):
             raise KeyboardInterrupt from error
         if _disk_is_full(error):
             raise storage_error(context.folder, error) from error

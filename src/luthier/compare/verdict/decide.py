@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.compare.comparison import CurvePoint, PairedTest, TaskFacts, TechniqueResult, Verdict
+from luthier.compare.comparison import CurvePoint, TaskFacts, TechniqueResult, Verdict
 from luthier.compare.costs import Outlay, PriceBook, break_even, outlay
 from luthier.compare.costs.prices import Price
 from luthier.compare.verdict.advice import advise, best_of
+from luthier.records import PairedTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _test_words(evidence: Evidence, best: TechniqueResult, row: TechniqueResult)
     if test is None:
         return "they score the same"
     difference = abs(test.difference)
-    return f"difference {difference:.3f}, p = {test.p_holm:.2g} after Holm's correction"
+    return f"difference {difference:.3f}, p = {test.p_adjusted:.2g} after Holm's correction"
 
 
 def _cost_words(

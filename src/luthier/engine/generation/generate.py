@@ -22,7 +22,7 @@ from luthier.engine.session import Session
 from luthier.errors import BackendError, CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
-from luthier.models.grammar import grammar_of, says_its_end
+from luthier.models.grammar import ends_by_itself, grammar_of
 from luthier.models.prompt import label_text
 
 
@@ -61,7 +61,7 @@ def _writings(
         negative = prompt[-1:] if request.negative is None else session.encode(request.negative)
         negative, other_room, _ = _fitted(session, negative, decoding)
         room = min(room, other_room)
-    stop = () if says_its_end(decoding) else decoding.stop
+    stop = () if ends_by_itself(decoding) else decoding.stop
     ends = ends_of(session, stop)
     if not ends and grammar is not None:
         raise CapabilityError(

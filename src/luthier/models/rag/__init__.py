@@ -4,7 +4,7 @@ Passages are data. Nothing in them is parsed: they become one line of text each,
 token and no line of a prompt can be forged, and what they say reaches nothing but the model.
 """
 
-from luthier.models.rag.lookup import hits_for
-from luthier.models.rag.passages import ABSTENTION, with_passages, with_request
+from luthier.models.rag.lookup import search_knowledge
+from luthier.models.rag.passages import ABSTENTION, with_citation_request, with_passages
 
-__all__ = ["ABSTENTION", "hits_for", "with_passages", "with_request"]
+__all__ = ["ABSTENTION", "search_knowledge", "with_citation_request", "with_passages"]

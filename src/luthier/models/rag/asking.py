@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ModelError
 from luthier.models.rag.citations import CitationCheck, check_citations
-from luthier.models.rag.lookup import forget, hits_for, open_index_of
+from luthier.models.rag.lookup import cached_index, clear_cache, search_knowledge
 from luthier.models.rag.passages import ABSTENTION
 from luthier.records import Example
 
@@ -65,14 +65,14 @@ def ask(model: Model, question: str, *, context: str | None = None) -> Told:
             "this model has no documents to look anything up in",
             next_step="Fit the technique rag, or give an index.",
         )
-    held = open_index_of(knowledge)
-    forget(knowledge)
+    held = cached_index(knowledge)
+    clear_cache(knowledge)
     before, started = held.search_seconds, time.perf_counter()
     example = Example(id="ask", input=question, target="", context=context)
     reply = model.answer([example])[0]
     searched = held.search_seconds - before
     read = time.perf_counter() - started - searched
-    (hits,) = hits_for(knowledge, [question])
+    (hits,) = search_knowledge(knowledge, [question])
     result = check_citations(reply.text, hits)
     said = reply.parsed if reply.parsed is not None else reply.text
     labels = bool(model.adaptation.decoding.labels)

@@ -24,7 +24,7 @@ TEMPERATURES = {"dense": 0.05, "lexical": 2.0, "hybrid": 0.002}
 
 
 @dataclass(eq=False)
-class OpenIndex:
+class CachedIndex:
     """An open index. `search_seconds` is what look-ups took that were not remembered."""
 
     index: Index
@@ -39,13 +39,13 @@ class OpenIndex:
         return QuestionEmbedder.of(self.index)
 
 
-def open_index_of(knowledge: Knowledge) -> OpenIndex:
+def cached_index(knowledge: Knowledge) -> CachedIndex:
     """The index behind the slot. ModelError where its content is not what it was at the fit."""
-    return _opened(knowledge.index, knowledge.fingerprint)
+    return _open_cached(knowledge.index, knowledge.fingerprint)
 
 
 @lru_cache(maxsize=8)
-def _opened(where: str, fingerprint: str) -> OpenIndex:
+def _open_cached(where: str, fingerprint: str) -> CachedIndex:
     from luthier.retrieval import open_index
 
     index = open_index(where)
@@ -56,12 +56,12 @@ def _opened(where: str, fingerprint: str) -> OpenIndex:
             choices=("fit again", "ask with --knowledge FOLDER to read the documents as they are"),
             next_step="Measured figures hold for the documents of the fit only.",
         )
-    return OpenIndex(index)
+    return CachedIndex(index)
 
 
-def hits_for(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, ...]]:
+def search_knowledge(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, ...]]:
     """What the search finds for each question, best first."""
-    held = open_index_of(knowledge)
+    held = cached_index(knowledge)
     mark = knowledge.identity
     keys = [(*mark, q) for q in questions]
     new = list(dict.fromkeys(str(key[-1]) for key in keys if key not in held.found))
@@ -77,9 +77,9 @@ def hits_for(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, 
     return [held.found[key] for key in keys]
 
 
-def forget(knowledge: Knowledge) -> None:
+def clear_cache(knowledge: Knowledge) -> None:
     """Drop what was looked up, so that the next look-up is timed as a first one."""
-    open_index_of(knowledge).found.clear()
+    cached_index(knowledge).found.clear()
 
 
 def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[float, ...]:
@@ -92,7 +92,7 @@ def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[fl
     return tuple(float(p) for p in odds / odds.sum())
 
 
-def _search(held: OpenIndex, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
+def _search(held: CachedIndex, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
     settings = knowledge.search
     if knowledge.query_map is None:
         return held.index.search(questions, settings)

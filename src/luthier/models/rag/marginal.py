@@ -21,7 +21,7 @@ from luthier.models.answering import from_scores, label_continuations, read_text
 from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
 from luthier.models.prompt import Rendered
 from luthier.models.rag.lookup import passage_probabilities
-from luthier.models.rag.passages import with_each_passage, with_request
+from luthier.models.rag.passages import with_citation_request, with_each_passage
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def answer_marginally(
             f"reading 'token' needs a local model, and {model.backend.name} is none",
             next_step="Use reading='sequence' or 'joined'.",
         )
-    prompt = with_request(model.adaptation.prompt, knowledge)
+    prompt = with_citation_request(model.adaptation.prompt, knowledge)
     groups = []
     for copies, hits in with_each_passage(model, examples):
         prompts = render_shown(model, prompt, copies)

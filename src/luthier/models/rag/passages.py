@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from luthier.models.adaptation import Knowledge
 from luthier.models.prompt import Demonstration, Prompt
-from luthier.models.rag.lookup import hits_for
+from luthier.models.rag.lookup import search_knowledge
 from luthier.records import Example
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ REQUEST = (
 MARKUP = re.compile(r"<\|[^<>|\n]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 
 
-def with_request(prompt: Prompt, knowledge: Knowledge) -> Prompt:
+def with_citation_request(prompt: Prompt, knowledge: Knowledge) -> Prompt:
     """The prompt with what the form asks for: to cite, and to abstain."""
     if knowledge.form != "cited":
         return prompt
@@ -38,7 +38,7 @@ def with_passages(model: Model, examples: Sequence[Example]) -> list[Example]:
     knowledge = model.adaptation.knowledge
     if knowledge is None:
         return list(examples)
-    found = hits_for(knowledge, [e.text for e in examples])
+    found = search_knowledge(knowledge, [e.text for e in examples])
     return [
         replace(e, context=joined(model, hits, own=e.context))
         for e, hits in zip(examples, found, strict=True)
@@ -54,7 +54,7 @@ def with_each_passage(
     """
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
-    found = hits_for(knowledge, [e.text for e in examples])
+    found = search_knowledge(knowledge, [e.text for e in examples])
     return [
         ([replace(e, context=joined(model, [h], own=e.context)) for h in hits] or [e], hits)
         for e, hits in zip(examples, found, strict=True)
@@ -66,7 +66,7 @@ def shown_with_passage(model: Model, shown: Demonstration) -> Demonstration:
     knowledge = model.adaptation.knowledge
     if knowledge is None or not knowledge.shown_passages or shown.context is not None:
         return shown
-    (hits,) = hits_for(knowledge, [shown.input])
+    (hits,) = search_knowledge(knowledge, [shown.input])
     target = " ".join(shown.target.split()).casefold()
     telling = [h for h in hits if target in " ".join(h.passage.text.split()).casefold()]
     rest = [h for h in hits if h not in telling]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from luthier.compare.comparison import Comparison, PairedTest
+from luthier.compare.comparison import Comparison
 from luthier.compare.costs import Cost
-from luthier.records import Score
+from luthier.records import PairedTest, Score
 from luthier.report import amounts
 from luthier.report.charts import (
     Curve,
@@ -107,7 +107,7 @@ def paired_plot(
         words = f"{metric_view.difference(difference)}"
         if low is not None and high is not None:
             words += f" ({metric_view.difference(low)} to {metric_view.difference(high)})"
-        words += f", p = {amounts.probability(test.p_holm)}".replace("= <", "< ")
+        words += f", p = {amounts.probability(test.p_adjusted)}".replace("= <", "< ")
         rows.append(
             ForestRow(
                 other,

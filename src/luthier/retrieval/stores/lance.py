@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.ledger.lock import alone_in
-from luthier.ledger.run_ledger import storage_error
+from luthier.ledger.lock import folder_lock
+from luthier.ledger.storage_errors import storage_error
 from luthier.retrieval.index_store import (
     GRAPH_FROM,
     Dimension,
@@ -68,7 +68,7 @@ class LanceStore:
     @contextmanager
     def writing(self, settings: IndexSettings, dimension: Dimension) -> Iterator[LanceWriter]:
         """The lock dies with the process that holds it."""
-        with self._failing(), alone_in(self.folder, option="--into"):
+        with self._failing(), folder_lock(self.folder, option="--into"):
             current = self._current()
             db = _connect(self.folder)
             if current is None:

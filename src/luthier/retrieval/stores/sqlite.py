@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.ledger.lock import alone_in
-from luthier.ledger.run_ledger import storage_error
+from luthier.ledger.lock import folder_lock
+from luthier.ledger.storage_errors import storage_error
 from luthier.retrieval.index_store import (
     Dimension,
     Edition,
@@ -89,7 +89,7 @@ class SqliteStore:
     @contextmanager
     def writing(self, settings: IndexSettings, dimension: Dimension) -> Iterator[SqliteWriter]:
         """The lock dies with the process that holds it."""
-        with alone_in(self.folder, option="--into"), self._opened(settings.stemmer) as db:
+        with folder_lock(self.folder, option="--into"), self._opened(settings.stemmer) as db:
             yield SqliteWriter(db)
             self._dense.follow(db)
             # One plain file is left, which can be copied, hashed and read where nothing may be

@@ -28,6 +28,7 @@ from itertools import combinations
 import numpy as np
 
 from luthier.errors import UserError, did_you_mean
+from luthier.records import PairedTest
 from luthier.scoring.aggregate import (
     ScoredRuns,
     ScorerSpec,
@@ -56,31 +57,6 @@ from luthier.scoring.statistics.resampling import (
 )
 
 ALPHA = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class PairedTest:
-    """Technique `a` against `b`: `difference` is the metric of a minus that of b, means over seeds.
-
-    `low`, `high`: 95 % interval of the difference, not corrected for the number of tests;
-    `p_adjusted` is. `tied`: p_adjusted of 0.05 or more, or an interval that holds 0. `better` names
-    the better one, None when tied. `test` says which test gave `p_value`. `n` counts examples,
-    `clusters` groups (equal where there are none), `seeds` the runs of a and of b.
-    """
-
-    a: str
-    b: str
-    difference: float
-    low: float | None
-    high: float | None
-    p_value: float
-    p_adjusted: float
-    n: int
-    tied: bool
-    better: str | None
-    test: str
-    clusters: int
-    seeds: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,17 +198,16 @@ def _test(
     without_one = left_out(a.runs, a.clusters) - left_out(b.runs, b.clusters)
     low, high = _difference_interval(a.value - b.value, differences, without_one, bounds)
     return PairedTest(
-        a=pair[0],
-        b=pair[1],
+        first=pair[0],
+        second=pair[1],
         difference=a.value - b.value,
         low=low,
         high=high,
         p_value=p,
         p_adjusted=p,
-        n=examples,
         tied=True,
-        better=None,
         test=name,
+        examples=examples,
         clusters=groups,
         seeds=seeds,
     )
@@ -264,7 +239,7 @@ def _decided(tests: Sequence[PairedTest], higher_is_better: bool) -> tuple[Paire
     decided = []
     for test, p in zip(tests, holm([t.p_value for t in tests]), strict=True):
         tied = p >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
-        a_wins = (test.difference > 0.0) == higher_is_better
-        better = None if tied else test.a if a_wins else test.b
+        first_wins = (test.difference > 0.0) == higher_is_better
+        better = None if tied else test.first if first_wins else test.second
         decided.append(replace(test, p_adjusted=p, tied=tied, better=better))
     return tuple(decided)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from luthier.context import report
+from luthier.context import report_progress
 from luthier.errors import TechniqueError
 from luthier.models.adaptation import Knowledge
 from luthier.models.model import Model
-from luthier.models.rag.lookup import hits_for, open_index_of
+from luthier.models.rag.lookup import cached_index, search_knowledge
 from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
 from luthier.task.task import Task
@@ -100,7 +100,9 @@ class QueryMap(Technique):
             for step, made in _trained(plain, pairs, rate=rate, seed=seed):
                 score = _mrr(replace(plain, query_map=made), dev)
                 history.append({"candidate": f"rate {rate:g}", "step": step, "dev_score": score})
-                report(len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}")
+                report_progress(
+                    len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}"
+                )
                 if score > best:
                     best, best_map = score, made
         record = FitRecord(
@@ -138,7 +140,9 @@ class QueryMap(Technique):
         """(question, [the best passage that answers, hard negatives...]) where one was found."""
         deep = replace(knowledge, search=replace(knowledge.search, k=DEEP))
         pairs = []
-        for e, hits in zip(examples, hits_for(deep, [e.text for e in examples]), strict=True):
+        for e, hits in zip(
+            examples, search_knowledge(deep, [e.text for e in examples]), strict=True
+        ):
             telling = [h.passage for h in hits if relevant(h.passage, e)]
             others = [h.passage for h in hits if not relevant(h.passage, e)]
             if telling and len(others) >= self.negatives:
@@ -156,7 +160,7 @@ def _trained(
     """(steps, M) after each number of steps of `STEPS`, starting from the identity."""
     import torch
 
-    embedder = open_index_of(knowledge).embedder
+    embedder = cached_index(knowledge).embedder
     width = len(pairs[0][1])
     questions = torch.tensor(embedder.embed([q for q, _ in pairs]))
     flat = embedder.passages([p for _, shown in pairs for p in shown])

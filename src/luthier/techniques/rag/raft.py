@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.models.rag.lookup import hits_for
+from luthier.models.rag.lookup import search_knowledge
 from luthier.models.rag.passages import joined, with_passages
 from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import relevant
@@ -121,7 +121,7 @@ class RAFT(Technique):
         wide = replace(knowledge, search=replace(knowledge.search, k=self.k * LOOKED_THROUGH))
         draw = random.Random(seed)
         lessons = []
-        found = hits_for(wide, [e.text for e in examples])
+        found = search_knowledge(wide, [e.text for e in examples])
         for example, hits in zip(examples, found, strict=True):
             telling = [h for h in hits if relevant(h.passage, example)]
             others = [h for h in hits if h not in telling]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.context import report
+from luthier.context import report_progress
 from luthier.errors import StorageError, TechniqueError
 from luthier.ledger.cache import default_cache_path
 from luthier.task.reading.documents import document_sources, documents_digest, index_among
@@ -95,7 +95,7 @@ def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
     ).hexdigest()
     folder = default_cache_path().parent / "indexes" / digest[:24]
     if not folder.is_dir():
-        report(0, 1, "indexing the documents")
+        report_progress(0, 1, "indexing the documents")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from luthier.content import Response
-from luthier.context import WorkContext, checkpoint_folder, report, working
+from luthier.context import WorkContext, checkpoint_folder, report_progress, working
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
@@ -164,7 +164,7 @@ class CandidateEvaluator:
         self.history.append(entry)
         done = len(self.history)
         message = f"{trial.name}: {mean:.3f} on {len(trial.answers)} examples"
-        report(done, max(self.planned, done), message)
+        report_progress(done, max(self.planned, done), message)
         return True
 
     def bias(self, trial: Trial, calibration: Calibration) -> tuple[tuple[str, float], ...]:

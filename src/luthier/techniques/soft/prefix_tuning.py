@@ -150,7 +150,7 @@ class PrefixTuning(Technique):
 
 @dataclass(frozen=True)
 class PrefixStart:
-    """`ids` whose keys and values the prefix begins as; `opens` as in `Adapter`; `shown`: ids of
+    """`ids` whose keys and values the prefix begins as; `opens` as `Adapter.starts_with_bos`; `shown`: ids of
     the examples that stand in it."""
 
     init: str
