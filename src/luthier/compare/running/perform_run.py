@@ -34,9 +34,8 @@ from luthier.ledger.run_ledger import StoredRun
 from luthier.ledger.storage_errors import storage_error
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
-from luthier.records import FitRecord, Lineage, Score
+from luthier.records import FitRecord, Lineage, Score, StepRecord
 from luthier.serialization import dumps, loads
-from luthier.techniques.recipe import combined_record
 
 
 def finished_run(context: RunContext, key: str) -> Run | None:
@@ -161,7 +160,8 @@ def _fit(
         peak_memory_bytes=monitor.peak_memory_bytes,
     )
     if request.recipe is not None:
-        record = combined_record((*request.earlier_steps, (request.technique.name, record)))
+        step = StepRecord(request.technique.name, record, record.dev_score, model.adaptation.filled)
+        record = FitRecord.of_recipe((*request.earlier_steps, step))
         settings = plain_settings(request.recipe)
         model = model.adapt(
             lineage=Lineage(request.recipe.name, settings, seed, record, model.lineage)

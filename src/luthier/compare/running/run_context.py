@@ -16,7 +16,7 @@ from luthier.errors import InterruptedRun
 from luthier.ledger.artifacts import Artifacts
 from luthier.ledger.run_ledger import Ledger, PlannedRun
 from luthier.models.model import Model
-from luthier.records import Budget, FitRecord
+from luthier.records import Budget, StepRecord
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -116,8 +116,8 @@ class RunRequest:
 
     `task` (without its test split) and `model` are those of the comparison, but for a point of the
     learning curve (a share of the task) and for the later steps of a recipe (the model after the
-    step before). For the last step of a `recipe`, `earlier_steps` holds the name and the record of
-    each step before it.
+    step before). For the last step of a `recipe`, `earlier_steps` holds the records of those
+    before it.
     """
 
     planned: PlannedRun
@@ -126,4 +126,4 @@ class RunRequest:
     model: Model
     budget: Budget
     recipe: Technique | None = None
-    earlier_steps: tuple[tuple[str, FitRecord], ...] = ()
+    earlier_steps: tuple[StepRecord, ...] = ()

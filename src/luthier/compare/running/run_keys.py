@@ -28,7 +28,7 @@ def model_identity(model: Model) -> str:
     """The base's fingerprint; with an adaptation on it, a hash of both."""
     if not model.adaptation.filled:
         return model.backend.fingerprint
-    adaptation = to_plain(model.adaptation, substitute=_identity)
+    adaptation = to_plain(model.adaptation, replace=_identity)
     return digest([model.backend.fingerprint, adaptation])
 
 
@@ -47,7 +47,7 @@ def technique_identity(technique: Technique) -> dict[str, Any]:
 
 def plain_settings(technique: Technique) -> dict[str, Any]:
     """The settings of a technique as plain values."""
-    settings: dict[str, Any] = to_plain(settings_of(technique), substitute=_identity)
+    settings: dict[str, Any] = to_plain(settings_of(technique), replace=_identity)
     return settings
 
 

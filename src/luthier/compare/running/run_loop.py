@@ -23,7 +23,7 @@ from luthier.compare.running.training_shares import training_share
 from luthier.compare.technique_results import best_seed, step_name
 from luthier.ledger.artifacts import link_folder
 from luthier.ledger.run_ledger import PlannedRun
-from luthier.records import Budget, FitRecord
+from luthier.records import Budget, StepRecord
 from luthier.techniques.recipe import budget_after, step_budget
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class RunLoop:
         context, technique = self.context, self.context.techniques[planned.name]
         steps = steps_of(technique)
         model, budget = context.model, Budget(tokens=planned.budget_tokens)
-        earlier: list[tuple[str, FitRecord]] = []
+        earlier: list[StepRecord] = []
         for place, (step, part) in enumerate(steps):
             request = RunRequest(
                 planned=context.planned_run(planned, seed, step=part),
@@ -129,7 +129,8 @@ class RunLoop:
                 return
             model = saved_model(context.folder / run.path, model)
             budget = budget_after(budget, run.fit)
-            earlier.append((step.name, run.fit))
+            filled = model.adaptation.filled
+            earlier.append(StepRecord(step.name, run.fit, run.dev_score, filled))
 
     def _run_curve_point(self, planned: PlannedTechnique, share: float) -> None:
         """One point of a learning curve, with the first seed."""

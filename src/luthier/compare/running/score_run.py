@@ -34,7 +34,7 @@ def score_run(
 ) -> Run:
     """Score a fitted model: the finished run, but for its start and end."""
     from luthier.scoring import evaluate
-    from luthier.scoring.retrieval_metrics import knowledge_scores
+    from luthier.scoring.knowledge_scores import knowledge_scores
 
     model, test = fitted.model, context.task.test
     on_curve = request.planned.purpose == "curve"
@@ -68,7 +68,7 @@ def score_run(
         ),
         settings=dict(model.lineage.settings) if model.lineage else {},
         train_examples=len(request.task.train),
-        dev_score=dev_score(fitted.record),
+        dev_score=fitted.record.dev_score,
         path=folder.relative_to(context.folder).as_posix(),
     )
     if on_curve:
@@ -91,10 +91,10 @@ def _look_up_notes(context: RunContext, model: Model) -> tuple[str, ...]:
     """How much of the latency is looking up passages; the rest is reading."""
     if model.adaptation.knowledge is None:
         return ()
-    from luthier.scoring.retrieval_metrics import look_up_seconds
+    from luthier.scoring.knowledge_scores import search_seconds
 
     questions = [example.text for example in context.task.test[:TIMED_LOOK_UPS]]
-    whole, embedding = look_up_seconds(model, questions)
+    whole, embedding = search_seconds(model, questions)
     within = "" if embedding is None else f", of which embedding the question {1e3 * embedding:.1f}"
     return (
         f"A look-up took {1e3 * whole:.1f} ms (median of {len(questions)}){within}; the rest of "
@@ -113,16 +113,6 @@ def _off_task(context: RunContext, model: Model) -> OffTask | None:
     if before is None or after is None:
         return None
     return OffTask(before, after.nats_per_token, after.tokens)
-
-
-def dev_score(record: FitRecord) -> float | None:
-    """The technique's score on dev: what it recorded as chosen, or the best of its history."""
-    chosen = record.chosen.get("dev_score")
-    if isinstance(chosen, (int, float)):
-        return float(chosen)
-    history = [step.get("dev_score") for step in record.history]
-    scores = [float(value) for value in history if isinstance(value, (int, float))]
-    return max(scores, default=None)
 
 
 def prompt_text(model: Model, example: Example) -> str:

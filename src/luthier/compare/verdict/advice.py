@@ -7,7 +7,6 @@ from statistics import stdev
 
 from luthier.compare.comparison import TechniqueResult
 from luthier.compare.verdict.evidence import Evidence, best_of
-from luthier.techniques.rag.index_notes import NOT_INDEXED
 
 LOW_PARSE_RATE = 0.9
 CEILING = 0.97
@@ -54,8 +53,8 @@ def _unfinished(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
 
 
 def _unread_documents(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
-    notes = (note for result in evidence.results for run in result.runs for note in run.fit.notes)
-    unread = dict.fromkeys(n.removeprefix(NOT_INDEXED) for n in notes if n.startswith(NOT_INDEXED))
+    runs = (run for result in evidence.results for run in result.runs)
+    unread = dict.fromkeys(document for run in runs for document in run.fit.unread_documents)
     if not unread:
         return None
     count = f"{len(unread)} document" + "s" * (len(unread) > 1)
