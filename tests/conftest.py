@@ -18,4 +18,4 @@ hypothesis.settings.load_profile("untimed")
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """bfloat16 rounds differently for every shape of batch, and is chosen on some machines only."""
-    monkeypatch.setenv("LUTHIER_PRODUCTS", "float32")
+    monkeypatch.setenv("LUTHIER_PRECISION", "float32")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
     from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
     from luthier.scoring.scorers import (
-        SCORERS,
         Scorer,
         resolve_scorer,
         scorer_for,
@@ -27,7 +26,6 @@ _HOMES = {
     "ConfusionMatrix": "metrics",
     "Latency": "latency",
     "OffTaskLoss": "off_task",
-    "SCORERS": "scorers",
     "Scorer": "scorers",
     "aggregate_seeds": "aggregate",
     "confusion_matrix": "metrics",
@@ -45,7 +43,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "SCORERS",
     "ConfusionMatrix",
     "Latency",
     "OffTaskLoss",

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from luthier.errors import UserError
+from luthier import registry
+from luthier.errors import TaskError, UserError
 from luthier.records import SampleScore, Score
 from luthier.scoring.metrics import Floats, Statistics
-from luthier.scoring.scorers import SCORERS, Scorer, resolve_scorer
+from luthier.scoring.scorers import ACCURACY, Scorer, resolve_scorer
 from luthier.scoring.statistics.intervals import Bounds, Interval, over_examples, over_seeds, wilson
 from luthier.scoring.statistics.resampling import Clusters, clusters_of
 
@@ -50,7 +51,7 @@ def aggregate_seeds(results: Sequence[ScoredRuns], scorer: ScorerSpec = None) ->
 def parse_rate(runs: Sequence[Sequence[SampleScore]]) -> Score:
     """The share of answers that could be read, over one run or several seeds of it."""
     parseable = [[replace(j, value=float(j.parseable), weight=1.0) for j in run] for run in runs]
-    return _score(aligned(parseable), replace(SCORERS["accuracy"], metric="parse-rate"))
+    return _score(aligned(parseable), replace(ACCURACY, metric="parse-rate"))
 
 
 def rescored(
@@ -125,13 +126,15 @@ def is_proportion(values: Floats, scorer: Scorer) -> bool:
 
 
 def _needs_likelihood(metric: str) -> bool:
-    return metric in SCORERS and SCORERS[metric].needs_likelihood
+    scorer = _registered(metric)
+    return scorer is not None and scorer.needs_likelihood
 
 
 def _recorded(score: Score) -> Scorer:
     """The scorer behind a recorded score; the mean of the recorded points for a custom one."""
-    if score.metric in SCORERS:
-        return SCORERS[score.metric]
+    registered = _registered(score.metric)
+    if registered is not None:
+        return registered
     return Scorer(
         metric=score.metric,
         score=_unknown(score.metric),
@@ -139,6 +142,14 @@ def _recorded(score: Score) -> Scorer:
         high=None,
         higher_is_better=score.higher_is_better,
     )
+
+
+def _registered(metric: str) -> Scorer | None:
+    """The registered scorer of this metric; None for a custom one, and for a plugin that is gone."""
+    try:
+        return resolve_scorer(metric) if registry.has("scorers", metric) else None
+    except TaskError:
+        return None
 
 
 def _unknown(metric: str) -> Callable[[str, str], float]:

@@ -20,7 +20,7 @@ from luthier.models.rag.lookup import cached_index, clear_cache, search_knowledg
 from luthier.models.rag.passages import joined, with_citation_request
 from luthier.records import Example, SampleScore, Score
 from luthier.scoring.aggregate import aggregate_samples
-from luthier.scoring.scorers import SCORERS
+from luthier.scoring.scorers import TOKEN_F1
 from luthier.scoring.text_scores import normalised
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _score(metric: str, values: Sequence[float], examples: Sequence[Example]) ->
         SampleScore(e.id, e.text, e.target, "", None, True, value, e.group)
         for e, value in zip(examples, values, strict=True)
     ]
-    return aggregate_samples(sample_scores, replace(SCORERS["token-f1"], metric=metric))
+    return aggregate_samples(sample_scores, replace(TOKEN_F1, metric=metric))
 
 
 def _holds(passage: Passage, example: Example) -> bool:

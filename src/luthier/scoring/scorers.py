@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luthier import registry
 from luthier.errors import TaskError, did_you_mean
 from luthier.models.json_reading import is_json
 from luthier.records import Example, Kind, SampleScore
@@ -77,37 +78,32 @@ def _wants_json(target: str) -> None:
     text_scores.json_fields("", target)
 
 
-SCORERS: Mapping[str, Scorer] = {
-    s.metric: s
-    for s in (
-        Scorer("accuracy", text_scores.same),
-        Scorer("macro-f1", text_scores.same, metrics.macro_f1),
-        Scorer("exact-match", text_scores.exact_match),
-        Scorer("token-f1", text_scores.token_f1),
-        Scorer("rouge-1", text_scores.rouge("rouge1")),
-        Scorer("rouge-2", text_scores.rouge("rouge2")),
-        Scorer("rouge-l", text_scores.rouge("rougeL")),
-        Scorer("chrf", metrics.sentence_chrf, metrics.corpus_chrf),
-        Scorer("bleu", text_scores.sentence_bleu, metrics.corpus_bleu),
-        Scorer("regex", text_scores.matches, check_target=text_scores.compiled),
-        Scorer("json-schema", text_scores.schema_validity(None), readable=is_json),
-        Scorer(
-            "json-fields",
-            text_scores.json_fields,
-            readable=is_json,
-            check_target=_wants_json,
-        ),
-        Scorer(
-            "perplexity",
-            _never,
-            metrics.perplexity,
-            low=1.0,
-            high=None,
-            higher_is_better=False,
-            needs_likelihood=True,
-        ),
-    )
-}
+ACCURACY = Scorer("accuracy", text_scores.same)
+MACRO_F1 = Scorer("macro-f1", text_scores.same, metrics.macro_f1)
+EXACT_MATCH = Scorer("exact-match", text_scores.exact_match)
+TOKEN_F1 = Scorer("token-f1", text_scores.token_f1)
+ROUGE_1 = Scorer("rouge-1", text_scores.rouge("rouge1"))
+ROUGE_2 = Scorer("rouge-2", text_scores.rouge("rouge2"))
+ROUGE_L = Scorer("rouge-l", text_scores.rouge("rougeL"))
+CHRF = Scorer("chrf", metrics.sentence_chrf, metrics.corpus_chrf)
+BLEU = Scorer("bleu", text_scores.sentence_bleu, metrics.corpus_bleu)
+REGEX = Scorer("regex", text_scores.matches, check_target=text_scores.compiled)
+JSON_SCHEMA = Scorer("json-schema", text_scores.schema_validity(None), readable=is_json)
+JSON_FIELDS = Scorer(
+    "json-fields",
+    text_scores.json_fields,
+    readable=is_json,
+    check_target=_wants_json,
+)
+PERPLEXITY = Scorer(
+    "perplexity",
+    _never,
+    metrics.perplexity,
+    low=1.0,
+    high=None,
+    higher_is_better=False,
+    needs_likelihood=True,
+)
 
 _SECONDARY: Mapping[Kind, tuple[str, ...]] = {
     Kind.CLASSIFY: ("accuracy", "macro-f1"),
@@ -132,19 +128,21 @@ def resolve_scorer(
     name = spec.strip()
     key = name.lower().replace("_", "-")
     if key == "json-schema":
-        return replace(SCORERS[key], score=text_scores.schema_validity(schema))
-    if key in SCORERS:
-        return SCORERS[key]
+        return replace(JSON_SCHEMA, score=text_scores.schema_validity(schema))
     if key.startswith("regex:"):
         pattern = name[len("regex:") :]
-        return replace(SCORERS["regex"], score=text_scores.matcher(pattern), check_target=None)
+        return replace(REGEX, score=text_scores.matcher(pattern), check_target=None)
     if ".py:" in name:
         return _custom(_load(name), name.rpartition(":")[2])
-    raise TaskError(
-        f"There is no scorer named {spec!r}.",
-        choices=(*SCORERS, "regex:PATTERN", "path/to/file.py:function"),
-        next_step=did_you_mean(key, SCORERS) or "Name one of these in the task's `scorer`.",
-    )
+    if not registry.has("scorers", key):
+        names = registry.names("scorers")
+        raise TaskError(
+            f"There is no scorer named {spec!r}.",
+            choices=(*names, "regex:PATTERN", "path/to/file.py:function"),
+            next_step=did_you_mean(key, names) or "Name one of these in the task's `scorer`.",
+        )
+    found = registry.get("scorers", key)
+    return replace(found, metric=key) if isinstance(found, Scorer) else _custom(found, key)
 
 
 def scorer_for(task: Task) -> Scorer:

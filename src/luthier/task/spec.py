@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier import registry
 from luthier.errors import TaskError, did_you_mean
 from luthier.records import Kind
 from luthier.task.key_reader import KeyReader, short
@@ -43,22 +44,6 @@ KEYS = (
 )
 KINDS = tuple(str(kind) for kind in Kind)
 SPLITS = ("train", "dev", "test")
-# What scoring/ offers by name; this room stands below it and cannot ask.
-SCORERS = (
-    "accuracy",
-    "macro-f1",
-    "exact-match",
-    "token-f1",
-    "rouge-1",
-    "rouge-2",
-    "rouge-l",
-    "chrf",
-    "bleu",
-    "regex",
-    "json-schema",
-    "json-fields",
-    "perplexity",
-)
 DEFAULT_SCORERS = {
     Kind.CLASSIFY: "accuracy",
     Kind.QUESTION_ANSWERING: "exact-match",
@@ -243,12 +228,13 @@ def _scorer(read: KeyReader, kind: Kind, *, has_schema: bool) -> str | Callable[
     if name.lower().startswith("regex:"):
         return name
     name = name.lower().replace("_", "-")
-    if name not in SCORERS:
+    if not registry.has("scorers", name):
+        names = registry.names("scorers")
         read.refuse(
             "scorer",
             f"is {short(name)}",
-            choices=(*SCORERS, "regex:PATTERN", "file.py:function"),
-            next_step=did_you_mean(name, SCORERS) or "Use one of the choices.",
+            choices=(*names, "regex:PATTERN", "file.py:function"),
+            next_step=did_you_mean(name, names) or "Use one of the choices.",
         )
     if name == "json-schema" and not has_schema:
         read.refuse(

@@ -30,7 +30,7 @@ MOST_NEW_TOKENS = 256
 class Task:
     """A task, ready to be asked.
 
-    `scorer` is a name (see `definition.SCORERS`), "path/module.py:function", or a callable.
+    `scorer` is a name (see `luthier.scoring.scorers`), "path/module.py:function", or a callable.
     `labels` is empty unless the kind is classify. `context` is background that belongs to the task;
     the passage that belongs to one example is `Example.context`. `knowledge` names documents to
     look answers up in; `Example.evidence` is the passage of them that answers: it is never shown,

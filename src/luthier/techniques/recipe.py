@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, FitRecord, Lineage, StepRecord
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
@@ -56,13 +55,13 @@ class Recipe(Technique):
     @classmethod
     def of(cls, *techniques: Technique) -> Recipe:
         """The recipe of these techniques, in this order."""
-        from luthier.techniques.registry import spell
+        from luthier.techniques.spelling import spell
 
         return cls(tuple(spell(technique) for technique in techniques))
 
     def chain(self) -> tuple[Technique, ...]:
         """The techniques in their order."""
-        from luthier.techniques.registry import parse_technique
+        from luthier.techniques.spelling import parse_technique
 
         return tuple(parse_technique(step) for step in self.written)
 
@@ -114,72 +113,44 @@ class Recipe(Technique):
         there.
 
         Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
-        or of `fit_seconds`: it is what a comparison does with a finished model, and stands in the
-        history.
+        or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
-        history: list[Mapping[str, Any]] = []
-        stages = list(self.stages(model, task, budget=budget, seed=seed))
-        records = []
-        for step, fitted in stages:
-            fit = fitted.lineage.fit if fitted.lineage else FitRecord()
-            records.append(fit)
-            history.append(
-                {
-                    "step": step,
-                    "dev_score": _dev_score(fitted, task, seed=seed),
-                    "fit_seconds": fit.fit_seconds,
-                    "spent_tokens": fit.spent_tokens,
-                    "filled": list(fitted.adaptation.filled),
-                }
-            )
-        last = stages[-1][1]
-        record = FitRecord(
-            fit_seconds=_sum(r.fit_seconds for r in records),
-            spent_tokens=_whole(_sum(r.spent_tokens for r in records)),
-            trainable_parameters=_whole(_sum(r.trainable_parameters for r in records)),
-            train_examples=max((r.train_examples or 0 for r in records), default=0),
-            peak_memory_bytes=_most(r.peak_memory_bytes for r in records),
-            chosen={s: dict(r.chosen) for (s, _), r in zip(stages, records, strict=True)},
-            history=tuple(history),
-            notes=tuple(note for r in records for note in r.notes),
-        )
-        settings = settings_of(self)
-        return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
+        parts: list[StepRecord] = []
+        steps, left = self.chain(), budget
+        for place, (written, technique) in enumerate(zip(self.written, steps, strict=True)):
+            step = step_budget(left, place, len(steps))
+            model = technique.fit(model, task, budget=step, seed=seed)
+            fit = model.lineage.fit if model.lineage else FitRecord()
+            left = budget_after(left, fit)
+            dev_score = _dev_score(model, task, seed=seed)
+            parts.append(StepRecord(written, fit, dev_score, model.adaptation.filled))
+        record, settings = FitRecord.of_recipe(parts), settings_of(self)
+        return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
-    def stages(
-        self, model: Model, task: Task, *, budget: Budget, seed: int = 0
-    ) -> Iterator[tuple[str, Model]]:
-        """(step, the model after it), for whoever wants to score each step in its own way."""
-        left = budget
-        techniques = self.chain()
-        for place, (step, technique) in enumerate(zip(self.written, techniques, strict=True)):
-            share = 1 / (len(techniques) - place)
-            model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
-            left = _less(left, model.lineage.fit if model.lineage else FitRecord())
-            yield step, model
+
+def step_budget(left: Budget, place: int, count: int) -> Budget:
+    """What step `place` (from 0) of `count` may spend: an equal share of what is left."""
+    steps = count - place
+    return Budget(
+        tokens=None if left.tokens is None else left.tokens // steps,
+        minutes=None if left.minutes is None else left.minutes / steps,
+    )
+
+
+def budget_after(left: Budget, record: FitRecord) -> Budget:
+    """What is left of a budget after a fit; never less than nothing."""
+    tokens, minutes = left.tokens, left.minutes
+    return Budget(
+        tokens=None if tokens is None else max(0, tokens - (record.spent_tokens or 0)),
+        minutes=None if minutes is None else max(0.0, minutes - (record.fit_seconds or 0.0) / 60),
+    )
 
 
 def _spelt(step: str) -> str:
-    from luthier.techniques.registry import parse_technique, spell
+    from luthier.techniques.spelling import parse_technique, spell
 
     return spell(parse_technique(step))
-
-
-def _scaled(budget: Budget, share: float) -> Budget:
-    return Budget(
-        tokens=None if budget.tokens is None else int(budget.tokens * share),
-        minutes=None if budget.minutes is None else budget.minutes * share,
-    )
-
-
-def _less(budget: Budget, fit: FitRecord) -> Budget:
-    tokens, minutes = budget.tokens, budget.minutes
-    return replace(
-        budget,
-        tokens=None if tokens is None else max(0, tokens - (fit.spent_tokens or 0)),
-        minutes=None if minutes is None else max(0.0, minutes - (fit.fit_seconds or 0.0) / 60),
-    )
 
 
 def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
@@ -191,16 +162,3 @@ def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
         return None
     with working(WorkContext()):
         return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
-
-
-def _sum(values: Iterator[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) if known else None
-
-
-def _most(values: Iterator[int | None]) -> int | None:
-    return max((v for v in values if v is not None), default=None)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
