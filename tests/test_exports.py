@@ -11,10 +11,10 @@ import typing
 from pathlib import Path
 
 import pytest
+from luthier.techniques.registry import BUILT_IN, technique_class
 
 import luthier
 from luthier import content, errors, records
-from luthier.techniques.registry import BUILT_IN, technique_class
 
 SOURCE = Path(luthier.__file__).parent
 NAMES = [name for name in luthier.__all__ if name != "__version__"]

@@ -94,4 +94,3 @@ def test_the_tree_has_the_order_of_the_import_contract():
     layers = [name.strip("() ") for layer in contract["layers"] for name in re.split("[|:]", layer)]
     named = [f"luthier.{name.removesuffix('.py').strip('/')}" for name in tree_names()]
     assert [name for name in named if name in layers] == [n for n in layers if n in named]
-

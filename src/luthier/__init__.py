@@ -73,7 +73,7 @@ _HOMES = {
             "Score",
         ),
         "luthier.scoring.evaluation": ("evaluate",),
-        "luthier.scoring.scorers": ("Scorer",),
+        "luthier.scoring.scorer": ("Scorer",),
         "luthier.task.task": ("Task",),
         "luthier.techniques.adapter.ia3": ("IA3",),
         "luthier.techniques.adapter.lora": ("LoRA",),
@@ -144,7 +144,7 @@ if TYPE_CHECKING:
         Score,
     )
     from luthier.scoring.evaluation import evaluate
-    from luthier.scoring.scorers import Scorer
+    from luthier.scoring.scorer import Scorer
     from luthier.task.task import Task
     from luthier.techniques.adapter.ia3 import IA3
     from luthier.techniques.adapter.lora import LoRA
