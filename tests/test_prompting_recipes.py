@@ -17,7 +17,7 @@ from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.recipe import Recipe
 from luthier.techniques.spelling import make, parse_technique, parse_techniques, spell
-from tests.contracts import check_technique
+from luthier.testing import check_technique
 from tests.test_prompting import make_task
 
 
@@ -28,7 +28,7 @@ def task() -> Task:
 
 def test_recipe_holds_the_contract(task: Task) -> None:
     recipe = Recipe.parse("zero-shot(calibrate=True) -> few-shot(shots=4, selection=knn)")
-    check_technique(recipe, Model(FakeBackend()), task, budget=Budget(tokens=60_000))  # type: ignore[arg-type]
+    check_technique(recipe, model=Model(FakeBackend()), task=task, budget=Budget(tokens=60_000))
 
 
 def test_recipe_scores_every_step(task: Task) -> None:
@@ -37,11 +37,12 @@ def test_recipe_scores_every_step(task: Task) -> None:
     fitted = recipe.fit(Model(FakeBackend()), task.without_test(), budget=budget)
     lineage = fitted.lineage
     assert lineage is not None
-    steps = [row["step"] for row in lineage.fit.history]
+    steps = [part.step for part in lineage.fit.parts]
     assert steps == ["zero-shot", "prompt-search(candidates=2)", "few-shot(shots=6)"]
-    assert all(0 <= row["dev_score"] <= 1 for row in lineage.fit.history)
-    assert lineage.fit.history[-1]["dev_score"] > lineage.fit.history[0]["dev_score"]
-    assert lineage.fit.spent_tokens == sum(row["spent_tokens"] for row in lineage.fit.history)
+    assert all(0 <= (part.dev_score or 0) <= 1 for part in lineage.fit.parts)
+    assert lineage.fit.dev_score == lineage.fit.parts[-1].dev_score
+    assert (lineage.fit.dev_score or 0) > (lineage.fit.parts[0].dev_score or 0)
+    assert lineage.fit.spent_tokens == sum(p.fit.spent_tokens or 0 for p in lineage.fit.parts)
     assert lineage.fit.spent_tokens <= 90_000
     names = []
     while lineage is not None:

@@ -67,9 +67,9 @@ def test_a_broken_plugin_says_why_and_leaves_the_others_alone(announce: Announce
     assert "mine" in found
     assert {"broken", "odd"}.isdisjoint(found)
     assert len(problems) == 2
-    with pytest.raises(TechniqueError, match="'broken' .* could not be imported: ModuleNotFound"):
+    with pytest.raises(TechniqueError, match=r"'broken' .* could not be imported: ModuleNotFound"):
         make("broken")
-    with pytest.raises(TechniqueError, match="'odd' .* lacks name, family"):
+    with pytest.raises(TechniqueError, match=r"'odd' .* lacks name, family"):
         make("odd")
 
 
