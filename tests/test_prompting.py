@@ -185,7 +185,7 @@ def test_demonstrations_help(model: Model, task: Task) -> None:
     few = FewShot().fit(model, task.without_test(), budget=Budget())
     assert accuracy(few, task) > accuracy(zero, task) + 0.2
     assert few.lineage is not None
-    assert few.lineage.fit.chosen["dev_score"] > 0.6
+    assert few.lineage.fit.dev_score > 0.6
     assert few.adaptation.prompt.demonstrations
 
 
@@ -260,7 +260,7 @@ def test_where_requests_are_long_a_few_examples_choose_demonstrations(
     fitted = technique.fit(Model(Biased()), task.without_test(), budget=Budget(tokens=10_000))
     assert fitted.adaptation.prompt.demonstrations
     assert fitted.lineage is not None
-    assert max(row["examples"] for row in fitted.lineage.fit.history) >= 16
+    assert max((row.examples or 0) for row in fitted.lineage.fit.history) >= 16
     assert accuracy(fitted, task) > 0.8
 
 
@@ -295,10 +295,10 @@ def test_search_spends_the_budget_on_the_better_half(task: Task) -> None:
     rows = fitted.lineage.fit.history
     seen: dict[str, int] = {}
     for row in rows:
-        seen[row["candidate"]] = max(seen.get(row["candidate"], 0), row["examples"])
+        seen[row.candidate] = max(seen.get(row.candidate, 0), row.examples or 0)
     assert min(seen.values()) < max(seen.values()) == len(task.dev)
-    assert fitted.lineage.fit.chosen["candidate"] in seen
-    spent = [row["spent_tokens"] for row in rows]
+    assert fitted.lineage.fit.settled["candidate"] in seen
+    spent = [row.spent_tokens for row in rows]
     assert spent == sorted(spent)
     assert spent[-1] == fitted.lineage.fit.spent_tokens
 
@@ -411,7 +411,7 @@ def test_search_finds_the_format_that_works(task: Task) -> None:
     start = ZeroShot().fit(model, task.without_test(), budget=Budget())
     assert accuracy(fitted, task) > accuracy(start, task) + 0.2
     assert fitted.lineage is not None
-    parts = {row["part"] for row in fitted.lineage.fit.history}
+    parts = {row.part for row in fitted.lineage.fit.history}
     assert {"start", "demonstrations", "format", "instruction"} <= parts
 
 

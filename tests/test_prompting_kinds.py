@@ -40,11 +40,11 @@ def test_free_text_is_scored_by_the_tasks_scorer() -> None:
     model = Model(FakeBackend())
     fitted = FewShot(selection="knn").fit(model, task.without_test(), budget=Budget())
     assert fitted.lineage is not None
-    assert fitted.lineage.fit.chosen["dev_score"] > 0.9
-    assert fitted.lineage.fit.chosen["calibration"] == "none"
+    assert fitted.lineage.fit.dev_score > 0.9
+    assert fitted.lineage.fit.settled["calibration"] == "none"
     searched = PromptSearch(candidates=3).fit(model, task.without_test(), budget=Budget())
     assert searched.lineage is not None
-    assert searched.lineage.fit.chosen["dev_score"] > 0.9
+    assert searched.lineage.fit.dev_score > 0.9
 
 
 def test_perplexity_prefers_likelier_targets() -> None:
@@ -68,7 +68,7 @@ def test_perplexity_prefers_likelier_targets() -> None:
     )  # fmt: skip
     fitted = FewShot(orders=0).fit(Model(Echo()), task.without_test(), budget=Budget())
     assert fitted.lineage is not None
-    scores = [row["dev_score"] for row in fitted.lineage.fit.history]
+    scores = [row.dev_score for row in fitted.lineage.fit.history]
     assert all(score < 0 for score in scores)
-    assert fitted.lineage.fit.chosen["dev_score"] > max(scores) - 0.2
-    assert fitted.lineage.fit.chosen["selection"] == "knn"
+    assert fitted.lineage.fit.dev_score > max(scores) - 0.2
+    assert fitted.lineage.fit.settled["selection"] == "knn"

@@ -37,11 +37,12 @@ def test_recipe_scores_every_step(task: Task) -> None:
     fitted = recipe.fit(Model(FakeBackend()), task.without_test(), budget=budget)
     lineage = fitted.lineage
     assert lineage is not None
-    steps = [row["step"] for row in lineage.fit.history]
+    steps = [part.step for part in lineage.fit.parts]
     assert steps == ["zero-shot", "prompt-search(candidates=2)", "few-shot(shots=6)"]
-    assert all(0 <= row["dev_score"] <= 1 for row in lineage.fit.history)
-    assert lineage.fit.history[-1]["dev_score"] > lineage.fit.history[0]["dev_score"]
-    assert lineage.fit.spent_tokens == sum(row["spent_tokens"] for row in lineage.fit.history)
+    assert all(0 <= (part.dev_score or 0) <= 1 for part in lineage.fit.parts)
+    assert lineage.fit.dev_score == lineage.fit.parts[-1].dev_score
+    assert (lineage.fit.dev_score or 0) > (lineage.fit.parts[0].dev_score or 0)
+    assert lineage.fit.spent_tokens == sum(p.fit.spent_tokens or 0 for p in lineage.fit.parts)
     assert lineage.fit.spent_tokens <= 90_000
     names = []
     while lineage is not None:

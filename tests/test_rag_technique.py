@@ -85,9 +85,10 @@ def test_with_documents_the_questions_can_be_answered(index: Path) -> None:
     fitted = _rag(index).fit(model, task.without_test(), budget=BUDGET)
     assert bare.score.value == 0.0
     assert luthier.evaluate(fitted, task).score.value == 1.0
-    chosen = fitted.lineage.fit.chosen if fitted.lineage else {}
-    assert chosen["k"] == 1, "one passage answers as well as three and costs less"
-    assert chosen["dev_score"] == 1.0
+    settled = fitted.lineage.fit.settled if fitted.lineage else {}
+    assert settled["k"] == 1, "one passage answers as well as three and costs less"
+    assert fitted.lineage is not None
+    assert fitted.lineage.fit.dev_score == 1.0
 
 
 def test_searches_are_judged_without_asking_the_model(index: Path) -> None:
@@ -95,7 +96,7 @@ def test_searches_are_judged_without_asking_the_model(index: Path) -> None:
     fitted = _rag(index).fit(model, _task().without_test(), budget=Budget(tokens=0))
     assert fitted.lineage is not None
     entry = fitted.lineage.fit.history[0]
-    assert entry["mrr@10"] == 1.0
+    assert entry.mrr_at_10 == 1.0
     assert fitted.lineage.fit.spent_tokens == 0
 
 
@@ -105,7 +106,7 @@ def test_passages_that_do_not_fit_the_context_are_not_tried(index: Path) -> None
     model = Model(replace(backend, facts=facts))
     fitted = _rag(index, form="plain").fit(model, _task().without_test(), budget=BUDGET)
     assert fitted.lineage is not None
-    tried = {e["candidate"] for e in fitted.lineage.fit.history if "part" in e}
+    tried = {e.candidate for e in fitted.lineage.fit.history if e.part}
     assert tried == {"1 passage, lexical, plain"}
 
 
@@ -243,7 +244,9 @@ def test_a_document_that_cannot_be_read_is_told_every_time(
             task, Model(FakeBackend(_reader)), techniques="rag", budget="2Mtok", seeds=1,
             out=tmp_path / "run",
         )  # fmt: skip
-        assert any("torn.pdf" in note for note in found.rows[0].seeds[0].fit.notes)
+        assert any(
+            "torn.pdf" in document for document in found.rows[0].seeds[0].fit.unread_documents
+        )
         step = next(s for s in found.verdict.next_steps if "torn.pdf" in s)
         assert step.startswith("1 document could not be read")
         shutil.rmtree(tmp_path / "run")
@@ -437,8 +440,8 @@ def test_a_query_map_learns_which_passage_answers(
     )
     fitted = QueryMap(negatives=2).fit(started, task.without_test(), budget=BUDGET)
     assert fitted.lineage is not None
-    chosen = fitted.lineage.fit.chosen
-    assert chosen["mrr@10"] >= chosen["mrr@10 before"]
+    settled = fitted.lineage.fit.settled
+    assert settled["mrr@10"] >= settled["mrr@10 before"]
     slot = started.adaptation.knowledge
     assert slot is not None
     pairs = QueryMap(negatives=2)._pairs(slot, task.train)

@@ -82,8 +82,8 @@ def test_learns_and_leaves_the_base_alone(technique, task, llama, tmp_path):
     barely = dataclasses.replace(technique, learning_rates=(1e-6,)).fit(
         llama, locked, budget=bare, seed=1
     )
-    start = barely.lineage.fit.history[0]["train_loss"]
-    assert min(h["train_loss"] for h in record.history) < start - 0.2
+    start = barely.lineage.fit.history[0].train_loss
+    assert min(h.train_loss for h in record.history) < start - 0.2
     assert record.spent_tokens >= TOKENS * 0.5
     assert record.trainable_parameters > 0
     again = technique.fit(llama, locked, budget=Budget(tokens=TOKENS), seed=1)
@@ -106,7 +106,7 @@ def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
 def test_rates_that_take_turns_get_equal_steps(task, llama):
     technique = IA3(learning_rates=(1e-3, 1e-2, 1e-1), batch_size=4)
     fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=200_000), seed=0)
-    ends = [h["step"] for h in fitted.lineage.fit.history if h["stage"] == "search"]
+    ends = [h.step for h in fitted.lineage.fit.history if h.stage == "search"]
     taken = [b - a for a, b in itertools.pairwise([0, *ends])]
     assert len(taken) == 3
     assert max(taken) - min(taken) <= 1, taken  # rows differ in length

@@ -22,7 +22,10 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """A record as dicts, lists and scalars."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if getattr(value, "SPARSE", False):  # a record that says so is stored without its Nones
+            return {name: v for name, v in plain.items() if v is not None}
+        return plain
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

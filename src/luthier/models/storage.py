@@ -25,7 +25,8 @@ from luthier.errors import ModelError, StorageError
 from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.models.rag.index_copy import keep, reopen
-from luthier.records import Capability, FitRecord, Lineage
+from luthier.records import Capability, Lineage
+from luthier.serialization import from_plain, to_plain
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -116,7 +117,7 @@ def _write(model: Model, folder: Path) -> None:
         "base_fingerprint": model.backend.fingerprint,
         "prompt": plain(adaptation.prompt),
         "decoding": plain(adaptation.decoding),
-        "lineage": plain(model.lineage) if model.lineage else None,
+        "lineage": to_plain(model.lineage) if model.lineage else None,
     }
     if adaptation.knowledge is not None:
         record["knowledge"] = plain(keep(adaptation.knowledge, folder))
@@ -191,14 +192,4 @@ def _decoding_from(record: Mapping[str, Any]) -> Decoding:
 
 def lineage_from(record: Mapping[str, Any]) -> Lineage:
     """Rebuild a lineage, with its parents, from its plain form."""
-    fit = dict(record.get("fit") or {})
-    fit["history"] = tuple(fit.get("history", ()))
-    fit["notes"] = tuple(fit.get("notes", ()))
-    parent = record.get("parent")
-    return Lineage(
-        technique=record["technique"],
-        settings=record["settings"],
-        seed=record["seed"],
-        fit=FitRecord(**fit),
-        parent=lineage_from(parent) if parent else None,
-    )
+    return from_plain(Lineage, record)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, FitRecord, Lineage, StepRecord
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
@@ -114,30 +113,19 @@ class Recipe(Technique):
         there.
 
         Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
-        or of `fit_seconds`: it is what a comparison does with a finished model, and stands in the
-        history.
+        or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
-        parts: list[tuple[str, FitRecord]] = []
-        history: list[Mapping[str, Any]] = []
+        parts: list[StepRecord] = []
         steps, left = self.chain(), budget
         for place, (written, technique) in enumerate(zip(self.written, steps, strict=True)):
             step = step_budget(left, place, len(steps))
             model = technique.fit(model, task, budget=step, seed=seed)
             fit = model.lineage.fit if model.lineage else FitRecord()
             left = budget_after(left, fit)
-            parts.append((technique.name, fit))
-            history.append(
-                {
-                    "step": written,
-                    "dev_score": _dev_score(model, task, seed=seed),
-                    "fit_seconds": fit.fit_seconds,
-                    "spent_tokens": fit.spent_tokens,
-                    "filled": list(model.adaptation.filled),
-                }
-            )
-        record = replace(combined_record(parts), history=tuple(history))
-        settings = settings_of(self)
+            score = _dev_score(model, task, seed=seed)
+            parts.append(StepRecord(written, fit, score, model.adaptation.filled))
+        record, settings = FitRecord.of_recipe(parts), settings_of(self)
         return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
 
@@ -159,27 +147,6 @@ def budget_after(left: Budget, record: FitRecord) -> Budget:
     )
 
 
-def combined_record(parts: Sequence[tuple[str, FitRecord]]) -> FitRecord:
-    """The record of a recipe from the (name, record) of each of its steps, in order.
-
-    Costs are sums, examples and memory are the most of any step, what each step chose stands under
-    its number and name ("1 few-shot"), and the history is that of the last step.
-    """
-    records = [record for _, record in parts]
-    last = records[-1]
-    chosen: dict[str, Any] = {f"{i} {n}": dict(r.chosen) for i, (n, r) in enumerate(parts, 1)}
-    return FitRecord(
-        fit_seconds=_total(r.fit_seconds for r in records),
-        spent_tokens=_count(r.spent_tokens for r in records),
-        trainable_parameters=_count(r.trainable_parameters for r in records),
-        train_examples=max((r.train_examples or 0 for r in records), default=0),
-        peak_memory_bytes=max((r.peak_memory_bytes or 0 for r in records), default=0) or None,
-        chosen={**chosen, "dev_score": last.chosen.get("dev_score")},
-        history=last.history,
-        notes=tuple(note for r in records for note in r.notes),
-    )
-
-
 def _spelt(step: str) -> str:
     from luthier.techniques.spelling import parse_technique, spell
 
@@ -195,13 +162,3 @@ def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:
         return None
     with working(WorkContext()):
         return evaluate(model, task, split="dev", limit=MOST_SCORED, seed=seed).score.value
-
-
-def _total(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _count(values: Iterable[int | None]) -> int | None:
-    total = _total(values)
-    return None if total is None else int(total)

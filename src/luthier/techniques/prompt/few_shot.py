@@ -112,12 +112,12 @@ class FewShot(Technique):
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=len(shown.demonstrations),
-            chosen={
+            dev_score=choice.dev_score,
+            settled={
                 "candidate": choice.trial.name,
                 "selection": choice.trial.changes["selection"],
                 "shots": shown.shots or len(shown.demonstrations),
                 "calibration": choice.calibration,
-                "dev_score": choice.dev_score,
             },
             history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),

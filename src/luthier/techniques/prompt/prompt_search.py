@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from luthier.errors import TechniqueError, did_you_mean
 from luthier.models.model import Model
@@ -118,23 +118,23 @@ class PromptSearch(Technique):
         for number in range(self.rounds):
             finalists = self._round(evaluator, finalists, number=number, keep=keep, seed=seed)
         choice = choose(finalists)
-        chosen: dict[str, Any] = {}
+        proposer_facts: dict[str, int] = {}
         if self.proposer is not None:
-            choice, chosen = self._rewritten(evaluator, finalists, choice, seed=seed)
+            choice, proposer_facts = self._rewritten(evaluator, finalists, choice, seed=seed)
         prompt = choice.trial.prompt
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=len(prompt.demonstrations),
-            chosen={
+            dev_score=choice.dev_score,
+            settled={
                 "candidate": choice.trial.name,
                 "instruction": prompt.instruction,
                 "selection": prompt.selection,
                 "shots": prompt.shots or len(prompt.demonstrations),
                 "calibration": choice.calibration,
-                "dev_score": choice.dev_score,
-                **chosen,
+                **proposer_facts,
             },
             history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),
@@ -204,7 +204,7 @@ class PromptSearch(Technique):
         choice: HalvingResult,
         *,
         seed: int,
-    ) -> tuple[HalvingResult, dict[str, Any]]:
+    ) -> tuple[HalvingResult, dict[str, int]]:
         from luthier.models.load import load
 
         assert self.proposer is not None

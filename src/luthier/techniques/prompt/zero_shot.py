@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -71,25 +70,26 @@ class ZeroShot(Technique):
             calibrations=calibrations,
             seed=seed,
         )
-        chosen: Mapping[str, object] = {}
+        calibration: str | None = None
+        dev_score: float | None = None
         if calibrations != ("none",):
             trial = evaluator.enter(self.name, fitted.adaptation.prompt)
             blind = calibrations == ("contextual",)
             if not evaluator.grow(trial, 0 if blind else len(evaluator.examples)):
                 notes += ("Not calibrated: the budget does not pay for it.",)
             elif blind:
-                fitted = evaluator.fitted(trial, "contextual")
-                chosen = {"calibration": "contextual"}
+                fitted, calibration = evaluator.fitted(trial, "contextual"), "contextual"
             elif trial.answers:
                 choice = choose([trial])
                 fitted = evaluator.fitted(trial, choice.calibration)
-                chosen = {"calibration": choice.calibration, "dev_score": choice.dev_score}
+                calibration, dev_score = choice.calibration, choice.dev_score
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=0,
-            chosen=chosen,
+            dev_score=dev_score,
+            settled={} if calibration is None else {"calibration": calibration},
             history=tuple(evaluator.history),
             notes=notes,
         )

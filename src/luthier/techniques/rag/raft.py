@@ -95,7 +95,8 @@ class RAFT(Technique):
             fit,
             fit_seconds=(fit.fit_seconds or 0.0) + (searching.fit_seconds or 0.0),
             spent_tokens=(fit.spent_tokens or 0) + spent,
-            chosen={**fit.chosen, "k": self.k, "mode": knowledge.search.mode},
+            settled={"k": self.k, "mode": knowledge.search.mode},
+            unread_documents=searching.unread_documents,
             notes=(*(n for n in searching.notes if n != NOT_SEARCHED), *fit.notes),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)

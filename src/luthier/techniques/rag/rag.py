@@ -130,7 +130,8 @@ class RAG(Technique):
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=0,
-            chosen={
+            dev_score=choice.dev_score,
+            settled={
                 "candidate": choice.trial.name,
                 "k": knowledge.search.k,
                 "mode": knowledge.search.mode,
@@ -138,10 +139,10 @@ class RAG(Technique):
                 "reading": knowledge.reading,
                 "passages": used.documents.passages,
                 "chunk_characters": used.documents.chunk_characters,
-                "dev_score": choice.dev_score,
             },
             history=(*searches[0].entries, *evaluator.history),
-            notes=(*used.documents.notes, *used.notes, *notes, *choice.notes),
+            unread_documents=used.documents.unread,
+            notes=(*used.notes, *notes, *choice.notes),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return fitted.adapt(lineage=lineage)

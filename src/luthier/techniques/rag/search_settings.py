@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
 from luthier.models.adaptation import Knowledge
+from luthier.records import FitStep
 from luthier.retrieval import IndexSettings, SearchSettings
 from luthier.retrieval.types import Mode
 from luthier.scoring.retrieval_metrics import (
@@ -37,7 +38,7 @@ class Search:
 
     documents: TaskIndex
     settings: SearchSettings
-    entries: tuple[Mapping[str, object], ...] = ()
+    entries: tuple[FitStep, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -69,25 +70,25 @@ def best_searches(
     if not asked:
         first = [w for w in ways if w.documents is sources[0]]
         return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]
-    sample_scores: list[tuple[float, Mapping[str, object]]] = []
+    sample_scores: list[tuple[float, FitStep]] = []
     for way in ways:
         slot = Knowledge(way.documents.index, way.documents.fingerprint, way.settings)
         ranks = relevance(slot, asked)
         mrr = mean(reciprocal_rank(r) for r in ranks)
         recall = mean(recall_at(r, 5) for r in ranks)
-        entry = {
-            **_entry(way),
-            "examples": len(asked),
-            "mrr@10": round(mrr, 4),
-            "recall@5": round(recall, 4),
-        }
+        entry = FitStep(
+            candidate=_name(way),
+            examples=len(asked),
+            mrr_at_10=round(mrr, 4),
+            recall_at_5=round(recall, 4),
+        )
         sample_scores.append((mrr, entry))
     best = max(range(len(sample_scores)), key=lambda i: sample_scores[i][0])
     entries = tuple(entry for _, entry in sample_scores)
     return [replace(ways[best], entries=entries)]
 
 
-def _entry(way: Search) -> dict[str, object]:
+def _name(way: Search) -> str:
     size = way.documents.chunk_characters
     cut = "" if size is None else f", passages of {size} characters"
-    return {"candidate": f"search: {way.settings.mode}{cut}"}
+    return f"search: {way.settings.mode}{cut}"

@@ -21,7 +21,7 @@ from luthier.models.answering import label_continuations, render_for
 from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Prompt
-from luthier.records import Example
+from luthier.records import Example, FitStep
 from luthier.scoring import score_samples, scorer_for
 from luthier.task.task import Task
 from luthier.techniques.search.answer_log import AnswerLog, answer_key
@@ -106,7 +106,7 @@ class CandidateEvaluator:
         self.seed = seed
         self.examples = in_turn(task.dev, seed=seed)[:most_examples]
         self.trials: list[Trial] = []
-        self.history: list[Mapping[str, object]] = []
+        self.history: list[FitStep] = []
         self.planned = 0
         self._journal = AnswerLog(checkpoint_folder())
         self._started = time.monotonic()
@@ -152,15 +152,17 @@ class CandidateEvaluator:
             return True
         trial.scores = self._judge(trial)
         calibration, mean = trial.best
-        entry = {
-            "candidate": trial.name,
-            **trial.changes,
-            "examples": len(trial.answers),
-            "dev_score": mean,
-            "calibration": calibration,
-            "tokens_per_request": round(trial.tokens_per_request, 1),
-            "spent_tokens": self.token_budget.spent,
-        }
+        entry = FitStep(
+            candidate=trial.name,
+            part=trial.changes.get("part"),
+            change=trial.changes.get("change"),
+            selection=trial.changes.get("selection"),
+            examples=len(trial.answers),
+            dev_score=mean,
+            calibration=calibration,
+            tokens_per_request=round(trial.tokens_per_request, 1),
+            spent_tokens=self.token_budget.spent,
+        )
         self.history.append(entry)
         done = len(self.history)
         message = f"{trial.name}: {mean:.3f} on {len(trial.answers)} examples"

@@ -21,7 +21,7 @@ from luthier.models.answering import wants_chat
 from luthier.models.backend import GenerateRequest
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt, Rendered
-from luthier.records import Example
+from luthier.records import Example, FitStep
 from luthier.techniques.search.calibration import Calibration
 from luthier.techniques.search.evaluator import CandidateEvaluator, Trial, in_turn, scores_of
 from luthier.techniques.search.token_budget import computed, estimate_tokens
@@ -188,14 +188,14 @@ def evolve(
     scores = result.val_aggregate_scores
     for place, candidate in enumerate(result.candidates):
         evaluator.history.append(
-            {
-                "candidate": f"rewrite {place}" if place else f"{start.name}, to be rewritten",
-                "part": "instruction",
-                "instruction": candidate["instruction"],
-                "examples": len(evaluator.examples),
-                "dev_score": float(scores[place]),
-                "spent_tokens": evaluator.token_budget.spent,
-            }
+            FitStep(
+                candidate=f"rewrite {place}" if place else f"{start.name}, to be rewritten",
+                part="instruction",
+                instruction=candidate["instruction"],
+                examples=len(evaluator.examples),
+                dev_score=float(scores[place]),
+                spent_tokens=evaluator.token_budget.spent,
+            )
         )
     best = result.candidates[int(np.argmax(scores))]["instruction"]
     if best == start.prompt.instruction:
