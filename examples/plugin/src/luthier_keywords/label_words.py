@@ -18,7 +18,7 @@ from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.search.evaluator import CandidateEvaluator
-from luthier.techniques.search.halving import choose, halve
+from luthier.techniques.search.halving import choose, successive_halving
 from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
 from luthier.techniques.search.token_budget import TokenBudget
 
@@ -73,22 +73,22 @@ class LabelWords(Technique):
         )
         prompt = started.adaptation.prompt
         words = telling_words(task.train, most=max(self.counts, default=0))
-        trials = [evaluator.enter("no words", prompt)]
+        candidates = [evaluator.add("no words", prompt)]
         for count in self.counts:
-            trials.append(evaluator.enter(f"{count} words", described(prompt, words, count)))
-        choice = choose(halve(evaluator, trials) or trials[:1])
+            candidates.append(evaluator.add(f"{count} words", described(prompt, words, count)))
+        choice = choose(successive_halving(evaluator, candidates) or candidates[:1])
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=len(task.train),
             dev_score=choice.dev_score,
-            settled={"candidate": choice.trial.name},
+            settled={"candidate": choice.candidate.name},
             history=tuple(evaluator.history),
             notes=choice.notes,
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return choice.trial.model.adapt(lineage=lineage)
+        return choice.candidate.model.adapt(lineage=lineage)
 
 
 def described(prompt: Prompt, words: dict[str, list[str]], count: int) -> Prompt:
