@@ -165,7 +165,8 @@ def test_every_part_of_the_question_is_in_the_key() -> None:
     ]  # fmt: skip
     keys.append(run_key(task, "n", stub, **usual))  # type: ignore[arg-type]
     keys.append(run_key(task, "m", Drawn(steps=9), **usual))  # type: ignore[arg-type]
-    keys.append(run_key(replace(task, instruction="?"), "m", stub, **usual))  # type: ignore[arg-type]
+    other = replace(task, spec=replace(task.spec, instruction="?"))
+    keys.append(run_key(other, "m", stub, **usual))  # type: ignore[arg-type]
     assert len(set(keys)) == len(keys)
     assert keys[0] == run_key(toy_task(), "m", Drawn(), **usual)  # type: ignore[arg-type]
 

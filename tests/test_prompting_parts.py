@@ -15,6 +15,7 @@ from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.records import Budget, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.search.calibration import (
     allowed_calibrations,
@@ -158,11 +159,12 @@ def test_nearest_leaves_an_example_out_of_its_own_demonstrations() -> None:
 def make_task(kind: Kind = Kind.CLASSIFY, targets: str = "abc") -> Task:
     rows = [Example(str(i), f"text {i}", targets[i % len(targets)]) for i in range(30)]
     labels = tuple(targets) if kind == Kind.CLASSIFY else ()
-    return Task(
+    spec = TaskSpec(
         name="t", instruction="Do it", kind=kind, scorer="accuracy", labels=labels,
-        train=tuple(rows), dev=tuple(rows[:12]), _test=None, context="House rules.",
+        context="House rules.",
         label_descriptions=tuple((label, f"kind {label}") for label in labels),
     )  # fmt: skip
+    return Task(spec, train=tuple(rows), dev=tuple(rows[:12]), _test=None)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -332,7 +334,8 @@ def test_macro_f1_weighs_classes_alike() -> None:
     from luthier.content import Response
     from luthier.techniques.search.evaluator import score_answers
 
-    task = replace(make_task(), scorer="macro-f1")
+    task = make_task()
+    task = replace(task, spec=replace(task.spec, scorer="macro-f1"))
     rows = [Example(str(i), "x", "a" if i < 9 else "b") for i in range(10)]
     always_a = [Response("a", "a", True)] * 10
     assert np.mean(score_answers(task, rows, always_a)) == pytest.approx(0.5)

@@ -18,15 +18,8 @@ from luthier.models.model import Model
 from luthier.models.rag.lookup import search_knowledge
 from luthier.records import Budget, Example
 from luthier.retrieval import Passage
-from luthier.scoring.retrieval_metrics import (
-    abstention,
-    groundedness,
-    knowledge_scores,
-    ndcg,
-    recall_at,
-    reciprocal_rank,
-    relevant,
-)
+from luthier.scoring.knowledge_scores import abstention, groundedness, knowledge_scores
+from luthier.scoring.retrieval_metrics import ndcg, recall_at, reciprocal_rank, relevant
 from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task

@@ -14,8 +14,12 @@ from luthier.errors import TaskError
 from luthier.models.json_reading import read_json
 from luthier.records import Example, SampleScore
 from luthier.scoring import confusion_matrix, resolve_scorer
-from luthier.scoring.metrics import corpus_bleu, corpus_chrf, macro_f1, sentence_chrf
-from luthier.scoring.text_scores import json_fields, normalised, rouge, sentence_bleu
+from luthier.scoring.scorers.bleu import corpus_bleu, sentence_bleu
+from luthier.scoring.scorers.chrf import corpus_chrf, sentence_chrf
+from luthier.scoring.scorers.class_labels import macro_f1
+from luthier.scoring.scorers.rouge import rouge
+from luthier.scoring.scorers.short_answers import normalised
+from luthier.scoring.scorers.structured import json_fields
 
 PAIRS = [
     ("the cat sat on the mat", "the cat sat on a mat"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from luthier import registry
 from luthier.errors import TaskError
 from luthier.models.prompt import render
-from luthier.task.spec import KEYS, KINDS
+from luthier.task.read_spec import KEYS, KINDS
 from luthier.task.task import Task
 from tests.task_rows import rows, write_csv, write_task
 

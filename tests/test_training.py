@@ -15,6 +15,7 @@ from luthier.errors import BudgetError, CapabilityError, TechniqueError
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
 from luthier.records import Budget, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.adapter.ia3 import IA3
 from luthier.techniques.adapter.lora import LoRA
@@ -36,11 +37,11 @@ def make_task() -> Task:
         label = rng.choice(sorted(WORDS))
         text = " ".join([rng.choice(["my", "the", "a"]), rng.choice(WORDS[label]), f"{i}"])
         examples.append(Example(str(i), text, label))
-    return Task(
+    spec = TaskSpec(
         name="tiny", instruction="Route it.", kind=Kind.CLASSIFY, scorer="accuracy",
-        train=tuple(examples[:50]), dev=tuple(examples[50:70]), _test=tuple(examples[70:]),
         labels=("billing", "delivery"), target_name="Label",
     )  # fmt: skip
+    return Task(spec, tuple(examples[:50]), tuple(examples[50:70]), tuple(examples[70:]))
 
 
 @pytest.fixture(scope="module")

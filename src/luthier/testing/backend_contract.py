@@ -162,7 +162,7 @@ def _check_mixtures(backend: Backend) -> None:
 
 
 def _trained(backend: Backend) -> None:
-    session: AbstractContextManager[Any] = backend.training_session(SHORT)
+    session: AbstractContextManager[Any] = backend.session(SHORT)
     with session:
         pass
 

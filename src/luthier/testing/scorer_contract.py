@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from luthier.errors import TaskError
 from luthier.records import Example, SampleScore
 from luthier.scoring.aggregate import aggregate_samples
-from luthier.scoring.scorers import Scorer, resolve_scorer
+from luthier.scoring.resolve import resolve_scorer
+from luthier.scoring.scorer import Scorer
 from luthier.testing.expectations import expect, expect_close, expect_equal, expect_error
 
 PAIRS = (

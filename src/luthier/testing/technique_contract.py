@@ -148,7 +148,7 @@ class Unable(Backend):
         raise AssertionError("the model was asked although it lacks what the technique needs")
 
     @contextmanager
-    def training_session(self, *asked: Any, **settings: Any) -> Iterator[Any]:
+    def session(self, *asked: Any, **settings: Any) -> Iterator[Any]:
         """Must not be called."""
         raise AssertionError("the model was trained although it lacks what the technique needs")
         yield

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.errors import BudgetError
 from luthier.models.model import Model
 from luthier.records import FitRecord, TrainingFacts

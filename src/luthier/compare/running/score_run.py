@@ -28,7 +28,7 @@ def score_run(
 ) -> Run:
     """The finished run of a fitted model, its record and the hash of its artifact."""
     from luthier.scoring import evaluate
-    from luthier.scoring.retrieval_metrics import knowledge_scores
+    from luthier.scoring.knowledge_scores import knowledge_scores
 
     model, record, digest = fitted
 
@@ -83,9 +83,9 @@ def _look_up_notes(context: RunContext, request: RunRequest, model: Model) -> tu
     """Of the latency, what looking things up takes; the rest is reading."""
     if model.adaptation.knowledge is None or request.purpose == "curve":
         return ()
-    from luthier.scoring.retrieval_metrics import look_up_seconds
+    from luthier.scoring.knowledge_scores import search_seconds
 
-    whole, embedding = look_up_seconds(model, [e.text for e in context.task.test[:TIMED]])
+    whole, embedding = search_seconds(model, [e.text for e in context.task.test[:TIMED]])
     within = "" if embedding is None else f", of which embedding the question {1e3 * embedding:.1f}"
     return (
         f"A look-up took {1e3 * whole:.1f} ms (median of {min(TIMED, len(context.task.test))})"

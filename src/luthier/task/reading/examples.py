@@ -19,46 +19,46 @@ FEWEST_EXAMPLES = 20
 NOT_A_NUMBER = ("nan", "NaN", "NAN")
 
 
-def examples_of(table: Table, definition: TaskSpec) -> tuple[list[Example], list[str]]:
+def examples_of(table: Table, spec: TaskSpec) -> tuple[list[Example], list[str]]:
     """The examples of a table, and notes on rows left out. TaskError for what cannot be one."""
-    renamed = dict(definition.rename)
-    labels = frozenset(definition.labels)
+    renamed = dict(spec.rename)
+    labels = frozenset(spec.labels)
     made: list[Example] = []
     empty: dict[str, list[int]] = {}
     unknown: list[tuple[int, str]] = []
     places: dict[str, list[int]] = {}
     for place, row in table.rows:
         where = f"{table.source}, {table.place} {place}"
-        cells = {c: cell_text(row.get(c), where=f"{where}, {c!r}") for c in definition.columns}
-        target = cells[definition.target]
+        cells = {c: cell_text(row.get(c), where=f"{where}, {c!r}") for c in spec.columns}
+        target = cells[spec.target]
         if target is not None:
             target = renamed.get(target, target)
         if target in NOT_A_NUMBER and target not in labels:
             target = None
-        text = cells[definition.input]
+        text = cells[spec.input]
         if text in NOT_A_NUMBER:
             text = None
         if target is None or text is None:
-            column = definition.target if target is None else definition.input
+            column = spec.target if target is None else spec.input
             empty.setdefault(column, []).append(place)
             continue
         if labels and target not in labels:
             unknown.append((place, target))
             continue
-        group = cells[definition.group] if definition.group else None
-        passage = cells[definition.passage] if definition.passage else None
-        evidence = cells[definition.evidence] if definition.evidence else None
-        identity = cells[definition.id] if definition.id else None
-        if definition.id:
+        group = cells[spec.group] if spec.group else None
+        passage = cells[spec.passage] if spec.passage else None
+        evidence = cells[spec.evidence] if spec.evidence else None
+        identity = cells[spec.id] if spec.id else None
+        if spec.id:
             if identity is None:
-                empty.setdefault(definition.id, []).append(place)
+                empty.setdefault(spec.id, []).append(place)
                 continue
             places.setdefault(identity, []).append(place)
         key = identity or content_id(text, target, passage)
         made.append(Example(key, text, target, group, passage, evidence))
-    notes = list(table.notes) + _empty(table, empty, definition)
-    _refuse_unknown(table, unknown, definition)
-    _refuse_repeated_ids(table, places, definition)
+    notes = list(table.notes) + _empty(table, empty, spec)
+    _refuse_unknown(table, unknown, spec)
+    _refuse_repeated_ids(table, places, spec)
     return made, notes
 
 
@@ -134,9 +134,9 @@ def check_enough(examples: Sequence[Example], where: str) -> None:
         )
 
 
-def labels_of(examples: Sequence[Example], definition: TaskSpec, where: str) -> tuple[str, ...]:
+def labels_of(examples: Sequence[Example], spec: TaskSpec, where: str) -> tuple[str, ...]:
     """The labels: those listed, or those of the data, sorted. TaskError where they are none."""
-    if definition.kind is not Kind.CLASSIFY:
+    if spec.kind is not Kind.CLASSIFY:
         return ()
     counts = Counter(e.target for e in examples)
     if len(counts) == 1:
@@ -146,11 +146,11 @@ def labels_of(examples: Sequence[Example], definition: TaskSpec, where: str) -> 
             next_step="Name the column that tells them apart in `target`; if the file is sorted by "
             "label and was cut, shuffle it or raise `limit`.",
         )
-    if definition.labels:
-        return definition.labels
+    if spec.labels:
+        return spec.labels
     if len(counts) > len(examples) / 2:
         raise TaskError(
-            f"{where}: column {definition.target!r} holds {len(counts):,} different texts in "
+            f"{where}: column {spec.target!r} holds {len(counts):,} different texts in "
             f"{len(examples):,} examples, too many for labels; one is {short(min(counts))}",
             choices=("kind: generate", "kind: question-answering", "kind: extract", "kind: chat"),
             next_step="Write one of these, or name the label column in `target`.",
@@ -158,14 +158,14 @@ def labels_of(examples: Sequence[Example], definition: TaskSpec, where: str) -> 
     return tuple(sorted(counts))
 
 
-def _empty(table: Table, empty: Mapping[str, list[int]], definition: TaskSpec) -> list[str]:
+def _empty(table: Table, empty: Mapping[str, list[int]], spec: TaskSpec) -> list[str]:
     notes = []
     for column, found in empty.items():
         said = (
             f"{len(found):,} row{'s' * (len(found) != 1)} of {table.source} with an empty or NaN "
             f"{column!r} ({table.place} {_first(found)})"
         )
-        if not definition.skip_empty:
+        if not spec.skip_empty:
             raise TaskError(
                 f"{said} of {len(table.rows):,} rows",
                 choices=("fill them in", "remove them", "`skip_empty: true`"),
@@ -176,32 +176,30 @@ def _empty(table: Table, empty: Mapping[str, list[int]], definition: TaskSpec) -
     return notes
 
 
-def _refuse_unknown(table: Table, unknown: Sequence[tuple[int, str]], definition: TaskSpec) -> None:
+def _refuse_unknown(table: Table, unknown: Sequence[tuple[int, str]], spec: TaskSpec) -> None:
     if not unknown:
         return
     place, value = unknown[0]
     more = f" ({len(unknown):,} rows have a label that is not listed)" * (len(unknown) > 1)
-    close = did_you_mean(value, definition.labels)
+    close = did_you_mean(value, spec.labels)
     raise TaskError(
         f"{table.source}, {table.place} {place}: unknown label {short(value)}{more}",
-        choices=definition.labels,
+        choices=spec.labels,
         next_step=(f"{close} " if close else "")
         + "Mend the rows, add the label to `labels`, or map it to one with `rename`.",
     )
 
 
-def _refuse_repeated_ids(
-    table: Table, places: Mapping[str, list[int]], definition: TaskSpec
-) -> None:
+def _refuse_repeated_ids(table: Table, places: Mapping[str, list[int]], spec: TaskSpec) -> None:
     twice = {identity: found for identity, found in places.items() if len(found) > 1}
     if not twice:
         return
     identity, found = next(iter(twice.items()))
     raise TaskError(
-        f"{table.source}: {len(twice):,} id{'s' * (len(twice) != 1)} in column {definition.id!r} "
+        f"{table.source}: {len(twice):,} id{'s' * (len(twice) != 1)} in column {spec.id!r} "
         f"stand{'s' * (len(twice) == 1)} more than once; the first is {short(identity)} "
         f"({table.place} {_first(found)})",
-        choices=("make them unique", "leave `id` out", f"`group: {definition.id}`"),
+        choices=("make them unique", "leave `id` out", f"`group: {spec.id}`"),
         next_step="Without `id` examples are known by their content; with `group` rows that share "
         "the value stay on one side of a split.",
     )

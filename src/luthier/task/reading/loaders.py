@@ -15,10 +15,11 @@ from typing import Any
 
 from luthier.errors import LuthierError, TaskError
 from luthier.task.reading.formats import Row, Rows, missing_columns, read_file
-from luthier.task.spec import DEFAULT_LIMIT
 
 # All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
 MOST_CHARACTERS = 200_000_000
+# Rows of one source where the task sets no `limit`.
+DEFAULT_LIMIT = 200_000
 HUB_SOURCE = re.compile(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?(?:#([\w.-]+))?")
 
 

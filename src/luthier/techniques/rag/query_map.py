@@ -22,7 +22,12 @@ from luthier.models.adaptation import Knowledge
 from luthier.models.model import Model
 from luthier.models.rag.lookup import cached_index, search_knowledge
 from luthier.records import Budget, Capability, Example, FitRecord, FitStep, Lineage
-from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
+from luthier.scoring.retrieval_metrics import (
+    reciprocal_rank,
+    relevance,
+    relevant,
+    with_known_relevance,
+)
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.rag.task_index import index_content, missing_documents
@@ -84,8 +89,8 @@ class QueryMap(Technique):
         started, before = self._started(model, task, budget=budget, seed=seed)
         knowledge = started.adaptation.knowledge
         assert knowledge is not None
-        train = judgeable(task.train, labels=bool(task.labels))
-        dev = judgeable(task.dev, labels=bool(task.labels))
+        train = with_known_relevance(task.train, labels=bool(task.labels))
+        dev = with_known_relevance(task.dev, labels=bool(task.labels))
         if not train or not dev:
             raise TechniqueError(
                 "query-map cannot tell which passages answer: the targets are labels",

@@ -11,10 +11,10 @@ from luthier.records import FitStep
 from luthier.retrieval import IndexSettings, SearchSettings
 from luthier.retrieval.types import Mode
 from luthier.scoring.retrieval_metrics import (
-    judgeable,
     recall_at,
     reciprocal_rank,
     relevance,
+    with_known_relevance,
 )
 from luthier.task.task import Task
 from luthier.techniques.rag.task_index import (
@@ -66,7 +66,7 @@ def best_searches(
         for m in modes
         if d.can_embed or m == "lexical"
     ] or [Search(sources[0], SearchSettings(mode="lexical"))]
-    asked = judgeable(task.dev, labels=bool(task.labels))[:MOST_ASKED]
+    asked = with_known_relevance(task.dev, labels=bool(task.labels))[:MOST_ASKED]
     if not asked:
         first = [w for w in ways if w.documents is sources[0]]
         return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]

@@ -10,16 +10,15 @@ from typing import Any
 
 import torch
 
-from luthier.engine import reference
-from luthier.engine.precision import fast_matmul
+from luthier.engine.attention_masks import attention_masks
+from luthier.engine.precision import autocast
 from luthier.engine.prefix_tree.batch_layout import RowLayout, layout_row, tree_batch
 from luthier.engine.prefix_tree.continuation_tree import continuation_tree
-from luthier.engine.prefix_tree.masks import masks
 from luthier.engine.prefix_tree.memory import Shape, memory_cap, out_of_memory
 from luthier.engine.prefix_tree.planner import PackedRow, RowPart
 from luthier.engine.prefix_tree.read_scores import read_scores
-from luthier.engine.prefix_tree.token_rows import RowScores, TokenRow, rows_by_vote
 from luthier.engine.session import Session
+from luthier.engine.token_rows import RowScores, TokenRow, rows_by_vote
 from luthier.engine.votes import results_of
 from luthier.errors import BackendError
 from luthier.models.backend import ScoreRequest, ScoreResult
@@ -30,9 +29,7 @@ RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention, so 
 
 def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
     """Summed log-probabilities of every continuation, end of sequence included."""
-    if reference.chosen_engine() == "plain":
-        return reference.score(session, requests)
-    with fast_matmul(session.device, session.dtype):
+    with autocast(session.device, session.dtype):
         return results_of(rows_by_vote(session, requests), partial(_score_rows, session))
 
 
@@ -111,7 +108,7 @@ def _decode_trees(
         layouts.append(layout_row(PackedRow((part,), len(tree.ids), 0), 0))
     batch = tree_batch(layouts, 0, session.tokenizer.pad_token_id or 0)
     positions = batch.positions.to(session.device)
-    seen = masks(session, batch.visible.to(session.device), positions, positions)
+    seen = attention_masks(session, batch.visible.to(session.device), positions, positions)
     logits = session.module(
         encoder_outputs=encoded,
         attention_mask=mask,

@@ -9,7 +9,9 @@ import torch
 from luthier.engine.session import Session
 
 
-def masks(session: Session, seen: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor) -> Any:
+def attention_masks(
+    session: Session, seen: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor
+) -> Any:
     """The additive (B, 1, Q, K) mask, or one for each kind of layer where some layers slide.
 
     `seen` (B, Q, K) says what may be attended to, `positions` (B, Q) and `keys` (B, K) where

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 def machine(monkeypatch, tmp_path):
     """A machine that multiplies bfloat16 and has never been timed; set `.gain`."""
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
-    monkeypatch.delenv("LUTHIER_PRODUCTS")
+    monkeypatch.delenv("LUTHIER_PRECISION")
     monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
     precision._kept.cache_clear()
 
@@ -37,7 +37,7 @@ def machine(monkeypatch, tmp_path):
             return self.gain
 
     made = Machine()
-    monkeypatch.setattr(precision, "measured_gain", made.measure)
+    monkeypatch.setattr(precision, "measured_speedup", made.measure)
     yield made
     precision._kept.cache_clear()
 
@@ -48,52 +48,52 @@ def machine(monkeypatch, tmp_path):
 )
 def test_bfloat16_only_where_it_is_clearly_faster(machine, gain, format_):
     machine.gain = gain
-    assert precision.decision() == precision.Decision(format_, gain)
+    assert precision.matmul_precision() == precision.MatmulPrecision(format_, gain)
 
 
 def test_a_machine_is_timed_once_and_its_decision_kept(machine):
     machine.gain = 1.3
-    first = precision.decision()
+    first = precision.matmul_precision()
     machine.gain = 0.9  # as a busy machine would have it the next time
     precision._kept.cache_clear()  # a new process
-    assert precision.decision() == first
+    assert precision.matmul_precision() == first
     assert machine.timed == 1
-    assert len(json.loads(precision.decisions_file().read_text())) == 1
+    assert len(json.loads(precision.precision_file().read_text())) == 1
 
 
 @pytest.mark.parametrize("held", ["not json", "[]", '{"a": 1}'])
 def test_a_broken_memory_is_measured_anew(machine, held):
-    precision.decisions_file().write_text(held)
+    precision.precision_file().write_text(held)
     machine.gain = 2.0
-    assert precision.decision().format == "bfloat16"
+    assert precision.matmul_precision().format == "bfloat16"
     assert machine.timed == 1
 
 
 def test_a_processor_without_bfloat16_is_not_timed(machine, monkeypatch):
     monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
-    assert precision.decision() == precision.Decision("float32")
+    assert precision.matmul_precision() == precision.MatmulPrecision("float32")
     assert machine.timed == 0
 
 
 @pytest.mark.parametrize("format_", ["float32", "bfloat16"])
 def test_the_environment_decides(machine, monkeypatch, format_):
-    monkeypatch.setenv("LUTHIER_PRODUCTS", format_)
-    assert precision.decision() == precision.Decision(format_)
+    monkeypatch.setenv("LUTHIER_PRECISION", format_)
+    assert precision.matmul_precision() == precision.MatmulPrecision(format_)
     assert machine.timed == 0
-    with precision.fast_products(CPU, torch.float32):
+    with precision.autocast(CPU, torch.float32):
         assert torch.is_autocast_enabled("cpu") == (format_ == "bfloat16")
-    with precision.fast_products(CPU, torch.float64):
+    with precision.autocast(CPU, torch.float64):
         assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_format_that_is_none(monkeypatch):
-    monkeypatch.setenv("LUTHIER_PRODUCTS", "bfloat61")
+    monkeypatch.setenv("LUTHIER_PRECISION", "bfloat61")
     with pytest.raises(UserError, match="bfloat16"):
-        precision.decision()
+        precision.matmul_precision()
 
 
 def test_the_measurement_is_a_positive_number():
-    assert precision.measured_gain() > 0
+    assert precision.measured_speedup() > 0
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -103,7 +103,7 @@ def test_scores_in_bfloat16_are_those_of_float32_within_its_rounding(family, mon
     head = "Passage: the quick brown fox jumps over the lazy dog\n\n" * 3
     asked = [ScoreRequest(Rendered(text=f"{head}Input: {i}\nLabel:"), labels) for i in "abcde"]
     exact = backend.score(asked, Adaptation())
-    monkeypatch.setenv("LUTHIER_PRODUCTS", "bfloat16")
+    monkeypatch.setenv("LUTHIER_PRECISION", "bfloat16")
     half = backend.score(asked, Adaptation())
     with backend.session(Adaptation()) as session, torch.inference_mode():
         plain = reference.score(session, asked)
@@ -124,7 +124,7 @@ def test_training_in_bfloat16_is_that_in_float32_within_its_rounding(family, mon
         holders = some_holders(32)
         trials = SequentialTrials(session, holders, factor=FROZEN_BASE, placement="before")
         for format_ in ("float32", "bfloat16"):
-            monkeypatch.setenv("LUTHIER_PRODUCTS", format_)
+            monkeypatch.setenv("LUTHIER_PRECISION", format_)
             loss = trials.losses(rows, [0])[0]
             found.append((loss.detach(), torch.autograd.grad(loss, holders[0].tokens)[0]))
     (exact, wide), (half, narrow) = found
