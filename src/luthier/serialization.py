@@ -1,7 +1,7 @@
-"""Frozen records to JSON and back, driven by their type hints alone.
+"""Frozen records to plain values (for JSON and YAML) and back, driven by their type hints alone.
 
-What JSON cannot say: a float that is not a number becomes null on the way out, because an
-unmeasured or infinite figure is None in every record.
+A float that is not finite becomes null on the way out, because JSON cannot say it and an unmeasured
+or infinite figure is None in every record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -19,18 +19,28 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 
 
-def to_plain(value: Any) -> Any:
-    """A record as dicts, lists and scalars."""
+def to_plain(value: Any, *, replace: Callable[[Any], Any] | None = None) -> Any:
+    """A record as dicts, lists and scalars.
+
+    `replace` sees every value first and returns it, or what shall stand for it: a digest for a
+    tensor, for instance.
+    """
+    if replace is not None:
+        value = replace(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        names = [f.name for f in dataclasses.fields(value)]
+        plain = {name: to_plain(getattr(value, name), replace=replace) for name in names}
+        if getattr(value, "SPARSE", False):  # a record that says so is stored without its Nones
+            return {name: v for name, v in plain.items() if v is not None}
+        return plain
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
+        return {str(k): to_plain(v, replace=replace) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_plain(v) for v in value]
+        return [to_plain(v, replace=replace) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((to_plain(v) for v in value), key=str)
+        return sorted((to_plain(v, replace=replace) for v in value), key=str)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):

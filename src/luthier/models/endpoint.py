@@ -51,8 +51,10 @@ class EndpointBackend(Backend):
     cache: ResponseCache | None = None
 
     @classmethod
-    def connect(cls, address: str) -> EndpointBackend:
+    def open(cls, name: str, *, device: str = "auto") -> EndpointBackend:
         """Open "http://host:port/v1#model". The key comes from LUTHIER_API_KEY or OPENAI_API_KEY.
+
+        The server chooses its own device.
 
         Raises ModelError when no model is named and the server lists several, BackendError when it
         cannot be reached.
@@ -64,7 +66,7 @@ class EndpointBackend(Backend):
                 "An endpoint needs the openai client, which is not installed",
                 next_step="pip install 'luthier[endpoint]'",
             ) from error
-        url, _, model = address.partition("#")
+        url, _, model = name.partition("#")
         key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
         if not model:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from luthier.content import Usage
-from luthier.errors import CapabilityError
-from luthier.models.adaptation import Adaptation
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
     Backend,
     Generated,
@@ -23,10 +22,12 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
+VOCABULARY = 1000  # words, for the log-probabilities of a text
 Reply = Callable[[str], str] | Mapping[str, str] | None
 
 
@@ -45,6 +46,11 @@ class FakeBackend(Backend):
         )
     )
 
+    @classmethod
+    def open(cls, name: str, *, device: str = "auto") -> FakeBackend:
+        """The fake under the name it was asked for."""
+        return cls(name=name)
+
     def __post_init__(self) -> None:
         # A constant for one name: there are no weights.
         self.fingerprint = hashlib.sha256(f"fake:{self.name}".encode()).hexdigest()
@@ -56,24 +62,37 @@ class FakeBackend(Backend):
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-softmax of the evidence for each continuation; greedy when there is any evidence."""
         if Capability.LOGPROBS not in self.capabilities:
-            raise CapabilityError(f"{self.name} does not give log-probabilities here")
+            raise self.lacks(Capability.LOGPROBS)
         return [self._score(request) for request in requests]
 
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
-        """The configured reply; without one, the answer of the nearest demonstration."""
-        out = []
-        for request in requests:
-            text = _flat(request.prompt)
-            answer = self._reply(text)
-            for stop in adaptation.decoding.stop:
-                answer = answer.split(stop)[0]
-            words = answer.split()[: adaptation.decoding.max_new_tokens]
-            tokens = self.count_tokens(text)
-            usage = Usage(tokens, len(words), tokens + len(words), 1)
-            out.append(Generated(" ".join(words), usage))
-        return out
+        """The configured reply; without one, the answer of the nearest demonstration. All samples
+        of a request are alike."""
+        return [self._generate(r, r.decoding or adaptation.decoding) for r in requests]
+
+    def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
+        """The text word by word."""
+        yield from re.findall(r"\s*\S+", self.generate([request], adaptation)[0].text)
+
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """A token is a word: the likelier, the more often it stood in the text before."""
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return [_word_logprobs(text) for text in texts]
+
+    def _generate(self, request: GenerateRequest, decoding: Decoding) -> Generated:
+        text = _flat(request.prompt)
+        answer = self._reply(text)
+        for stop in decoding.stop:
+            answer = answer.split(stop)[0]
+        words = answer.split()[: decoding.max_new_tokens]
+        tokens, count = self.count_tokens(text), request.samples * len(words)
+        usage = Usage(tokens, count, tokens + count, 1)
+        answer = " ".join(words)
+        others = (Generated(answer, Usage()),) * (request.samples - 1)
+        return Generated(answer, usage, others=others)
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
         blocks, query = _blocks(request.prompt)
@@ -100,6 +119,19 @@ class FakeBackend(Backend):
         blocks, query = _blocks(Rendered(text=text))
         ranked = sorted(blocks, key=lambda b: -_overlap(query, b[0]))
         return ranked[0][1] if ranked else " ".join(query)
+
+
+def _word_logprobs(text: str) -> TokenLogprobs:
+    """Add-one estimates over `VOCABULARY` words from the words so far; none for the first."""
+    tokens = re.findall(r"\s*\S+", text)
+    words = [token.strip() for token in tokens]
+    return TokenLogprobs(
+        tuple(tokens),
+        tuple(
+            math.log((1 + words[:i].count(word)) / (VOCABULARY + i)) if i else None
+            for i, word in enumerate(words)
+        ),
+    )
 
 
 def _flat(prompt: Rendered) -> str:

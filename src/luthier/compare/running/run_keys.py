@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,20 +88,21 @@ def slug(name: str) -> str:
 
 def _identity(value: Any) -> Any:
     """Like `to_plain`, but tensors by their bytes and models by their fingerprint."""
+    return to_plain(value, replace=_identifying)
+
+
+def _identifying(value: Any) -> Any:
+    """What stands for a value in an identity: the value itself where it is plain already."""
     if isinstance(value, Model):
         return model_identity(value)
     if isinstance(value, Adaptation):
-        return {f.name: _identity(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: getattr(value, f.name) for f in fields(value)}
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         whole = value.detach().float().cpu().contiguous().numpy()
         return [list(value.shape), hashlib.sha256(whole.tobytes()).hexdigest()]
     if is_dataclass(value) and not isinstance(value, type):
-        inner = {f.name: _identity(getattr(value, f.name)) for f in fields(value)}
+        inner = {f.name: getattr(value, f.name) for f in fields(value)}
         return {"class": type(value).__qualname__, **inner}
-    if isinstance(value, Mapping):
-        return {str(k): _identity(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_identity(v) for v in value]
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-    return to_plain(value)
+    return value

@@ -107,11 +107,7 @@ class PrefixTuning(Technique):
         record = replace(
             fitted.record,
             spent_tokens=(fitted.record.spent_tokens or 0) + len(begun.ids),
-            chosen={
-                **fitted.record.chosen,
-                "init": begun.init,
-                "virtual_tokens": len(begun.ids),
-            },
+            settled={"init": begun.init, "virtual_tokens": len(begun.ids)},
         )
         config = adapter_config(
             peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(begun.ids))

@@ -138,8 +138,7 @@ class SoftPrompt(Technique):
         record = replace(
             fitted.record,
             trainable_parameters=stacked.numel(),
-            chosen={
-                **fitted.record.chosen,
+            settled={
                 "init": begun.init,
                 "virtual_tokens": int(stacked.shape[1]),
                 "nearest_vocabulary": nearest[:MOST_NAMED],
