@@ -14,7 +14,7 @@ from luthier.engine import engine_choice
 from luthier.engine.local_backend import LocalBackend
 from luthier.engine.prefix_tree import run_tree, shared_attention
 from luthier.engine.prefix_tree.planner import PlanLimits
-from luthier.engine.token_rows import token_rows
+from luthier.engine.request_rows import token_rows
 from luthier.errors import ModelError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from luthier.engine.attention_masks import attention_masks
+from luthier.engine.masks import attention_masks
 from luthier.engine.memory import ModelShape, memory_cap, run_in_halves
 from luthier.engine.precision import autocast
 from luthier.engine.prefix_tree.batch_layout import RowLayout, packed_batch, row_layout
 from luthier.engine.prefix_tree.continuation_tree import continuation_tree
 from luthier.engine.prefix_tree.planner import PackedRow, Segment
 from luthier.engine.prefix_tree.read_scores import read_scores
+from luthier.engine.request_rows import RowScores, TokenRow
 from luthier.engine.session import Session
-from luthier.engine.token_rows import RowScores, TokenRow
 
 TOKENS_A_BATCH = 4096
 RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention, so a mask can hold them

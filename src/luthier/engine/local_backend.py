@@ -16,10 +16,10 @@ import torch
 from luthier.engine.adapters.batched_lora import shares_batches
 from luthier.engine.adapters.injected import inject, injected, remove
 from luthier.engine.adapters.mixed_scoring import AdaptedRequests, score_together
+from luthier.engine.continuation_scoring import score_continuations
 from luthier.engine.engine_choice import uses_prefix_trees
 from luthier.engine.precision import autocast, matmul_precision
 from luthier.engine.pretrained import fingerprint_of, load_pretrained, model_facts
-from luthier.engine.score_continuations import score_continuations
 from luthier.engine.session import Session
 from luthier.models.adaptation import Adaptation, Adapter, Weights
 from luthier.models.backend import (

@@ -13,8 +13,8 @@ import torch
 
 from luthier.content import Usage
 from luthier.engine.generation.sequence_state import end_tokens
+from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
-from luthier.engine.token_rows import truncated
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import Generated, ScoreResult

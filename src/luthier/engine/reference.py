@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 
 from luthier.engine.precision import autocast
+from luthier.engine.request_rows import Ids, TokenRow, rows_by_vote
 from luthier.engine.session import Session
-from luthier.engine.token_rows import Ids, TokenRow, rows_by_vote
 from luthier.engine.votes import result_of
 from luthier.models.backend import ScoreRequest, ScoreResult
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from luthier.content import Usage
-from luthier.engine.token_rows import RowScores, TokenRow, distinct_rows
+from luthier.engine.request_rows import RowScores, TokenRow, distinct_rows
 from luthier.models.backend import ScoreResult
 
 # The log-probability and the greedy flag of each continuation.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from luthier.engine.attention_masks import attention_masks
+from luthier.engine.masks import attention_masks
 from luthier.engine.memory import ModelShape, memory_cap
 from luthier.engine.session import Session
 

@@ -13,8 +13,8 @@ from luthier.engine.generation.decode_loop import MOST_ROWS, DecodeLoop
 from luthier.engine.generation.plain import generate_plainly
 from luthier.engine.generation.sequence_state import SequenceState, end_tokens
 from luthier.engine.memory import out_of_memory, too_large
+from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
-from luthier.engine.token_rows import truncated
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest

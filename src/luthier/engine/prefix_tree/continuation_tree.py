@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from luthier.engine.token_rows import Ids
+from luthier.engine.request_rows import Ids
 
 
 @dataclass(frozen=True, slots=True)

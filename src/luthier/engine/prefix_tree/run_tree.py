@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from luthier.engine.attention_masks import attention_masks
+from luthier.engine.masks import attention_masks
 from luthier.engine.memory import ModelShape, memory_cap, out_of_memory, run_in_halves
 from luthier.engine.precision import autocast
 from luthier.engine.prefix_tree.batch_layout import (
@@ -32,8 +32,8 @@ from luthier.engine.prefix_tree.planner import (
 from luthier.engine.prefix_tree.read_scores import read_scores
 from luthier.engine.prefix_tree.shared_attention import SplitAttention, splits_prefix
 from luthier.engine.prefix_tree.shared_cache import KeyValues, SharedPrefixCache, key_values_of
+from luthier.engine.request_rows import RowScores, TokenRow
 from luthier.engine.session import Session
-from luthier.engine.token_rows import RowScores, TokenRow
 
 TOKENS_A_BATCH = 3072  # more is slower on a CPU: larger activations are mapped anew each time
 TOKENS_A_BATCH_GPU = 65_536

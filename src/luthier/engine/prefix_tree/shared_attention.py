@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from luthier.engine.attention_masks import attention_masks, sliding_window
+from luthier.engine.masks import attention_masks, sliding_window
 from luthier.engine.precision import Float32Attention
 from luthier.engine.prefix_tree.shared_cache import SharedPrefixCache
 from luthier.engine.session import Session

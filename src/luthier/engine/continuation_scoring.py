@@ -15,8 +15,8 @@ from luthier.engine import reference
 from luthier.engine.encoder_decoder_scoring import score_encoded_rows
 from luthier.engine.engine_choice import chosen_engine, uses_prefix_trees
 from luthier.engine.prefix_tree.run_tree import score_rows
+from luthier.engine.request_rows import rows_by_vote
 from luthier.engine.session import Session
-from luthier.engine.token_rows import rows_by_vote
 from luthier.engine.votes import results_of
 from luthier.models.backend import ScoreRequest, ScoreResult
 
