@@ -88,8 +88,8 @@ def train_prompts(
 
 
 def steps_by_trial(history: Sequence[FitStep]) -> dict[int, int]:
-    """How many steps each trial took, from a fit's record: those since the last dev evaluation count
-    for every trial of the next one."""
+    """How many steps each trial took, from a fit's record: those since the dev evaluation before
+    count for every trial of the next one."""
     out: dict[int, int] = {}
     before = 0
     for step in sorted({entry.step or 0 for entry in history}):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from luthier.engine.tokenization import Tokens, continued
+from luthier.engine.tokenization import Tokens, retokenize
 from luthier.models.prompt import Rendered
 
 
@@ -136,7 +136,7 @@ class Session:
             return [(ids + list(target), len(ids)) for target in targets]
         texts = [tokens.text + c for c in continuations]
         found = []
-        for after in continued(self.tokenizer, tokens, texts, special=tokens.special):
+        for after in retokenize(self.tokenizer, tokens, texts, special=tokens.special):
             joined = self._row(after)
             # `bos_in_prefix` may have taken BOS from both.
             start = max(0, after.kept - 1)
@@ -207,7 +207,7 @@ class Session:
     def _tokens(self, prompt: Rendered) -> Tokens:
         templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
         last = self._last[0] if self._last else None
-        found = continued(self.tokenizer, last, [self.text(prompt)], special=not templated)
+        found = retokenize(self.tokenizer, last, [self.text(prompt)], special=not templated)
         self._last[:] = found
         return found[0]
 

@@ -15,7 +15,7 @@ import torch
 from luthier.engine.memory import ModelShape, memory_cap, run_in_halves
 from luthier.engine.precision import autocast
 from luthier.engine.session import Session
-from luthier.engine.tokenization import Tokens, tokenised
+from luthier.engine.tokenization import Tokens, tokenize
 from luthier.errors import CapabilityError
 from luthier.models.backend import TokenLogprobs
 
@@ -37,7 +37,7 @@ def text_logprobs(session: Session, texts: Sequence[str]) -> list[TokenLogprobs]
             "An encoder–decoder gives no probability of a text without a prompt",
             next_step="Use a decoder-only model, or score the text as a continuation of a prompt.",
         )
-    split = [_split(session, t) for t in tokenised(session.tokenizer, texts, special=True)]
+    split = [_split(session, t) for t in tokenize(session.tokenizer, texts, special=True)]
     rows = [
         session.insert_virtual([*before, *ids], len(before), vote=vote)
         for before, ids, _ in split
