@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.content import Usage
+from luthier.content import ToolCall, Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.prompt import Rendered
@@ -76,13 +76,15 @@ class Generated:
     """Generated text, without the stop string.
 
     `cut`: it did not end by itself, or is no whole answer under its constraint. `others` are the
-    further samples; the usage of all is in the first.
+    further samples; the usage of all is in the first. `tool_calls` are what the model wants to be
+    called before it answers.
     """
 
     text: str
     usage: Usage
     cut: bool = False
     others: tuple[Generated, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from luthier.content import Usage
+from luthier.content import ToolCall, Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import (
@@ -27,14 +27,21 @@ from luthier.models.backend import (
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
-Reply = Callable[[str], str] | Mapping[str, str] | None
+Answer = str | ToolCall | tuple[ToolCall, ...]
+Reply = Callable[[str], Answer] | Mapping[str, Answer] | None
 
 
 @dataclass(eq=False)
 class FakeBackend(Backend):
-    """`reply` answers generation: a function of the prompt text, or a mapping from a substring of
-    the prompt to the answer. `capabilities` can be narrowed to play an endpoint without
-    log-probabilities."""
+    """A backend whose answers are given beforehand, or read off the prompt's demonstrations.
+
+    **Fields**
+
+    - `reply`: answers generation, as a function of the prompt text or as a mapping from a substring
+      of the prompt to the answer. An answer is a text, or one tool call or several.
+    - `capabilities`: can be narrowed, to play an endpoint without log-probabilities, or widened by
+      pictures, which it does not look at.
+    """
 
     reply: Reply = None
     name: str = "fake"
@@ -63,24 +70,35 @@ class FakeBackend(Backend):
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
         """The configured reply; without one, the answer of the nearest demonstration."""
-        out = []
-        for request in requests:
-            text = _flat(request.prompt)
-            answer = self._reply(text)
-            for stop in adaptation.decoding.stop:
-                answer = answer.split(stop)[0]
-            words = answer.split()[: adaptation.decoding.max_new_tokens]
-            tokens = self.count_tokens(text)
-            usage = Usage(tokens, len(words), tokens + len(words), 1)
-            out.append(Generated(" ".join(words), usage))
-        return out
+        return [self._generated(request, adaptation) for request in requests]
+
+    def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
+        """The same text, a word at a time."""
+        words = self.generate([request], adaptation)[0].text.split()
+        for place, word in enumerate(words):
+            yield f" {word}" if place else word
+
+    def _generated(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
+        text = _flat(request.prompt)
+        read = self.count_tokens(text)
+        answer = self._reply(request.prompt, text)
+        if not isinstance(answer, str):
+            calls = (answer,) if isinstance(answer, ToolCall) else answer
+            return Generated("", Usage(read, 0, read, 1), tool_calls=calls)
+        decoding = request.decoding or adaptation.decoding
+        for stop in decoding.stop:
+            answer = answer.split(stop)[0]
+        words = answer.split()
+        written = words[: decoding.max_new_tokens]
+        usage = Usage(read, len(written), read + len(written), 1)
+        return Generated(" ".join(written), usage, cut=len(written) < len(words))
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
-        blocks, query = _blocks(request.prompt)
+        demonstrations, query = _blocks(request.prompt)
         evidence = []
         for continuation in request.continuations:
             label = continuation.strip()
-            shown = sum(_overlap(query, words) for words, target in blocks if target == label)
+            shown = sum(_overlap(query, words) for words, to in demonstrations if to == label)
             evidence.append(4.0 * shown + 2.0 * _overlap(query, _words(label)))
         total = math.log(sum(math.exp(e) for e in evidence)) if evidence else 0.0
         best = max(range(len(evidence)), key=evidence.__getitem__) if evidence else -1
@@ -92,13 +110,13 @@ class FakeBackend(Backend):
             usage=Usage(tokens, 0, tokens, 1),
         )
 
-    def _reply(self, text: str) -> str:
+    def _reply(self, prompt: Rendered, text: str) -> Answer:
         if callable(self.reply):
             return self.reply(text)
         if self.reply is not None:
             return next((a for key, a in self.reply.items() if key in text), "")
-        blocks, query = _blocks(Rendered(text=text))
-        ranked = sorted(blocks, key=lambda b: -_overlap(query, b[0]))
+        demonstrations, query = _blocks(prompt)
+        ranked = sorted(demonstrations, key=lambda shown: -_overlap(query, shown[0]))
         return ranked[0][1] if ranked else " ".join(query)
 
 

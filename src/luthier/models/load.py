@@ -52,9 +52,9 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
         from luthier.models.fake import FakeBackend
 
         return FakeBackend()
-    if name.startswith(("http://", "https://")):
-        from luthier.models.endpoint import EndpointBackend
+    from luthier.models.endpoint import EndpointBackend, is_address
 
+    if is_address(name):
         return EndpointBackend.connect(name)
     folder = NANO if name == "nano" else Path(name)
     if folder.exists():

@@ -5,6 +5,6 @@ token and no line of a prompt can be forged, and what they say reaches nothing b
 """
 
 from luthier.models.rag.lookup import search_knowledge
-from luthier.models.rag.passages import ABSTENTION, with_citation_request, with_passages
+from luthier.models.rag.passages import with_citation_request, with_passages
 
-__all__ = ["ABSTENTION", "search_knowledge", "with_citation_request", "with_passages"]
+__all__ = ["search_knowledge", "with_citation_request", "with_passages"]

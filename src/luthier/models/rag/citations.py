@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luthier.content import Citation
-from luthier.models.rag.passages import ABSTENTION
+from luthier.content import ABSTENTION, Citation
 
 if TYPE_CHECKING:
     from luthier.retrieval import Hit, Passage

@@ -17,8 +17,9 @@ import numpy as np
 
 from luthier.content import Response, Usage
 from luthier.errors import CapabilityError
-from luthier.models.answering import from_scores, label_continuations, read_text, render_shown
-from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.answering import label_continuations, label_requests, render_shown
+from luthier.models.backend import Generated, GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.parsing import from_scores, read_response
 from luthier.models.prompt import Rendered
 from luthier.models.rag.lookup import passage_probabilities
 from luthier.models.rag.passages import with_citation_request, with_each_passage
@@ -84,9 +85,7 @@ def _labels(model: Model, groups: Sequence[Group]) -> list[Response]:
             )
             for prompts, weights in groups
         ]
-    requests = [
-        ScoreRequest(p, label_continuations(model, p)) for prompts, _ in groups for p in prompts
-    ]
+    requests = label_requests(model, [p for prompts, _ in groups for p in prompts])
     scored = iter(model.backend.score(requests, model.adaptation))
     answers = []
     for prompts, weights in groups:
@@ -130,13 +129,12 @@ def _by_sequence(model: Model, groups: Sequence[Group], *, seed: int) -> list[Re
             apart = [next(scored) for _ in prompts]
             usage = sum((r.usage for r in apart), usage)
             text = said[int(np.argmax(summed([r.logprobs for r in apart], weights)))]
-        answers.append(read_text(model, text, usage))
+        answers.append(read_response(model, Generated(text, usage)))
     return answers
 
 
 def _by_token(model: Model, groups: Sequence[Group]) -> list[Response]:
-    found = [
-        model.backend.generate_mixture(prompts, weights, model.adaptation)
+    return [
+        read_response(model, model.backend.generate_mixture(prompts, weights, model.adaptation))
         for prompts, weights in groups
     ]
-    return [read_text(model, generated.text, generated.usage) for generated in found]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from luthier.content import ABSTENTION, question_of
 from luthier.models.adaptation import Knowledge
 from luthier.models.prompt import Demonstration, Prompt
 from luthier.models.rag.lookup import search_knowledge
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from luthier.models.model import Model
     from luthier.retrieval import Hit, Passage
 
-ABSTENTION = "not in the documents"
 REQUEST = (
     "Answer from the numbered passages alone, and write the number of the passage after the "
     f"answer, like [1]. If they do not hold the answer, write: {ABSTENTION}"
@@ -38,7 +38,7 @@ def with_passages(model: Model, examples: Sequence[Example]) -> list[Example]:
     knowledge = model.adaptation.knowledge
     if knowledge is None:
         return list(examples)
-    found = search_knowledge(knowledge, [e.text for e in examples])
+    found = search_knowledge(knowledge, [question_of(e.input) for e in examples])
     return [
         replace(e, context=joined(model, hits, own=e.context))
         for e, hits in zip(examples, found, strict=True)
@@ -54,7 +54,7 @@ def with_each_passage(
     """
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
-    found = search_knowledge(knowledge, [e.text for e in examples])
+    found = search_knowledge(knowledge, [question_of(e.input) for e in examples])
     return [
         ([replace(e, context=joined(model, [h], own=e.context)) for h in hits] or [e], hits)
         for e, hits in zip(examples, found, strict=True)
