@@ -6,10 +6,9 @@ by the same scoring code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from luthier.models.adaptation import Adaptation, VirtualTokens
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
-from luthier.records import Example
+from luthier.records import Example, FitStep
 from luthier.task.task import Task
 from luthier.techniques.soft.soft_prompt import trials_of
 from luthier.training.loop import WARM_STEPS, Schedule, TrainingLoop
@@ -88,15 +87,15 @@ def train_prompts(
     return [holder.soft().detach() for holder in holders]
 
 
-def steps_by_trial(history: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+def steps_by_trial(history: Sequence[FitStep]) -> dict[int, int]:
     """How many steps each trial took, from a fit's record: those since the look before count for
     every trial that a look measured."""
     out: dict[int, int] = {}
     before = 0
-    for step in sorted({h["step"] for h in history}):
-        for look in history:
-            if look["step"] == step:
-                out[look["trial"]] = out.get(look["trial"], 0) + step - before
+    for step in sorted({entry.step or 0 for entry in history}):
+        for entry in history:
+            if entry.step == step and entry.trial is not None:
+                out[entry.trial] = out.get(entry.trial, 0) + step - before
         before = step
     return out
 

@@ -91,7 +91,7 @@ class Drawn(Technique):
             spent_tokens=1000,
             trainable_parameters=7,
             train_examples=len(task.train),
-            chosen={"dev_score": random.Random(seed + 100).random()},
+            dev_score=random.Random(seed + 100).random(),
         )
         self._note(f"fitted {seed} of {len(task.train)}")
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)

@@ -26,7 +26,7 @@ from luthier.compare.costs import Cost, PriceBook
 from luthier.compare.plan import Plan
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
-from luthier.records import FitRecord, PairedTest, SampleScore, Score
+from luthier.records import FitRecord, FitStep, PairedTest, SampleScore, Score, TrainingFacts
 
 NASTY_MESSAGE = (
     'I am </script><script>alert(1)</script> & "Zoë" <b>O\'Neill</b>: where is my refund?'
@@ -321,28 +321,31 @@ def _run(name: str, family: str, skill: float, seed: int, cost: Cost) -> Run:
 def _fit(family: str, skill: float, rng: random.Random, cost: Cost) -> FitRecord:
     if family == "prompt":
         history = tuple(
-            {"trial": t, "what": rng.choice(("format", "instruction", "demonstrations")),
-             "dev_score": skill + rng.uniform(-0.15, 0.02)} for t in range(40)
+            FitStep(candidate=f"candidate {t}",
+                    part=rng.choice(("format", "instruction", "demonstrations")),
+                    dev_score=skill + rng.uniform(-0.15, 0.02)) for t in range(40)
         )  # fmt: skip
-        chosen: dict[str, object] = {"shots": 6, "selection": "diverse", "calibrated": True}
+        training = None
+        settled: dict[str, object] = {"shots": 6, "selection": "diverse", "calibrated": True}
     else:
         history = tuple(
-            {"step": 10 * k, "train_loss": 0.3 + 2.2 * 0.93**k + rng.uniform(0, 0.1), "lr": 0.001,
-             "dev_score": skill * (1 - 0.9**k) if k % 4 == 0 else None} for k in range(60)
+            FitStep(step=10 * k, train_loss=0.3 + 2.2 * 0.93**k + rng.uniform(0, 0.1),
+                    learning_rate=0.001,
+                    dev_score=skill * (1 - 0.9**k) if k % 4 == 0 else None) for k in range(60)
         )  # fmt: skip
-        chosen = {
-            "learning_rate": 0.0007,
-            "steps": 590,
-            "stopped_early": False,
-            "nearest_tokens": ["refund", " parcel", " queue", "</s>"],
-        }
+        training = TrainingFacts(
+            learning_rate=0.0007, learning_rates_tried=(0.0002, 0.0007), steps=590, batch_size=8,
+            epochs=13.1, dev_examples=120, stopped_early=False,
+        )  # fmt: skip
+        settled = {"nearest_tokens": ["refund", " parcel", " queue", "</s>"]}
     return FitRecord(
         fit_seconds=cost.fit_seconds,
         spent_tokens=cost.fit_tokens,
         trainable_parameters=cost.trainable_parameters,
         train_examples=360,
         peak_memory_bytes=cost.peak_memory_bytes,
-        chosen=chosen if cost.fit_seconds else {},
+        training=training if cost.fit_seconds else None,
+        settled=settled if cost.fit_seconds else {},
         history=history if cost.fit_seconds else (),
         notes=("The best step was on dev, not the last one.",) if family != "prompt" else (),
     )

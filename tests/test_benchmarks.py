@@ -23,6 +23,7 @@ from benchmarks.operations import (
 )
 from benchmarks.table import show
 
+from luthier.records import FitStep
 from luthier.training.rows import TrainRow
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +140,7 @@ def test_a_forward_pass_in_two_parts_takes_a_last_layer_less_than_in_one():
     ],
 )
 def test_steps_of_each_trial_come_from_the_record(looks, steps):
-    assert steps_by_trial([{"trial": t, "step": s} for t, s in looks]) == steps
+    assert steps_by_trial([FitStep(trial=t, step=s) for t, s in looks]) == steps
 
 
 def test_results_say_where_and_on_what_they_were_measured(tmp_path: Path):

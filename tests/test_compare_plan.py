@@ -26,7 +26,7 @@ from luthier.models.load import load
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Budget, Example
-from luthier.techniques.registry import parse_technique
+from luthier.techniques.spelling import parse_technique
 from tests.compare_stubs import Drawn, toy_task
 
 
@@ -165,14 +165,15 @@ def test_every_part_of_the_question_is_in_the_key() -> None:
     ]  # fmt: skip
     keys.append(run_key(task, "n", stub, **usual))  # type: ignore[arg-type]
     keys.append(run_key(task, "m", Drawn(steps=9), **usual))  # type: ignore[arg-type]
-    keys.append(run_key(replace(task, instruction="?"), "m", stub, **usual))  # type: ignore[arg-type]
+    other = replace(task, spec=replace(task.spec, instruction="?"))
+    keys.append(run_key(other, "m", stub, **usual))  # type: ignore[arg-type]
     assert len(set(keys)) == len(keys)
     assert keys[0] == run_key(toy_task(), "m", Drawn(), **usual)  # type: ignore[arg-type]
 
 
 def test_keys_are_the_same_in_another_process() -> None:
     code = (
-        "from luthier.techniques.registry import parse_technique as p\n"
+        "from luthier.techniques.spelling import parse_technique as p\n"
         "from luthier.compare.running.run_keys import *\n"
         "print(digest([technique_identity(p(t)) for t in ('few-shot', 'few-shot -> lora')]))"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from luthier.engine import reference
 from luthier.engine.prefix_tree import run_tree, shared_attention
 from luthier.engine.prefix_tree.planner import Costs, Node, plan_tree
-from luthier.engine.prefix_tree.token_rows import TokenRow
+from luthier.engine.token_rows import TokenRow
 from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.ledger.provenance import provenance
-from luthier.records import Capability, FitRecord, SampleScore, Score
+from luthier.records import (
+    Capability,
+    FitRecord,
+    FitStep,
+    SampleScore,
+    Score,
+    StepRecord,
+    TrainingFacts,
+)
 from luthier.serialization import canonical, dumps, loads, to_plain
 
 
@@ -92,8 +100,8 @@ def test_fields_of_another_version_do_no_harm() -> None:
 def test_numpy_scalars_are_plain_numbers() -> None:
     import numpy as np
 
-    fit = FitRecord(chosen={"rate": np.float32(0.5), "steps": np.int64(3)})
-    assert to_plain(fit)["chosen"] == {"rate": 0.5, "steps": 3}
+    fit = FitRecord(settled={"rate": np.float32(0.5), "steps": np.int64(3)})
+    assert to_plain(fit)["settled"] == {"rate": 0.5, "steps": 3}
 
 
 def test_canonical_text_does_not_depend_on_order() -> None:
@@ -131,3 +139,28 @@ def test_provenance_knows_torch_without_importing_it() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fit_records_of_the_old_form_still_open() -> None:
+    old = (
+        '{"fit_seconds":1.5,"chosen":{"learning_rate":0.1,"dev_score":0.5},'
+        '"history":[{"stage":"train","trial":0,"step":4,"dev_score":0.5,"mrr@10":1.0}],"notes":[]}'
+    )
+    read = loads(FitRecord, old)
+    assert read.fit_seconds == 1.5
+    assert read.history == (FitStep(stage="train", trial=0, step=4, dev_score=0.5),)
+
+
+def test_a_recipe_adds_up_its_steps_and_reads_back() -> None:
+    facts = TrainingFacts(0.1, (0.1, 0.3), 40, 4, 1.5, 20, True)
+    first = FitRecord(fit_seconds=1.0, spent_tokens=5, unread_documents=("a.pdf: torn.",))
+    last = FitRecord(
+        spent_tokens=7, training=facts, history=(FitStep(step=3, train_loss=0.5),), notes=("n",)
+    )
+    whole = FitRecord.of_recipe([StepRecord("rag", first), StepRecord("lora", last, 0.75)])
+    assert (whole.fit_seconds, whole.spent_tokens, whole.trainable_parameters) == (1.0, 12, None)
+    assert (whole.dev_score, whole.history) == (0.75, last.history)
+    assert (whole.unread_documents, whole.notes) == (("a.pdf: torn.",), ("n",))
+    text = dumps(whole)
+    assert '"history":[{"step":3,"train_loss":0.5}]' in text  # nothing unmeasured is stored
+    assert loads(FitRecord, text) == whole

@@ -12,7 +12,7 @@ from luthier.models.json_reading import is_json, read_json
 from luthier.models.model import Model
 from luthier.models.parsing import read_response
 from luthier.records import Example
-from luthier.scoring.scorers import resolve_scorer
+from luthier.scoring import resolve_scorer
 
 SCHEMA = {"type": "object"}
 FENCED = '```json\n{"name": "Ada"}\n```'

@@ -13,6 +13,7 @@ from luthier.models.backend import ScoreRequest, ScoreResult
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
@@ -33,18 +34,16 @@ def test_a_model_that_only_writes() -> None:
 
 def test_free_text_is_scored_by_the_tasks_scorer() -> None:
     rows = [Example(str(i), f"say {w}", w.upper()) for i, w in enumerate(FILLER * 3)]
-    task = Task(
-        name="loud", instruction="Shout.", kind=Kind.GENERATE, scorer="exact-match",
-        train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=(),
-    )  # fmt: skip
+    spec = TaskSpec(name="loud", instruction="Shout.", kind=Kind.GENERATE, scorer="exact-match")
+    task = Task(spec, train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=())
     model = Model(FakeBackend())
     fitted = FewShot(selection="knn").fit(model, task.without_test(), budget=Budget())
     assert fitted.lineage is not None
-    assert fitted.lineage.fit.chosen["dev_score"] > 0.9
-    assert fitted.lineage.fit.chosen["calibration"] == "none"
+    assert fitted.lineage.fit.dev_score > 0.9
+    assert fitted.lineage.fit.settled["calibration"] == "none"
     searched = PromptSearch(candidates=3).fit(model, task.without_test(), budget=Budget())
     assert searched.lineage is not None
-    assert searched.lineage.fit.chosen["dev_score"] > 0.9
+    assert searched.lineage.fit.dev_score > 0.9
 
 
 def test_perplexity_prefers_likelier_targets() -> None:
@@ -62,13 +61,11 @@ def test_perplexity_prefers_likelier_targets() -> None:
             ]
 
     rows = [Example(str(i), f"say {w}", w) for i, w in enumerate(FILLER * 4)]
-    task = Task(
-        name="echo", instruction="Say it.", kind=Kind.GENERATE, scorer="perplexity",
-        train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=(),
-    )  # fmt: skip
+    spec = TaskSpec(name="echo", instruction="Say it.", kind=Kind.GENERATE, scorer="perplexity")
+    task = Task(spec, train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=())
     fitted = FewShot(orders=0).fit(Model(Echo()), task.without_test(), budget=Budget())
     assert fitted.lineage is not None
-    scores = [row["dev_score"] for row in fitted.lineage.fit.history]
+    scores = [row.dev_score for row in fitted.lineage.fit.history]
     assert all(score < 0 for score in scores)
-    assert fitted.lineage.fit.chosen["dev_score"] > max(scores) - 0.2
-    assert fitted.lineage.fit.chosen["selection"] == "knn"
+    assert fitted.lineage.fit.dev_score > max(scores) - 0.2
+    assert fitted.lineage.fit.settled["selection"] == "knn"

@@ -85,11 +85,11 @@ def test_a_good_writer_is_followed(
     assert fitted.adaptation.prompt.instruction == GOOD
     assert fitted.lineage is not None
     fit = fitted.lineage.fit
-    assert 1 <= fit.chosen["proposer_calls"] <= 3
-    assert fit.chosen["proposer_tokens"] > 0
+    assert 1 <= fit.settled["proposer_calls"] <= 3
+    assert fit.settled["proposer_tokens"] > 0
     assert fit.spent_tokens is not None
     assert fit.spent_tokens <= 400_000
-    assert any(row.get("instruction") == GOOD for row in fit.history)
+    assert any(row.instruction == GOOD for row in fit.history)
     assert "The right answer is" in read[0]
     assert task.instruction in read[0]
     assert capfd.readouterr().out == ""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.engine.token_marginal import score_by_token
+from luthier.engine.mixture import score_by_token
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_shown

@@ -18,15 +18,8 @@ from luthier.models.model import Model
 from luthier.models.rag.lookup import search_knowledge
 from luthier.records import Budget, Example
 from luthier.retrieval import Passage
-from luthier.scoring.retrieval_metrics import (
-    abstention,
-    groundedness,
-    knowledge_scores,
-    ndcg,
-    recall_at,
-    reciprocal_rank,
-    relevant,
-)
+from luthier.scoring.knowledge_scores import abstention, groundedness, knowledge_scores
+from luthier.scoring.retrieval_metrics import ndcg, recall_at, reciprocal_rank, relevant
 from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task
@@ -34,9 +27,9 @@ from luthier.techniques.base import unmet_by_task
 from luthier.techniques.rag.query_map import QueryMap, _trained
 from luthier.techniques.rag.raft import RAFT
 from luthier.techniques.rag.rag import RAG
-from luthier.techniques.registry import parse_technique, spell
+from luthier.techniques.spelling import parse_technique, spell
+from luthier.testing import check_technique
 from tests import tiny
-from tests.contracts import check_technique
 from tests.knowledge import TOWNS, make_index, town_rows, write_documents
 
 BUDGET = Budget(tokens=400_000)
@@ -73,7 +66,9 @@ def _rag(index: Path, **settings: Any) -> RAG:
 
 
 def test_rag_keeps_the_contract(index: Path) -> None:
-    fitted = check_technique(_rag(index), Model(FakeBackend(_reader)), _task(), reopen=False)
+    fitted = check_technique(
+        _rag(index), model=Model(FakeBackend(_reader)), task=_task(), reopen=False
+    )
     assert fitted.adaptation.knowledge is not None
 
 
@@ -83,9 +78,10 @@ def test_with_documents_the_questions_can_be_answered(index: Path) -> None:
     fitted = _rag(index).fit(model, task.without_test(), budget=BUDGET)
     assert bare.score.value == 0.0
     assert luthier.evaluate(fitted, task).score.value == 1.0
-    chosen = fitted.lineage.fit.chosen if fitted.lineage else {}
-    assert chosen["k"] == 1, "one passage answers as well as three and costs less"
-    assert chosen["dev_score"] == 1.0
+    settled = fitted.lineage.fit.settled if fitted.lineage else {}
+    assert settled["k"] == 1, "one passage answers as well as three and costs less"
+    assert fitted.lineage is not None
+    assert fitted.lineage.fit.dev_score == 1.0
 
 
 def test_searches_are_judged_without_asking_the_model(index: Path) -> None:
@@ -93,7 +89,7 @@ def test_searches_are_judged_without_asking_the_model(index: Path) -> None:
     fitted = _rag(index).fit(model, _task().without_test(), budget=Budget(tokens=0))
     assert fitted.lineage is not None
     entry = fitted.lineage.fit.history[0]
-    assert entry["mrr@10"] == 1.0
+    assert entry.mrr_at_10 == 1.0
     assert fitted.lineage.fit.spent_tokens == 0
 
 
@@ -103,7 +99,7 @@ def test_passages_that_do_not_fit_the_context_are_not_tried(index: Path) -> None
     model = Model(replace(backend, facts=facts))
     fitted = _rag(index, form="plain").fit(model, _task().without_test(), budget=BUDGET)
     assert fitted.lineage is not None
-    tried = {e["candidate"] for e in fitted.lineage.fit.history if "part" in e}
+    tried = {e.candidate for e in fitted.lineage.fit.history if e.part}
     assert tried == {"1 passage, lexical, plain"}
 
 
@@ -241,7 +237,9 @@ def test_a_document_that_cannot_be_read_is_told_every_time(
             task, Model(FakeBackend(_reader)), techniques="rag", budget="2Mtok", seeds=1,
             out=tmp_path / "run",
         )  # fmt: skip
-        assert any("torn.pdf" in note for note in found.rows[0].seeds[0].fit.notes)
+        assert any(
+            "torn.pdf" in document for document in found.rows[0].seeds[0].fit.unread_documents
+        )
         step = next(s for s in found.verdict.next_steps if "torn.pdf" in s)
         assert step.startswith("1 document could not be read")
         shutil.rmtree(tmp_path / "run")
@@ -435,8 +433,8 @@ def test_a_query_map_learns_which_passage_answers(
     )
     fitted = QueryMap(negatives=2).fit(started, task.without_test(), budget=BUDGET)
     assert fitted.lineage is not None
-    chosen = fitted.lineage.fit.chosen
-    assert chosen["mrr@10"] >= chosen["mrr@10 before"]
+    settled = fitted.lineage.fit.settled
+    assert settled["mrr@10"] >= settled["mrr@10 before"]
     slot = started.adaptation.knowledge
     assert slot is not None
     pairs = QueryMap(negatives=2)._pairs(slot, task.train)

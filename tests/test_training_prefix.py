@@ -55,7 +55,7 @@ def few_shot(model, task, most):
 def test_before_training_it_answers_as_few_shot_prompting_does(family, task):
     model = tiny.model(family)
     fitted = UNMOVED.fit(model, task.without_test(), budget=Budget(tokens=4_000))
-    assert fitted.lineage.fit.chosen["init"] == "demonstrations"
+    assert fitted.lineage.fit.settled["init"] == "demonstrations"
     assert fitted.adaptation.adapter.starts_with_bos == (family != "gpt2")  # that one knows no BOS
     shown = few_shot(model, task, 128)
     expected = logprobs(shown, task.dev[:4])
@@ -130,7 +130,7 @@ def test_a_step_is_charged_for_inputs_and_answers_and_the_prefix_once(task):
         ).lineage.fit
         for n in (4, 100)
     )  # fmt: skip
-    assert short.chosen["steps"] >= long.chosen["steps"] >= short.chosen["steps"] - 2
+    assert short.training.steps >= long.training.steps >= short.training.steps - 2
     assert long.spent_tokens <= 6_000 * 1.1
 
 
@@ -178,8 +178,8 @@ def test_saved_and_scored_beside_others_it_answers_the_same(task, tmp_path):
 def test_where_demonstrations_do_not_fit_it_begins_at_the_instruction(technique, change, task):
     model = tiny.model("llama").adapt(**change)
     fitted = technique.fit(model, task.without_test(), budget=Budget(tokens=6_000))
-    chosen = fitted.lineage.fit.chosen
-    assert (chosen["init"], chosen["virtual_tokens"]) == ("text", technique.tokens or 16)
+    settled = fitted.lineage.fit.settled
+    assert (settled["init"], settled["virtual_tokens"]) == ("text", technique.tokens or 16)
     assert not fitted.adaptation.adapter.starts_with_bos
 
 
@@ -189,9 +189,9 @@ def test_it_trains_behind_a_soft_prompt(task):
     both = PrefixTuning(tokens=4).fit(soft, locked, budget=budget)
     assert set(both.adaptation.filled) >= {"soft_prompt", "adapter"}
     with model.backend.session(both.adaptation) as session:
-        dev = dev_examples(task, both.lineage.fit.chosen["dev_examples"])
+        dev = dev_examples(task, both.lineage.fit.training.dev_examples)
         found = dev_evaluation(both, lambda: session, dev)()[0]
-    kept = max(h["dev_score"] for h in both.lineage.fit.history)
+    kept = max(h.dev_score for h in both.lineage.fit.history)
     assert found == pytest.approx(kept, abs=1e-4)  # what it trained is what it answers with
 
 
@@ -203,7 +203,7 @@ def test_a_killed_fit_ends_like_an_unbroken_one(at, task, tmp_path, monkeypatch)
     model, locked, budget = tiny.model("llama"), task.without_test(), Budget(tokens=30_000)
     technique = PrefixTuning(learning_rates=(0.03, 0.3))
     whole = technique.fit(model, locked, budget=budget, seed=3)
-    assert {h["trial"] for h in whole.lineage.fit.history} == {0, 1}
+    assert {h.trial for h in whole.lineage.fit.history} == {0, 1}
 
     def die(done, total, message):
         if done > at * total:

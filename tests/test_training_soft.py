@@ -85,7 +85,7 @@ def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
         trials = SoftTrials(session, some_holders(32), placement="after")
         trials.ready(rows)
         trials.replay(rows)
-        kept_attention.splits(session)  # tried once for each base
+        kept_attention.supports_split_attention(session)  # tried once for each base
         layers = session.module.model.layers
         hooks = [
             layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
@@ -214,11 +214,11 @@ def test_halving_keeps_the_better_rates(task):
     history = fitted.lineage.fit.history
     rungs = {}
     for h in history:
-        if h["stage"] == "search":
-            rungs.setdefault(h["step"], {})[h["trial"]] = h["dev_score"]
+        if h.stage == "search":
+            rungs.setdefault(h.step, {})[h.trial] = h.dev_score
     first, second = (rungs[s] for s in sorted(rungs))
     assert set(second) == set(sorted(first, key=lambda k: -first[k])[:2])
-    assert {h["trial"] for h in history if h["stage"] == "train"} == {max(second, key=second.get)}
+    assert {h.trial for h in history if h.stage == "train"} == {max(second, key=second.get)}
     assert fitted.lineage.fit.spent_tokens <= 60_000
 
 
@@ -230,8 +230,8 @@ def test_every_rung_of_a_wide_search_trains(task):
     fitted = wide.fit(model, task.without_test(), budget=Budget(tokens=110_000), seed=0)
     live: dict[int, int] = {}
     for h in fitted.lineage.fit.history:
-        if h["stage"] == "search":
-            live[h["step"]] = live.get(h["step"], 0) + 1
+        if h.stage == "search":
+            live[h.step] = live.get(h.step, 0) + 1
     assert [live[s] for s in sorted(live)] == [8, 4, 2]
 
 
@@ -287,4 +287,4 @@ def test_the_plain_engine_gives_the_same_soft_prompt(task, monkeypatch):
     monkeypatch.setenv("LUTHIER_ENGINE", "plain")
     plain = technique.fit(model, locked, budget=Budget(tokens=6_000), seed=0)
     # The plain path pays for the inputs at every step: fewer steps for the same tokens.
-    assert plain.lineage.fit.chosen["steps"] < fast.lineage.fit.chosen["steps"] / 2
+    assert plain.lineage.fit.training.steps < fast.lineage.fit.training.steps / 2

@@ -57,11 +57,11 @@ def test_what_is_shown_is_not_trained_on_and_the_record_tells_the_start(task, mo
         ),
     )  # fmt: skip
     fitted = SoftPrompt().fit(luthier.load("nano"), task, budget=Budget(tokens=20_000), seed=0)
-    chosen = fitted.lineage.fit.chosen
-    assert chosen["init"] == "demonstrations"
+    settled = fitted.lineage.fit.settled
+    assert settled["init"] == "demonstrations"
     assert len(seen[0]) == len(task.train) - len(task.labels)
     assert fitted.adaptation.soft_prompt.placement == "before"
-    assert chosen["virtual_tokens"] == fitted.adaptation.soft_prompt.tensor.shape[1]
+    assert settled["virtual_tokens"] == fitted.adaptation.soft_prompt.tensor.shape[1]
     # Every request is as short as a bare one.
     text = render_for(fitted, task.dev[:1])[0].text
     assert all(e.input not in text for e in task.train)
@@ -78,9 +78,9 @@ def test_what_is_shown_is_not_trained_on_and_the_record_tells_the_start(task, mo
 def test_where_demonstrations_do_not_fit_it_begins_at_the_labels(technique, change, task):
     model = tiny.model("llama").adapt(**change)
     fitted = technique.fit(model, task, budget=Budget(tokens=9_000), seed=0)
-    chosen = fitted.lineage.fit.chosen
-    assert (chosen["init"], fitted.adaptation.soft_prompt.placement) == ("labels", "after")
-    assert chosen["virtual_tokens"] == (technique.tokens or 8)
+    settled = fitted.lineage.fit.settled
+    assert (settled["init"], fitted.adaptation.soft_prompt.placement) == ("labels", "after")
+    assert settled["virtual_tokens"] == (technique.tokens or 8)
 
 
 def test_demonstrations_after_the_input_are_refused():

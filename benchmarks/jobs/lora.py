@@ -15,7 +15,7 @@ from benchmarks.machine import matmul_peak
 from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
 from benchmarks.operations import floor, whole_rows
 from benchmarks.peers import trainer, trl_sft
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.task.task import Task
 from luthier.training.adapter_fit import adapter_config

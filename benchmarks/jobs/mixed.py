@@ -11,7 +11,7 @@ import torch
 from benchmarks.cases import Classification, nano
 from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of, timed
 from benchmarks.peers.peft_switching import Switching
-from luthier.engine.adapters.injected import injected
+from luthier.engine import injected
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.models.backend import ScoreRequest
 from luthier.training.adapter_fit import adapter_config

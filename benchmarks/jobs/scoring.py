@@ -12,7 +12,7 @@ from benchmarks.cases import Classification, llama_135m
 from benchmarks.machine import matmul_peak
 from benchmarks.measure import Equality, Line, Ratio, Share, Side, in_turn, seconds_of
 from benchmarks.operations import scoring_operations
-from luthier.engine.local_backend import LocalBackend
+from luthier.engine import LocalBackend
 from luthier.models.adaptation import Adaptation
 
 FEW_SHOT = Classification(shared=600, inputs=200, input_tokens=40, labels=10)

@@ -77,7 +77,7 @@ def eight_trials() -> Sequence[Line]:
                 },
                 notes={
                     "best_dev_loss": best,
-                    "best_rate": record.chosen["learning_rate"] / ground.scale,
+                    "best_rate": record.training.learning_rate / ground.scale,
                     "floor": floor(_operations(ground, steps), min(seconds), max(peaks)),
                 },
             ),

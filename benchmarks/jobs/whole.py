@@ -170,7 +170,7 @@ def trained(technique: str, task: Task, asked: Asked, fit: Any) -> dict[str, Any
     ground = Ground.of(task, tokens=8)
     backend = nano()
     steps = max(steps_by_trial(fit.history).values())
-    rates = fit.chosen["learning_rates_tried"]
+    rates = fit.training.learning_rates_tried
     size = 16 if technique == SOFT.name else low_rank.batch_size
 
     def fresh(attention: str) -> Any:
@@ -183,7 +183,7 @@ def trained(technique: str, task: Task, asked: Asked, fit: Any) -> dict[str, Any
         fresh,
         backend.tokenizer,
         ground.rows,
-        trainer.Settings(steps=steps, learning_rate=fit.chosen["learning_rate"], batch_size=size),
+        trainer.Settings(steps=steps, learning_rate=fit.training.learning_rate, batch_size=size),
     )
     wrapped = fresh(settings.attention)
     training = trainer.train(wrapped, backend.tokenizer, ground.rows, settings)

@@ -29,7 +29,10 @@ def to_plain(value: Any, *, replace: Callable[[Any], Any] | None = None) -> Any:
         value = replace(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
-        return {name: to_plain(getattr(value, name), replace=replace) for name in names}
+        plain = {name: to_plain(getattr(value, name), replace=replace) for name in names}
+        if getattr(value, "SPARSE", False):  # a record that says so is stored without its Nones
+            return {name: v for name, v in plain.items() if v is not None}
+        return plain
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

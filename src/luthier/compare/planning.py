@@ -139,7 +139,7 @@ def testing_tokens(planned: PlannedTechnique, load: Workload, model: Model) -> f
 def _line(
     technique: Technique, model: Model, task: Task, *, seeds: int, first: int
 ) -> PlannedTechnique:
-    from luthier.techniques.registry import spell
+    from luthier.techniques.spelling import spell
 
     count = seeds if technique.trained else 1
     name = spell(technique)

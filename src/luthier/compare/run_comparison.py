@@ -94,7 +94,8 @@ def default_techniques(task: Task, model: Model | None = None) -> tuple[str, ...
 
 def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:
     """The techniques behind names; TechniqueError, with what was meant, for an unknown one."""
-    from luthier.techniques.registry import parse_technique, parse_techniques, technique_names
+    from luthier import registry
+    from luthier.techniques.spelling import parse_technique, parse_techniques
 
     if isinstance(techniques, str):
         found = parse_techniques(techniques)
@@ -102,7 +103,9 @@ def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Tech
         found = tuple(parse_technique(t) if isinstance(t, str) else t for t in techniques)
     if not found:
         raise TechniqueError(
-            "No technique was given", choices=technique_names(), next_step="Name at least one."
+            "No technique was given",
+            choices=registry.names("techniques"),
+            next_step="Name at least one.",
         )
     # The same technique twice is the same run: it stands in the table once.
     return tuple({digest(technique_identity(t)): t for t in found}.values())

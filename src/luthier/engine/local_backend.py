@@ -7,15 +7,18 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from luthier.engine.adapters import low_rank, mixed
 from luthier.engine.adapters.injected import injected, put_in, take_out
-from luthier.engine.precision import decision, fast_matmul
+from luthier.engine.engine_choice import uses_prefix_trees
+from luthier.engine.precision import autocast, matmul_precision
+from luthier.engine.score_continuations import score_continuations
 from luthier.engine.session import Session, soft_of
 from luthier.errors import ModelError
 from luthier.models.adaptation import Adaptation, Adapter, Weights
@@ -144,12 +147,8 @@ class LocalBackend(Backend):
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-probabilities of continuations: each shared prefix once, all labels in one row."""
-        from luthier.engine import decoder_scoring, encoder_scoring
-
         with self.session(adaptation) as session, torch.inference_mode():
-            if session.encoder_decoder:
-                return encoder_scoring.score(session, requests)
-            return decoder_scoring.score(session, requests)
+            return score_continuations(session, requests)
 
     def score_mixed(self, asked: Sequence[tuple[ScoreRequest, Adaptation]]) -> list[ScoreResult]:
         """As `score`, each request under an adaptation of its own, results in their order.
@@ -157,16 +156,7 @@ class LocalBackend(Backend):
         Requests whose adaptations differ in LoRA adapter, soft prompt, prompt or decoding only
         share batches; those with another adapter or a fork run adaptation by adaptation.
         """
-        from luthier.engine import reference
-        from luthier.engine.adapters import low_rank, mixed
-
-        bare = Session(self._module, self.tokenizer)
-        one_by_one = (
-            bare.encoder_decoder
-            or reference.chosen_engine() == "plain"
-            or not reference.knows_trees(bare)
-        )
-
+        one_by_one = not uses_prefix_trees(Session(self._module, self.tokenizer))
         by_adaptation: dict[int, list[int]] = {}
         for i, (_, adaptation) in enumerate(asked):
             by_adaptation.setdefault(id(adaptation), []).append(i)
@@ -209,8 +199,12 @@ class LocalBackend(Backend):
         """The number format of matrix products, and how fast bfloat16 was where it was timed."""
         if self._module.device.type != "cpu" or self._module.dtype != torch.float32:
             return str(self._module.dtype).removeprefix("torch.")
-        made = decision()
-        timed = "" if made.gain is None else f" (bfloat16 {made.gain:g} times as fast)"
+        made = matmul_precision()
+        timed = (
+            ""
+            if made.bfloat16_speedup is None
+            else f" (bfloat16 {made.bfloat16_speedup:g} times as fast)"
+        )
         return made.format + timed
 
     def tokens_per_second(self) -> float:
@@ -224,7 +218,7 @@ class LocalBackend(Backend):
             else:
                 feed["logits_to_keep"] = 1
             best = float("inf")
-            with torch.inference_mode(), fast_matmul(self._module.device, self._module.dtype):
+            with torch.inference_mode(), autocast(self._module.device, self._module.dtype):
                 self.module(**feed)
                 for _ in range(3):
                     start = time.perf_counter()
@@ -233,16 +227,12 @@ class LocalBackend(Backend):
             self._speed = ids.numel() / best
         return self._speed
 
-    def training_session(self, adaptation: Adaptation) -> AbstractContextManager[Session]:
-        """A session for training; see `session`."""
-        return self.session(adaptation)
-
     def score_mixture(
         self, prompts: Sequence[Rendered], weights: Sequence[float],
         continuations: Sequence[str], adaptation: Adaptation,
     ) -> ScoreResult:  # fmt: skip
-        """See `luthier.engine.token_marginal`."""
-        from luthier.engine.token_marginal import score_by_token
+        """See `luthier.engine.mixture`."""
+        from luthier.engine.mixture import score_by_token
 
         with self.session(adaptation) as session, torch.inference_mode():
             return score_by_token(session, prompts, weights, continuations)
@@ -250,8 +240,8 @@ class LocalBackend(Backend):
     def generate_mixture(
         self, prompts: Sequence[Rendered], weights: Sequence[float], adaptation: Adaptation
     ) -> Generated:
-        """See `luthier.engine.token_marginal`."""
-        from luthier.engine.token_marginal import generate_by_token
+        """See `luthier.engine.mixture`."""
+        from luthier.engine.mixture import generate_by_token
 
         with self.session(adaptation) as session, torch.inference_mode():
             return generate_by_token(session, prompts, weights, adaptation.decoding)

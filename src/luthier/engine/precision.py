@@ -28,7 +28,7 @@ from luthier.ledger.artifacts import write_text
 from luthier.ledger.cache import default_cache_path
 from luthier.ledger.provenance import provenance
 
-VARIABLE = "LUTHIER_PRODUCTS"
+VARIABLE = "LUTHIER_PRECISION"
 CHOICES = ("auto", "float32", "bfloat16")
 MARGIN = 1.2  # a smaller gain is not worth the rounding, and could be gone at the next measurement
 ROUNDS = 3
@@ -38,23 +38,23 @@ Format = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """`gain`: how many times as fast bfloat16 was; None where nothing was measured."""
+class MatmulPrecision:
+    """`bfloat16_speedup`: how many times as fast bfloat16 was; None where nothing was measured."""
 
     format: Format
-    gain: float | None = None
+    bfloat16_speedup: float | None = None
 
 
-def decision() -> Decision:
-    """What LUTHIER_PRODUCTS says, or what was measured on this machine. UserError for a value that
+def matmul_precision() -> MatmulPrecision:
+    """What LUTHIER_PRECISION says, or what was measured on this machine. UserError for a value that
     is no format."""
     asked = os.environ.get(VARIABLE, "").strip().lower() or "auto"
     if asked == "auto":
         return _kept(torch.get_num_threads())
     if asked == "float32":
-        return Decision("float32")
+        return MatmulPrecision("float32")
     if asked == "bfloat16":
-        return Decision("bfloat16")
+        return MatmulPrecision("bfloat16")
     raise UserError(
         f"{VARIABLE}={asked!r} is no number format",
         choices=CHOICES,
@@ -62,19 +62,19 @@ def decision() -> Decision:
     )
 
 
-def decisions_file() -> Path:
+def precision_file() -> Path:
     """Where decisions are kept, by processor, threads and version of torch."""
-    return default_cache_path().with_name("products.json")
+    return default_cache_path().with_name("precision.json")
 
 
 @contextmanager
-def fast_matmul(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Surround a forward pass of many tokens. Changes nothing on an accelerator, whose base is in
     bfloat16 already, nor where float32 was decided on.
 
     Attention stays in float32: its backward pass runs several times slower in bfloat16.
     """
-    if device.type != "cpu" or dtype != torch.float32 or decision().format == "float32":
+    if device.type != "cpu" or dtype != torch.float32 or matmul_precision().format == "float32":
         yield
         return
     with torch.autocast("cpu", torch.bfloat16), Float32Attention():
@@ -82,23 +82,23 @@ def fast_matmul(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 @lru_cache
-def _kept(threads: int) -> Decision:
+def _kept(threads: int) -> MatmulPrecision:
     if not _multiplies_bfloat16():
-        return Decision("float32")
+        return MatmulPrecision("float32")
     here = provenance()
     key = f"{here.cpu}, {threads} threads, torch {here.torch}"
     before = _read()
     if key in before:
         with suppress(TypeError):
-            return Decision(**before[key])
-    gain = measured_gain()
-    found = Decision("bfloat16" if gain > MARGIN else "float32", round(gain, 2))
+            return MatmulPrecision(**before[key])
+    speedup = measured_speedup()
+    found = MatmulPrecision("bfloat16" if speedup > MARGIN else "float32", round(speedup, 2))
     with suppress(StorageError):  # only a memory: the next process measures again
-        write_text(decisions_file(), json.dumps({**before, key: asdict(found)}, indent=1))
+        write_text(precision_file(), json.dumps({**before, key: asdict(found)}, indent=1))
     return found
 
 
-def measured_gain() -> float:
+def measured_speedup() -> float:
     """How many times as fast a linear layer is when its input and weight are converted to bfloat16
     and its output back. Both in turn, the best of each: what else runs slows both."""
     rows, inner, outer = SHAPE
@@ -125,7 +125,7 @@ def _multiplies_bfloat16() -> bool:
 
 def _read() -> dict[str, Any]:
     try:
-        found = json.loads(decisions_file().read_text("utf-8"))
+        found = json.loads(precision_file().read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,65 +6,22 @@ anyone who doubts a number. It is also the way for bases whose layers know no tr
 
 from __future__ import annotations
 
-import inspect
-import os
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from luthier.content import Usage
-from luthier.engine.precision import fast_matmul
-from luthier.engine.prefix_tree.token_rows import rows_by_vote
+from luthier.engine.precision import autocast
 from luthier.engine.session import Session
+from luthier.engine.token_rows import rows_by_vote
 from luthier.engine.votes import result_of
-from luthier.errors import UserError, did_you_mean
 from luthier.models.backend import ScoreRequest, ScoreResult
-
-VARIABLE = "LUTHIER_ENGINE"
-ENGINES = ("tree", "plain")
-
-Engine = Literal["tree", "plain"]
-
-
-def chosen_engine() -> Engine:
-    """What LUTHIER_ENGINE says: "tree" (each distinct token once, the default) or "plain".
-
-    UserError for any other value.
-    """
-    asked = os.environ.get(VARIABLE, "").strip().lower() or "tree"
-    if asked == "tree":
-        return "tree"
-    if asked == "plain":
-        return "plain"
-    raise UserError(
-        f"{VARIABLE}={asked!r} is no engine",
-        choices=ENGINES,
-        next_step=did_you_mean(asked, ENGINES),
-    )
-
-
-def knows_trees(session: Session) -> bool:
-    """Whether the base takes explicit positions and masks in every layer: no recurrent or chunked
-    layers, no biases by distance in the row."""
-    config = session.module.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention", "attention"}:
-        return False
-    if getattr(config, "alibi", False) or getattr(config, "attention_chunk_size", None):
-        return False
-    # GPT-Neo's local layers count places in the row; GPT takes masks over keys alone.
-    if "local" in (getattr(config, "attention_layers", None) or ()):
-        return False
-    if config.model_type == "openai-gpt":
-        return False
-    return "position_ids" in inspect.signature(type(session.module).forward).parameters
 
 
 def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
     """Summed log-probabilities of every continuation of every request, one forward pass each."""
     one = _encoded if session.encoder_decoder else _joined
-    with fast_matmul(session.device, session.dtype):
+    with autocast(session.device, session.dtype):
         return [one(session, r) for r in requests]
 
 

@@ -21,15 +21,15 @@ from luthier.models.prompt import Rendered
 @dataclass(frozen=True, eq=False)
 class Session:
     """`module` is the Hugging Face model with weights and adapter applied; `peft` wraps it where
-    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None. `opened`: what
-    stands before every row begins with BOS, and rows begin without."""
+    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None. `bos_in_prefix`: the
+    prefix of the adapter begins with BOS, so that rows begin without."""
 
     module: Any
     tokenizer: Any
     peft: Any = None
     soft: torch.Tensor | None = None
     placement: str = "before"
-    opened: bool = False
+    bos_in_prefix: bool = False
     # What was tokenised last, for the next prompt mostly begins alike. Held as one object, so that
     # threads may share a session.
     _last: list[Tokens] = field(default_factory=list, init=False, repr=False)
@@ -205,7 +205,7 @@ class Session:
                 ids = ids[:-1]  # a causal prompt must stay open
             if not ids:
                 ids = [self.opening_token]
-            if self.opened and len(ids) > 1 and ids[0] == self.tokenizer.bos_token_id:
+            if self.bos_in_prefix and len(ids) > 1 and ids[0] == self.tokenizer.bos_token_id:
                 ids = ids[1:]
         return ids
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from luthier.content import Usage
-from luthier.engine.prefix_tree.token_rows import RowScores, TokenRow, distinct_rows
+from luthier.engine.token_rows import RowScores, TokenRow, distinct_rows
 from luthier.models.backend import ScoreResult
 
 Vote = tuple[

@@ -175,7 +175,7 @@ class Backend:
         """Greedy text under the same mixture. CapabilityError without `Capability.MIXTURES`."""
         raise self.lacks(Capability.MIXTURES)
 
-    def training_session(self, adaptation: Adaptation) -> AbstractContextManager[Any]:
+    def session(self, adaptation: Adaptation) -> AbstractContextManager[Any]:
         """The base with `adaptation` applied, its parameters in reach (`engine.session.Session`).
 
         CapabilityError without `Capability.GRADIENTS`.

@@ -37,11 +37,6 @@ from luthier.records import Capability
 _CACHE_LOCK = threading.Lock()
 
 
-def is_address(name: str) -> bool:
-    """Whether the name of a base is the address of a server."""
-    return name.startswith(("http://", "https://"))
-
-
 @dataclass(eq=False)
 class EndpointBackend(Backend):
     """One model on one server. Adaptations may fill the prompt and decoding slots only."""
@@ -56,8 +51,10 @@ class EndpointBackend(Backend):
     cache: ResponseCache | None = None
 
     @classmethod
-    def connect(cls, address: str) -> EndpointBackend:
+    def open(cls, name: str, *, device: str = "auto") -> EndpointBackend:
         """Open "http://host:port/v1#model". The key comes from LUTHIER_API_KEY or OPENAI_API_KEY.
+
+        The server chooses its own device.
 
         Raises ModelError when no model is named and the server lists several, BackendError when it
         cannot be reached.
@@ -69,7 +66,7 @@ class EndpointBackend(Backend):
                 "An endpoint needs the openai client, which is not installed",
                 next_step="pip install 'luthier[endpoint]'",
             ) from error
-        url, _, model = address.partition("#")
+        url, _, model = name.partition("#")
         key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
         if not model:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from luthier.content import ToolCall, Usage
-from luthier.errors import CapabilityError
-from luthier.models.adaptation import Adaptation
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
     Backend,
     Generated,
@@ -23,10 +22,12 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
+VOCABULARY = 1000  # words, for the log-probabilities of a text
 Answer = str | ToolCall | tuple[ToolCall, ...]
 Reply = Callable[[str], Answer] | Mapping[str, Answer] | None
 
@@ -52,6 +53,11 @@ class FakeBackend(Backend):
         )
     )
 
+    @classmethod
+    def open(cls, name: str, *, device: str = "auto") -> FakeBackend:
+        """The fake under the name it was asked for."""
+        return cls(name=name)
+
     def __post_init__(self) -> None:
         # A constant for one name: there are no weights.
         self.fingerprint = hashlib.sha256(f"fake:{self.name}".encode()).hexdigest()
@@ -63,35 +69,41 @@ class FakeBackend(Backend):
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-softmax of the evidence for each continuation; greedy when there is any evidence."""
         if Capability.LOGPROBS not in self.capabilities:
-            raise CapabilityError(f"{self.name} does not give log-probabilities here")
+            raise self.lacks(Capability.LOGPROBS)
         return [self._score(request) for request in requests]
 
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
-        """The configured reply; without one, the answer of the nearest demonstration."""
-        return [self._generated(request, adaptation) for request in requests]
+        """The configured reply; without one, the answer of the nearest demonstration. All samples
+        of a request are alike."""
+        return [self._generate(r, r.decoding or adaptation.decoding) for r in requests]
 
     def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
-        """The same text, a word at a time."""
-        words = self.generate([request], adaptation)[0].text.split()
-        for place, word in enumerate(words):
-            yield f" {word}" if place else word
+        """The text word by word."""
+        yield from re.findall(r"\s*\S+", self.generate([request], adaptation)[0].text)
 
-    def _generated(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """A token is a word: the likelier, the more often it stood in the text before."""
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return [_word_logprobs(text) for text in texts]
+
+    def _generate(self, request: GenerateRequest, decoding: Decoding) -> Generated:
         text = _flat(request.prompt)
         read = self.count_tokens(text)
-        answer = self._reply(request.prompt, text)
-        if not isinstance(answer, str):
-            calls = (answer,) if isinstance(answer, ToolCall) else answer
+        reply = self._reply(request.prompt, text)
+        if not isinstance(reply, str):
+            calls = (reply,) if isinstance(reply, ToolCall) else reply
             return Generated("", Usage(read, 0, read, 1), tool_calls=calls)
-        decoding = request.decoding or adaptation.decoding
         for stop in decoding.stop:
-            answer = answer.split(stop)[0]
-        words = answer.split()
-        written = words[: decoding.max_new_tokens]
-        usage = Usage(read, len(written), read + len(written), 1)
-        return Generated(" ".join(written), usage, cut=len(written) < len(words))
+            reply = reply.split(stop)[0]
+        words = reply.split()
+        cut = len(words) > decoding.max_new_tokens
+        answer = " ".join(words[: decoding.max_new_tokens])
+        written = request.samples * len(answer.split())
+        others = (Generated(answer, Usage(), cut),) * (request.samples - 1)
+        return Generated(answer, Usage(read, written, read + written, 1), cut, others)
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
         demonstrations, query = _blocks(request.prompt)
@@ -118,6 +130,19 @@ class FakeBackend(Backend):
         demonstrations, query = _blocks(prompt)
         ranked = sorted(demonstrations, key=lambda shown: -_overlap(query, shown[0]))
         return ranked[0][1] if ranked else " ".join(query)
+
+
+def _word_logprobs(text: str) -> TokenLogprobs:
+    """Add-one estimates over `VOCABULARY` words from the words so far; none for the first."""
+    tokens = re.findall(r"\s*\S+", text)
+    words = [token.strip() for token in tokens]
+    return TokenLogprobs(
+        tuple(tokens),
+        tuple(
+            math.log((1 + words[:i].count(word)) / (VOCABULARY + i)) if i else None
+            for i, word in enumerate(words)
+        ),
+    )
 
 
 def _flat(prompt: Rendered) -> str:

@@ -41,12 +41,12 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
     free_adapter_slot(model, plan.name)
     ready = starting(model, task, style_of(plan.settings["prompt"]))
     tokens = budget_tokens(budget, backend)
-    with backend.training_session(replace(ready.adaptation, adapter=None)) as base:
+    with backend.session(replace(ready.adaptation, adapter=None)) as base:
         config = adapter_config(plan.config(base.module))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adaptation = replace(ready.adaptation, adapter=Adapter(config, {}))
-        with backend.training_session(adaptation) as session:
+        with backend.session(adaptation) as session:
             trial_parameters = AdapterParameters(session.peft)
             fitted = fit(
                 ready,

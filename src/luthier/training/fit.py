@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.errors import BudgetError
 from luthier.models.model import Model
-from luthier.records import FitRecord
+from luthier.records import FitRecord, TrainingFacts
 from luthier.task.task import Task
 from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
 from luthier.training.parameters import Trainable
@@ -85,21 +84,23 @@ def fit(
     )
     done = running.run()
     winners = running.winner
-    chosen: Mapping[str, Any] = {
-        "learning_rate": schedule.rates[winners[0]],
-        "learning_rates_tried": list(rates),
-        "steps": done.total_steps,
-        "batch_size": size,
-        "epochs": round(done.total_steps * size / len(rows), 2),
-        "dev_examples": min(most, len(task.dev)),
-        "stopped_early": not done.live,
-    }
+    facts = TrainingFacts(
+        learning_rate=schedule.rates[winners[0]],
+        learning_rates_tried=tuple(rates),
+        steps=done.total_steps,
+        batch_size=size,
+        epochs=round(done.total_steps * size / len(rows), 2),
+        dev_examples=min(most, len(task.dev)),
+        stopped_early=not done.live,
+    )
+    scores = [entry.dev_score for entry in done.history if entry.dev_score is not None]
     record = FitRecord(
         fit_seconds=time.perf_counter() - begin,
         spent_tokens=done.total_spent,
         trainable_parameters=sum(p.numel() for k in winners for p in trainable.parameters(k)),
         train_examples=len(task.train),
-        chosen=chosen,
+        dev_score=max(scores, default=None),
+        training=facts,
         history=tuple(done.history),
     )
     return Fitted(record, winners)

@@ -15,11 +15,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import Any
 
 import torch
 
 from luthier.context import report_progress
+from luthier.records import FitStep
 from luthier.training.checkpoint import Checkpoint, load_optimiser, optimiser_state
 from luthier.training.parameters import State, Trainable
 from luthier.training.rows import TrainRow, batches
@@ -57,7 +57,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class LoopState:
-    """Where a fit stands: plain numbers only, so that a checkpoint can hold them."""
+    """Where a fit stands, in what JSON can hold, so that a checkpoint can keep it."""
 
     segment: int = 0
     step: int = 0  # within the segment
@@ -74,7 +74,7 @@ class LoopState:
     total_steps: int = 0
     evaluation_tokens: int = 0  # what the last look at dev took
     losses: list[list[float]] = field(default_factory=list)  # of each trial since that look
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[FitStep] = field(default_factory=list)
 
 
 class TrainingLoop:
@@ -215,15 +215,15 @@ class TrainingLoop:
         at.evaluations += 1
         for k, score in zip(at.live, found, strict=True):
             at.history.append(
-                {
-                    "stage": "train" if final else "search",
-                    "trial": k,
-                    "learning_rate": self.schedule.rates[k],
-                    "step": at.total_steps,
-                    "spent_tokens": at.total_spent,
-                    "train_loss": mean(at.losses[k]) if at.losses[k] else None,
-                    "dev_score": score,
-                }
+                FitStep(
+                    stage="train" if final else "search",
+                    trial=k,
+                    learning_rate=self.schedule.rates[k],
+                    step=at.total_steps,
+                    spent_tokens=at.total_spent,
+                    train_loss=mean(at.losses[k]) if at.losses[k] else None,
+                    dev_score=score,
+                )
             )
             at.losses[k] = []
         scores = {
@@ -274,6 +274,7 @@ class TrainingLoop:
         if found is None or found[0].pop("seed") != self.seed:
             return False
         numbers, groups = found
+        numbers["history"] = [FitStep(**entry) for entry in numbers["history"]]
         self.at = at = LoopState(**numbers)
         for name, state in groups.items():
             kind, trial = name.rsplit(" ", 1)

@@ -34,7 +34,8 @@ def evaluate(
     from luthier.errors import TaskError, did_you_mean
     from luthier.models.load import load
     from luthier.scoring import evaluate as score
-    from luthier.task.task import SPLITS, Task
+    from luthier.task.spec import SPLITS
+    from luthier.task.task import Task
 
     opened = Task.load(task)
     if split not in SPLITS:

@@ -10,7 +10,6 @@ import errno
 import gc
 import shutil
 import traceback
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from luthier.compare.running.run_context import (
     RunRequest,
 )
 from luthier.compare.running.run_keys import settings_plain
-from luthier.compare.running.score_run import dev_score, score_run
+from luthier.compare.running.score_run import score_run
 from luthier.context import WorkContext, working
 from luthier.errors import CapabilityError, LuthierError, StorageError
 from luthier.ledger.artifacts import write_text
@@ -35,7 +34,7 @@ from luthier.ledger.run_ledger import StoredRun
 from luthier.ledger.storage_errors import storage_error
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
-from luthier.records import Budget, FitRecord, Lineage, Score
+from luthier.records import Budget, FitRecord, Lineage, Score, StepRecord
 from luthier.serialization import dumps, loads
 
 
@@ -96,24 +95,6 @@ def _disk_is_full(error: Exception) -> bool:
     return any(f"(os error {number})" in str(error) for number in numbers)
 
 
-def combined(parts: Sequence[tuple[str, FitRecord]]) -> FitRecord:
-    """The record of a recipe: sums over its steps, and what each of them chose."""
-    records = [record for _, record in parts]
-    return FitRecord(
-        fit_seconds=_total(r.fit_seconds for r in records),
-        spent_tokens=_count(r.spent_tokens for r in records),
-        trainable_parameters=_count(r.trainable_parameters for r in records),
-        train_examples=max((r.train_examples or 0 for r in records), default=0),
-        peak_memory_bytes=max((r.peak_memory_bytes or 0 for r in records), default=0) or None,
-        chosen={
-            **{f"{i} {name}": dict(r.chosen) for i, (name, r) in enumerate(parts, 1)},
-            "dev_score": dev_score(records[-1]),
-        },
-        history=records[-1].history,
-        notes=tuple(note for r in records for note in r.notes),
-    )
-
-
 def saved_model(folder: Path, model: Model) -> Model:
     """The model that was saved in a folder, on the backend that is open already."""
     adaptation, lineage, _, _ = open_adaptation(folder)
@@ -168,7 +149,8 @@ def _fitted(
         peak_memory_bytes=sampled.peak_memory_bytes,
     )
     if request.recipe is not None:
-        record = combined((*request.before, (request.technique.name, record)))
+        part = StepRecord(request.technique.name, record, record.dev_score, model.adaptation.filled)
+        record = FitRecord.of_recipe((*request.before, part))
         settings = settings_plain(request.recipe)
         model = model.adapt(
             lineage=Lineage(request.recipe.name, settings, request.seed, record, model.lineage)
@@ -176,16 +158,6 @@ def _fitted(
     digest = context.artifacts.put(model.save)
     context.store.begin(replace(begun, status="fitted", result=dumps(record), artifact=digest))
     return saved_model(context.artifacts.path(digest), request.model), record, digest
-
-
-def _total(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _count(values: Iterable[int | None]) -> int | None:
-    total = _total(values)
-    return None if total is None else int(total)
 
 
 def give_up(context: RunContext, request: RunRequest, status: Status, reason: str) -> Run:

@@ -16,7 +16,7 @@ from luthier.errors import InterruptedRun
 from luthier.ledger.artifacts import Artifacts
 from luthier.ledger.run_ledger import Ledger
 from luthier.models.model import Model
-from luthier.records import FitRecord
+from luthier.records import StepRecord
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -98,8 +98,7 @@ class RunRequest:
 
     `purpose` is "run", "step" or "curve" (see `ledger.store`). `task` (locked) and `model` are
     those of the bench, except for a point of a learning curve and for the later steps of a
-    recipe. For the last step of a `recipe`, `before` holds what the earlier ones did, by their
-    name.
+    recipe. For the last step of a `recipe`, `before` holds what the earlier ones did.
     """
 
     key: str
@@ -111,4 +110,4 @@ class RunRequest:
     task: Task
     model: Model
     recipe: Technique | None = None
-    before: tuple[tuple[str, FitRecord], ...] = ()
+    before: tuple[StepRecord, ...] = ()

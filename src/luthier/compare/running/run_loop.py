@@ -17,7 +17,7 @@ from luthier.compare.running.run_keys import slug
 from luthier.compare.running.training_shares import training_share
 from luthier.ledger.artifacts import show
 from luthier.ledger.run_ledger import PlannedRun
-from luthier.records import FitRecord
+from luthier.records import StepRecord
 
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
@@ -104,7 +104,7 @@ class RunLoop:
         """One technique with one seed: one job, or one for each step of a recipe."""
         context, chain = self.context, steps_of(technique)
         model, left = context.model, planned.budget_tokens
-        before: list[tuple[str, FitRecord]] = []
+        before: list[StepRecord] = []
         for place, (step, part) in enumerate(chain):
             request = RunRequest(
                 key=context.key(technique, planned, seed, part),
@@ -129,7 +129,7 @@ class RunLoop:
                 return
             model = saved_model(context.folder / run.path, model)
             left = None if left is None else max(0, left - (run.fit.spent_tokens or 0))
-            before.append((step.name, run.fit))
+            before.append(StepRecord(step.name, run.fit, run.dev_score, model.adaptation.filled))
 
     def _point(self, planned: PlannedTechnique, technique: Technique, share: float) -> None:
         """One point of a learning curve, with the first seed."""

@@ -28,7 +28,7 @@ def score_run(
 ) -> Run:
     """The finished run of a fitted model, its record and the hash of its artifact."""
     from luthier.scoring import evaluate
-    from luthier.scoring.retrieval_metrics import knowledge_scores
+    from luthier.scoring.knowledge_scores import knowledge_scores
 
     model, record, digest = fitted
 
@@ -72,7 +72,7 @@ def score_run(
         cost=cost,
         settings=dict(model.lineage.settings) if model.lineage else {},
         train_examples=len(request.task.train),
-        dev_score=dev_score(record),
+        dev_score=record.dev_score,
         off_task=None if curve else _off_task(context, model),
         prompt_text="" if curve else prompt_text(model, context.task.test[0]),
         path=folder.relative_to(context.folder).as_posix(),
@@ -83,9 +83,9 @@ def _look_up_notes(context: RunContext, request: RunRequest, model: Model) -> tu
     """Of the latency, what looking things up takes; the rest is reading."""
     if model.adaptation.knowledge is None or request.purpose == "curve":
         return ()
-    from luthier.scoring.retrieval_metrics import look_up_seconds
+    from luthier.scoring.knowledge_scores import search_seconds
 
-    whole, embedding = look_up_seconds(model, [e.text for e in context.task.test[:TIMED]])
+    whole, embedding = search_seconds(model, [e.text for e in context.task.test[:TIMED]])
     within = "" if embedding is None else f", of which embedding the question {1e3 * embedding:.1f}"
     return (
         f"A look-up took {1e3 * whole:.1f} ms (median of {min(TIMED, len(context.task.test))})"
@@ -104,16 +104,6 @@ def _off_task(context: RunContext, model: Model) -> OffTask | None:
     if before is None or after is None:
         return None
     return OffTask(before, after.nats_per_token, after.tokens)
-
-
-def dev_score(record: FitRecord) -> float | None:
-    """What the technique says that it reached on dev: in what it chose, or in its history."""
-    said = record.chosen.get("dev_score")
-    if isinstance(said, (int, float)):
-        return float(said)
-    seen = [step.get("dev_score") for step in record.history]
-    scores = [float(value) for value in seen if isinstance(value, (int, float))]
-    return max(scores, default=None)
 
 
 def prompt_text(model: Model, example: Example) -> str:

@@ -7,7 +7,6 @@ from statistics import stdev
 from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import TechniqueResult
-from luthier.techniques.rag.index_notes import NOT_INDEXED
 
 if TYPE_CHECKING:
     from luthier.compare.verdict.decide import Evidence
@@ -61,8 +60,8 @@ def _unfinished(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
 
 
 def _unread_documents(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
-    notes = (note for row in evidence.rows for run in row.seeds for note in run.fit.notes)
-    unread = dict.fromkeys(n.removeprefix(NOT_INDEXED) for n in notes if n.startswith(NOT_INDEXED))
+    runs = (run for row in evidence.rows for run in row.seeds)
+    unread = dict.fromkeys(document for run in runs for document in run.fit.unread_documents)
     if not unread:
         return None
     count = f"{len(unread)} document" + "s" * (len(unread) > 1)

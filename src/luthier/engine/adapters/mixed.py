@@ -14,8 +14,8 @@ import torch
 
 from luthier.engine.adapters.low_rank import LowRank
 from luthier.engine.prefix_tree.run_tree import score_rows
-from luthier.engine.prefix_tree.token_rows import TokenRow, rows_by_vote
 from luthier.engine.session import Session
+from luthier.engine.token_rows import TokenRow, rows_by_vote
 from luthier.engine.votes import results_of
 from luthier.models.adaptation import Adapter
 from luthier.models.backend import ScoreRequest, ScoreResult

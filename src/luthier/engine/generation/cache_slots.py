@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from luthier.engine.prefix_tree.masks import masks
+from luthier.engine.attention_masks import attention_masks
 from luthier.engine.prefix_tree.memory import Shape, memory_cap
 from luthier.engine.session import Session
 
@@ -115,7 +115,7 @@ class CacheSlots:
         seen = (keys <= positions).unsqueeze(1)
         out = session.module(
             inputs_embeds=session.embed(torch.tensor(tokens, device=session.device).unsqueeze(1)),
-            attention_mask=masks(session, seen, positions, keys),
+            attention_mask=attention_masks(session, seen, positions, keys),
             position_ids=positions,
             past_key_values=Cache(layers=list(self._layers)),
             use_cache=True,
@@ -155,7 +155,7 @@ class CacheSlots:
         before = torch.arange(past + width, device=device) <= past + own.unsqueeze(-1)
         out = session.module(
             inputs_embeds=session.embed(ids),
-            attention_mask=masks(session, real.unsqueeze(1) & before, positions, keys),
+            attention_mask=attention_masks(session, real.unsqueeze(1) & before, positions, keys),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from luthier.content import Usage
+from luthier.engine.engine_choice import chosen_engine, supports_tree_masks
 from luthier.engine.generation.constraint import Constraint
 from luthier.engine.generation.decode_loop import MOST_ROWS, Generation, decode, ends_of
 from luthier.engine.generation.sampling import generator_of
 from luthier.engine.prefix_tree.memory import out_of_memory
-from luthier.engine.reference import chosen_engine, knows_trees
 from luthier.engine.session import Session
 from luthier.errors import BackendError, CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
@@ -41,7 +41,7 @@ def generate(
         labels = [label_text(label, form) for label in decoding.labels]
         asked.append(_writings(session, request, decoding, grammar_of(decoding, labels)))
     generations = [w for _, group in asked for w in group]
-    if chosen_engine() == "plain" or not (session.encoder_decoder or knows_trees(session)):
+    if chosen_engine() == "plain" or not (session.encoder_decoder or supports_tree_masks(session)):
         computed = sum(_plain(session, w) for w in generations)
     else:
         apart = [w for w in generations if not w.negative], [w for w in generations if w.negative]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from luthier.engine.prefix_tree.token_rows import Ids
+from luthier.engine.token_rows import Ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from luthier.engine.prefix_tree.continuation_tree import ContinuationTree, continuation_trees
-from luthier.engine.prefix_tree.token_rows import Ids, TokenRow
+from luthier.engine.token_rows import Ids, TokenRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 
-from luthier.engine.precision import fast_matmul
+from luthier.engine.attention_masks import attention_masks
+from luthier.engine.precision import autocast
 from luthier.engine.prefix_tree.batch_layout import RowLayout, layout_row, tree_batch
 from luthier.engine.prefix_tree.continuation_tree import continuation_tree
-from luthier.engine.prefix_tree.masks import masks
 from luthier.engine.prefix_tree.memory import Shape, memory_cap, out_of_memory
 from luthier.engine.prefix_tree.planner import Costs, Node, PackedRow, RowPart, plan_tree
 from luthier.engine.prefix_tree.read_scores import read_scores
 from luthier.engine.prefix_tree.shared_attention import SharedPrefix, shares_prefix
 from luthier.engine.prefix_tree.shared_cache import Layers, SharedCache, layers_of
-from luthier.engine.prefix_tree.token_rows import RowScores, TokenRow
 from luthier.engine.session import Session
+from luthier.engine.token_rows import RowScores, TokenRow
 from luthier.errors import BackendError
 
 TOKENS_A_BATCH = 3072  # more is slower on a CPU: larger activations are mapped anew each time
@@ -137,12 +137,14 @@ class TreeRun:
         last = torch.arange(batch.ids.shape[1] - batch.keep, batch.ids.shape[1], device=device)
         with (
             self.under(adapters),
-            fast_matmul(device, session.dtype),
+            autocast(device, session.dtype),
             SharedPrefix(past) if apart else nullcontext(),
         ):
             out = session.module(
                 inputs_embeds=session.embed(batch.ids.to(device)),
-                attention_mask=None if alone else masks(session, visible, positions, keys),
+                attention_mask=None
+                if alone
+                else attention_masks(session, visible, positions, keys),
                 position_ids=positions,
                 past_key_values=past if reads else None,
                 use_cache=reads,

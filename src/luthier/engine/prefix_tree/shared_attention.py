@@ -15,13 +15,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from luthier.engine.attention_masks import attention_masks, sliding_window
 from luthier.engine.precision import Float32Attention
-from luthier.engine.prefix_tree.masks import masks, sliding_window
 from luthier.engine.prefix_tree.shared_cache import SharedCache
 from luthier.engine.session import Session
 
 WORTH_IT = 32  # tokens; a shorter prefix is copied
-TRIED = 4  # tokens after as many, in `splits`: fewer together than any window of a sliding layer
+TRIED = 4  # tokens after as many, in `supports_split_attention`: fewer together than any window of a sliding layer
 
 # Gives the log of the sum of exponentials too, which `scaled_dot_product_attention` does not.
 _part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -37,14 +37,14 @@ def shares_prefix(session: Session, past: SharedCache) -> bool:
         and not sliding_window(config)
         and session.device.type == "cpu"
         and config._attn_implementation == "sdpa"
-        and splits(session)
+        and supports_split_attention(session)
     )
 
 
 _splits: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
-def splits(session: Session) -> bool:
+def supports_split_attention(session: Session) -> bool:
     """Whether the attention of this base is what `SharedPrefix` takes it for, found out by trying
     once: some bases keep other keys than they attend to, spread them over the heads in another
     order, or put more into the scores than the mask."""
@@ -74,7 +74,7 @@ def _tried(session: Session) -> list[torch.Tensor]:
         with context:
             out = session.module(
                 inputs_embeds=embeds[:, TRIED:],
-                attention_mask=masks(session, seen, own, keys),
+                attention_mask=attention_masks(session, seen, own, keys),
                 position_ids=own,
                 past_key_values=past,
                 use_cache=True,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from luthier.compare.comparison import Run, TechniqueResult
+from luthier.records import FitRecord
 from luthier.report import amounts
 from luthier.report.charts import sparkline
 from luthier.report.metric import MetricView, metric_view_of_scores
@@ -71,13 +73,14 @@ def _fit(line: TechniqueView, metric_view: MetricView) -> FitView:
     if any(r.status != "finished" for r in runs):
         kept.insert(0, Fact("status", tuple(_status(r) for r in runs)))
     shown = {fact.name for fact in kept}
+    each = [_settled(r.fit) for r in runs]
     kept += [
-        Fact(_words(key), tuple(_plain(r.fit.chosen.get(key)) for r in runs))
-        for key in dict.fromkeys(key for r in runs for key in r.fit.chosen)
+        Fact(_words(key), tuple(_plain(settled.get(key)) for settled in each))
+        for key in dict.fromkeys(key for settled in each for key in settled)
         if _words(key) not in shown
     ]
     kept += _curves(runs)
-    notes = dict.fromkeys(note for r in runs for note in r.fit.notes)
+    notes = dict.fromkeys(note for r in runs for note in _notes(r.fit))
     return FitView(
         line=line,
         settings=tuple(
@@ -112,6 +115,23 @@ def _settings(row: TechniqueResult) -> Mapping[str, Any]:
     return row.settings or (row.seeds[0].settings if row.seeds else {})
 
 
+def _settled(fit: FitRecord) -> dict[str, Any]:
+    """What a fit chose and how it trained; of a recipe, the same for each step."""
+    found = {} if fit.training is None else dataclasses.asdict(fit.training)
+    found |= fit.settled
+    return found | {f"{i} {p.step}": _settled(p.fit) for i, p in enumerate(fit.parts, 1)}
+
+
+def _notes(fit: FitRecord) -> list[str]:
+    return [*(f"Not indexed: {document}" for document in fit.unread_documents), *fit.notes]
+
+
+def _history(run: Run) -> list[dict[str, Any]]:
+    """What was measured at each step, by name."""
+    steps = (dataclasses.asdict(step) for step in run.fit.history)
+    return [{name: v for name, v in step.items() if v is not None} for step in steps]
+
+
 def _clock(history: Sequence[Mapping[str, Any]]) -> str | None:
     if not history:
         return None
@@ -122,8 +142,9 @@ def _curves(runs: Sequence[Run]) -> list[Fact]:
     """One line for each loss or score that moved in any seed; without any, for what else did."""
     names: dict[str, None] = {}
     for run in runs:
-        clock = _clock(run.fit.history)
-        for step in run.fit.history:
+        history = _history(run)
+        clock = _clock(history)
+        for step in history:
             for key, value in step.items():
                 if key != clock and key not in _NEVER_DRAWN and _is_number(value):
                     names.setdefault(key)
@@ -138,7 +159,7 @@ def _curves(runs: Sequence[Run]) -> list[Fact]:
 
 
 def _spark(run: Run, name: str) -> str:
-    history = run.fit.history
+    history = _history(run)
     clock = _clock(history)
     values = [
         (float(step[clock]) if clock else float(index), float(step[name]))
@@ -155,7 +176,7 @@ def _spark(run: Run, name: str) -> str:
 
 
 def _steps(run: Run) -> Steps | None:
-    history = run.fit.history
+    history = _history(run)
     if not history:
         return None
     every = -(-len(history) // _MOST_STEPS)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from luthier import registry
 from luthier.errors import UserError, did_you_mean
 from luthier.retrieval.index_store import Vectors
 from luthier.retrieval.types import LEXICAL_ONLY, MINILM
@@ -48,21 +49,18 @@ def open_embedder(name: str) -> Embedder | None:
     """
     if name == LEXICAL_ONLY:
         return None
-    if name == MINILM:
-        from luthier.retrieval.embed.minilm import MiniLM
-
-        return MiniLM()
-    if name.startswith(("http://", "https://")):
-        from luthier.retrieval.embed.endpoint_embedder import EndpointEmbedder
-
-        return EndpointEmbedder.connect(name)
-    if "/" in name or Path(name).is_dir():
-        from luthier.retrieval.embed.sentence import SentenceEmbedder
-
-        return SentenceEmbedder(name)
-    raise UserError(
-        f"No embedder {name!r}", choices=CHOICES, next_step=did_you_mean(name, (MINILM, "none"))
-    )
+    found = registry.addressed("embedders", name)
+    if found is None and ("/" in name or Path(name).is_dir()):
+        found = "sentence-transformers"
+    if found is None:
+        plugins = registry.plugin_names("embedders")
+        raise UserError(
+            f"No embedder {name!r}",
+            choices=(*CHOICES, *plugins),
+            next_step=did_you_mean(name, (MINILM, "none", *plugins)),
+        )
+    embedder: Embedder = registry.get("embedders", found)(name)
+    return embedder
 
 
 def identity(embedder: Embedder | None) -> dict[str, str]:

@@ -24,6 +24,9 @@ class MiniLM:
     id = "all-MiniLM-L6-v2"
     dimension = DIMENSION
 
+    def __init__(self, name: str = "minilm") -> None:
+        """`name` is how the user named it; there is one model."""
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """[len(texts), 384] float32, each row of length 1."""
         import torch

@@ -44,9 +44,9 @@ class LanceStore:
 
     name = "lancedb"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.where = f"lancedb://{folder}"
+    def __init__(self, address: str) -> None:
+        self.folder = Path(address.removeprefix("lancedb://"))
+        self.where = f"lancedb://{self.folder}"
 
     @contextmanager
     def reading(self) -> Iterator[LanceReader]:

@@ -74,7 +74,8 @@ class SqliteStore:
 
     name = "sqlite"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
         self.folder = folder
         self.where = str(folder)
         self._dense = Dense(folder)

@@ -30,11 +30,11 @@ import numpy as np
 from luthier.errors import UserError, did_you_mean
 from luthier.records import PairedTest
 from luthier.scoring.aggregate import (
-    ScoredRuns,
+    ScoredRun,
     ScorerSpec,
     bounds_of,
     is_proportion,
-    rescored,
+    scored_by,
     statistics_of,
 )
 from luthier.scoring.metrics import Floats, Statistics
@@ -91,7 +91,7 @@ class _Side:
 
 
 def paired_tests(
-    results: Mapping[str, Sequence[ScoredRuns]],
+    results: Mapping[str, Sequence[ScoredRun]],
     scorer: ScorerSpec = None,
     *,
     against: str | None = None,
@@ -110,7 +110,7 @@ def paired_tests(
     if len(names) < 2 or not results[names[0]][0].sample_scores:
         return ()
     flat = [run for name in names for run in results[name]]
-    chosen, sample_scores = rescored(flat, scorer)
+    chosen, sample_scores = scored_by(scorer, flat)
     clusters = clusters_of(sample_scores[0])
     statistics = statistics_of(sample_scores, chosen)
     bounds = bounds_of(sample_scores, chosen)

@@ -11,7 +11,7 @@ arXiv:2004.04906, section 3.2) and the answering passages of the other questions
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,11 +21,16 @@ from luthier.errors import TechniqueError
 from luthier.models.adaptation import Knowledge
 from luthier.models.model import Model
 from luthier.models.rag.lookup import cached_index, search_knowledge
-from luthier.records import Budget, Capability, Example, FitRecord, Lineage
-from luthier.scoring.retrieval_metrics import judgeable, reciprocal_rank, relevance, relevant
+from luthier.records import Budget, Capability, Example, FitRecord, FitStep, Lineage
+from luthier.scoring.retrieval_metrics import (
+    reciprocal_rank,
+    relevance,
+    relevant,
+    with_known_relevance,
+)
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.rag.task_index import index_content, lacking
+from luthier.techniques.rag.task_index import index_content, missing_documents
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +72,7 @@ class QueryMap(Technique):
 
     def unmet_by_task(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None where it has documents."""
-        return lacking(task, self.index)
+        return missing_documents(task, self.index)
 
     def content(self) -> str | None:
         """What the index that is named holds: a run with another content is another run."""
@@ -84,8 +89,8 @@ class QueryMap(Technique):
         started, before = self._started(model, task, budget=budget, seed=seed)
         knowledge = started.adaptation.knowledge
         assert knowledge is not None
-        train = judgeable(task.train, labels=bool(task.labels))
-        dev = judgeable(task.dev, labels=bool(task.labels))
+        train = with_known_relevance(task.train, labels=bool(task.labels))
+        dev = with_known_relevance(task.dev, labels=bool(task.labels))
         if not train or not dev:
             raise TechniqueError(
                 "query-map cannot tell which passages answer: the targets are labels",
@@ -93,13 +98,13 @@ class QueryMap(Technique):
             )
         plain = replace(knowledge, query_map=None)
         base = _mrr(plain, dev)
-        history: list[Mapping[str, Any]] = [{"candidate": "no map", "dev_score": base}]
+        history = [FitStep(candidate="no map", dev_score=base)]
         best, best_map = base, None
         pairs = self._pairs(plain, train)
         for rate in self.learning_rates if pairs else ():
             for step, made in _trained(plain, pairs, rate=rate, seed=seed):
                 score = _mrr(replace(plain, query_map=made), dev)
-                history.append({"candidate": f"rate {rate:g}", "step": step, "dev_score": score})
+                history.append(FitStep(candidate=f"rate {rate:g}", step=step, dev_score=score))
                 report_progress(
                     len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}"
                 )
@@ -110,8 +115,10 @@ class QueryMap(Technique):
             spent_tokens=before.spent_tokens or 0,
             trainable_parameters=0 if best_map is None else best_map.numel(),
             train_examples=len(pairs),
-            chosen={"mrr@10 before": base, "mrr@10": best, "mapped": best_map is not None},
+            dev_score=best,
+            settled={"mrr@10 before": base, "mrr@10": best, "mapped": best_map is not None},
             history=tuple(history),
+            unread_documents=before.unread_documents,
             notes=(
                 *before.notes,
                 *(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
 from luthier.models.adaptation import Knowledge
+from luthier.records import FitStep
 from luthier.retrieval import IndexSettings, SearchSettings
 from luthier.retrieval.types import Mode
 from luthier.scoring.retrieval_metrics import (
-    judgeable,
     recall_at,
     reciprocal_rank,
     relevance,
+    with_known_relevance,
 )
 from luthier.task.task import Task
 from luthier.techniques.rag.task_index import (
     TaskIndex,
+    existing_index,
     named_index,
-    opened_documents,
     task_index,
 )
 
@@ -37,7 +38,7 @@ class Search:
 
     documents: TaskIndex
     settings: SearchSettings
-    entries: tuple[Mapping[str, object], ...] = ()
+    entries: tuple[FitStep, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -50,7 +51,7 @@ def best_searches(
     """
     named = named_index(task, index)
     if named is not None:
-        sources = [opened_documents(named)]
+        sources = [existing_index(named)]
     else:
         sources = [
             task_index(
@@ -65,29 +66,29 @@ def best_searches(
         for m in modes
         if d.can_embed or m == "lexical"
     ] or [Search(sources[0], SearchSettings(mode="lexical"))]
-    asked = judgeable(task.dev, labels=bool(task.labels))[:MOST_ASKED]
+    asked = with_known_relevance(task.dev, labels=bool(task.labels))[:MOST_ASKED]
     if not asked:
         first = [w for w in ways if w.documents is sources[0]]
         return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]
-    sample_scores: list[tuple[float, Mapping[str, object]]] = []
+    sample_scores: list[tuple[float, FitStep]] = []
     for way in ways:
         slot = Knowledge(way.documents.index, way.documents.fingerprint, way.settings)
         ranks = relevance(slot, asked)
         mrr = mean(reciprocal_rank(r) for r in ranks)
         recall = mean(recall_at(r, 5) for r in ranks)
-        entry = {
-            **_entry(way),
-            "examples": len(asked),
-            "mrr@10": round(mrr, 4),
-            "recall@5": round(recall, 4),
-        }
+        entry = FitStep(
+            candidate=_name(way),
+            examples=len(asked),
+            mrr_at_10=round(mrr, 4),
+            recall_at_5=round(recall, 4),
+        )
         sample_scores.append((mrr, entry))
     best = max(range(len(sample_scores)), key=lambda i: sample_scores[i][0])
     entries = tuple(entry for _, entry in sample_scores)
     return [replace(ways[best], entries=entries)]
 
 
-def _entry(way: Search) -> dict[str, object]:
+def _name(way: Search) -> str:
     size = way.documents.chunk_characters
     cut = "" if size is None else f", passages of {size} characters"
-    return {"candidate": f"search: {way.settings.mode}{cut}"}
+    return f"search: {way.settings.mode}{cut}"

@@ -18,28 +18,29 @@ from luthier.context import report_progress
 from luthier.errors import StorageError, TechniqueError
 from luthier.ledger.cache import default_cache_path
 from luthier.task.reading.documents import document_sources, documents_digest, index_among
-from luthier.techniques.rag.index_notes import NOT_INDEXED, read_notes, write_notes
+from luthier.techniques.rag.unread import read_unread, write_unread
 
 if TYPE_CHECKING:
     from luthier.retrieval import IndexSettings
     from luthier.task.task import Task
 
-FORMAT = 1  # raise when the same documents and settings would give another index
+FORMAT = 2  # raise when the same documents and settings would give another index
 
 
 @dataclass(frozen=True, slots=True)
 class TaskIndex:
-    """An index and what is known of it. `chunk_characters` None: made elsewhere."""
+    """An index and what is known of it. `chunk_characters` None: made elsewhere. `unread`: the
+    documents that it could not take in, and why."""
 
     index: str
     fingerprint: str
     passages: int
     can_embed: bool
     chunk_characters: int | None = None
-    notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
-def lacking(task: Task, index: str | None) -> str | None:
+def missing_documents(task: Task, index: str | None) -> str | None:
     """In words, what a task lacks to look things up; None where it has documents."""
     if index is not None or task.knowledge:
         return None
@@ -66,13 +67,13 @@ def named_index(task: Task, index: str | None) -> str | None:
 
     TechniqueError where there is neither.
     """
-    reason = lacking(task, index)
+    reason = missing_documents(task, index)
     if reason is not None:
         raise TechniqueError(reason)
     return index if index is not None else index_among(task.knowledge)
 
 
-def opened_documents(where: str) -> TaskIndex:
+def existing_index(where: str) -> TaskIndex:
     """An index that is there."""
     from luthier.retrieval import open_index
 
@@ -85,7 +86,7 @@ def opened_documents(where: str) -> TaskIndex:
 def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
     """The index of the task's documents, made now where it is not there yet.
 
-    Documents that could not be read are named in the notes; an index of those that could is made
+    Documents that could not be read are named in `unread`; an index of those that could is made
     all the same, as a comparison should not fail for one broken file.
     """
     from luthier.retrieval import build_index, open_index
@@ -108,8 +109,7 @@ def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
             made = build_index(
                 list(document_sources(task.knowledge)), scratch / "index", settings=settings
             )
-            bad = [f"{NOT_INDEXED}{b.source}: {b.reason}." for b in made.bad]
-            write_notes(scratch / "index", bad)
+            write_unread(scratch / "index", [f"{b.source}: {b.reason}." for b in made.bad])
             try:
                 os.replace(scratch / "index", folder)
             except OSError:
@@ -124,5 +124,5 @@ def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
         index.facts.passages,
         index.facts.dimension is not None,
         settings.chunk_characters,
-        read_notes(folder),
+        read_unread(folder),
     )

@@ -19,7 +19,7 @@ from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
 if TYPE_CHECKING:
-    from luthier.engine.session import Session
+    from luthier.engine import Session
 
 TEXT_TOKENS = 16
 
@@ -86,12 +86,12 @@ class PrefixTuning(Technique):
         free_adapter_slot(model, self.name)
         ready = starting(model, task, style_of(self.prompt))
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session:
+        with backend.session(ready.adaptation) as session:
             begun = self._begun(session, model, ready, task, seed)
             start = keys_and_values(session, begun.ids)
             unit = units(start)
             trial_parameter_sets = [KeysAndValues(start.flatten(1), unit) for _ in begun.rates]
-            opened = replace(session, opened=begun.opens)
+            opened = replace(session, bos_in_prefix=begun.opens)
             fitted = fit(
                 ready,
                 task,
@@ -107,11 +107,7 @@ class PrefixTuning(Technique):
         record = replace(
             fitted.record,
             spent_tokens=(fitted.record.spent_tokens or 0) + len(begun.ids),
-            chosen={
-                **fitted.record.chosen,
-                "init": begun.init,
-                "virtual_tokens": len(begun.ids),
-            },
+            settled={"init": begun.init, "virtual_tokens": len(begun.ids)},
         )
         config = adapter_config(
             peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(begun.ids))

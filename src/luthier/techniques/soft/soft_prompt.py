@@ -20,7 +20,7 @@ from luthier.techniques.base import Card, Footprint, Technique, check_needs, set
 if TYPE_CHECKING:
     import torch
 
-    from luthier.engine.session import Session
+    from luthier.engine import Session
     from luthier.training.parameters import SoftPromptParameters, Trainable
 
 Init = Literal["demonstrations", "labels", "text", "vocabulary"]
@@ -106,7 +106,7 @@ class SoftPrompt(Technique):
         backend = model.backend
         ready = starting(model, task, style_of(self.prompt)).adapt(soft_prompt=None)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as session, torch.random.fork_rng():
+        with backend.session(ready.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
             begun = self._begun(session, model, ready, task, seed)
             trial_parameter_sets = []
@@ -138,8 +138,7 @@ class SoftPrompt(Technique):
         record = replace(
             fitted.record,
             trainable_parameters=stacked.numel(),
-            chosen={
-                **fitted.record.chosen,
+            settled={
                 "init": begun.init,
                 "virtual_tokens": int(stacked.shape[1]),
                 "nearest_vocabulary": nearest[:MOST_NAMED],
@@ -205,13 +204,12 @@ def trials_of(
 ) -> Trainable:
     """Over a decoder all trials in one pass; over an encoder–decoder or a base whose layers know no
     tree mask, under a prefix adapter and with LUTHIER_ENGINE=plain each trial and row in full."""
-    from luthier.engine.reference import chosen_engine, knows_trees
+    from luthier.engine import uses_prefix_trees
     from luthier.training.parameters import FROZEN_BASE
     from luthier.training.prompt_tuning.trials import SoftTrials
     from luthier.training.sequential_trials import SequentialTrials
 
-    plain = chosen_engine() == "plain" or session.encoder_decoder or not knows_trees(session)
-    if plain or session.prefix_cache(1) is not None:
+    if not uses_prefix_trees(session) or session.prefix_cache(1) is not None:
         return SequentialTrials(
             session, trial_parameter_sets, factor=FROZEN_BASE, placement=placement
         )

@@ -55,7 +55,7 @@ class Full(Technique):
             )
         ready = starting(model, task, style_of(self.prompt))
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(ready.adaptation) as opened:
+        with backend.session(ready.adaptation) as opened:
             fork = copy.deepcopy(opened.module)
             session = replace(opened, module=fork)
             trial_parameters = AllParameters(fork)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.training.prompt_tuning.batched_forward import Columns, log_likelihoods
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs, common_prefix
 from luthier.training.prompt_tuning.kept_cache import Padded

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import torch
 
-from luthier.engine.decoder_scoring import LOGITS_A_BATCH, TOKENS_A_BATCH, token_rows
-from luthier.engine.precision import fast_matmul
-from luthier.engine.session import Session
+from luthier.engine import Session, autocast, token_rows
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import label_requests, label_score
 from luthier.training.parameters import FROZEN_BASE, SoftPromptParameters, State
 from luthier.training.prompt_tuning.strategies import AfterInput, BeforeInput, Ids, Strategy
 from luthier.training.rows import TrainRow, rows_for
+
+TOKENS_A_BATCH = 3072  # more is slower on a CPU: larger activations are mapped anew each time
+LOGITS_A_BATCH = 48_000_000  # elements: 192 MB of float32
 
 
 class SoftTrials:
@@ -65,7 +66,7 @@ class SoftTrials:
         """One forward pass for all live trials."""
         softs = [self.trial_parameter_sets[k].soft()[0] for k in live]
         answers = [[r.answer] for r in rows]
-        with fast_matmul(self.session.device, self.session.dtype):
+        with autocast(self.session.device, self.session.dtype):
             found = self.strategy.likelihoods(softs, [r.prompt for r in rows], answers)[:, :, 0]
         counted = sum(len(r.answer) for r in rows)
         return list(-found.sum(0) / counted)
@@ -146,7 +147,7 @@ class SoftTrials:
         tails = sum(len(a) for a in answers[0]) + 1
         size = max(1, LOGITS_A_BATCH // (len(prompts) * tails * self.session.vocabulary))
         out = []
-        with fast_matmul(self.session.device, self.session.dtype):
+        with autocast(self.session.device, self.session.dtype):
             if not live:
                 strategy.hold(prompts)
                 return torch.zeros(len(prompts), 0, len(answers[0]))
