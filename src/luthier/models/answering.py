@@ -43,10 +43,8 @@ def render_for(
     if knowledge is not None:
         from luthier.models.rag import with_citation_request, with_passages
 
-        prompt, examples = (
-            with_citation_request(prompt, knowledge),
-            with_passages(model, examples),
-        )
+        prompt = with_citation_request(prompt, knowledge)
+        examples = with_passages(model, examples)
     return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
 
 
@@ -57,40 +55,43 @@ def render_shown(
 
     CapabilityError for a picture where the backend reads text only.
     """
-    chosen: Sequence[tuple[Demonstration, ...] | None] = [None] * len(examples)
-    if prompt.selection == "knn" and prompt.demonstrations:
-        pool = NearestDemonstrations(prompt.demonstrations)
-        chosen = pool.nearest(
+    chat = wants_chat(model, prompt)
+    demonstrations = _demonstrations(model, prompt, examples, leave_self_out=leave_self_out)
+    rendered = []
+    for example, shown in zip(examples, demonstrations, strict=True):
+        text, passage = single_text(example.input), example.context
+        if text is None:
+            one = _render_turns(model, prompt, example.input, passage=passage, shown=shown)
+        else:
+            one = render(prompt, text, passage=passage, demonstrations=shown, chat=chat)
+        rendered.append(one)
+    return rendered
+
+
+def _demonstrations(
+    model: Model, prompt: Prompt, examples: Sequence[Example], *, leave_self_out: bool
+) -> list[tuple[Demonstration, ...]]:
+    """What each example is shown: all demonstrations, or those nearest to its question."""
+    pool = prompt.demonstrations
+    chosen = [pool] * len(examples)
+    if prompt.selection == "knn" and pool:
+        chosen = NearestDemonstrations(pool).nearest(
             [question_of(e.input) for e in examples], prompt.shots, leave_self_out=leave_self_out
         )
-    elif leave_self_out and prompt.demonstrations:
-        chosen = [
-            tuple(d for d in prompt.demonstrations if d.input != question_of(e.input))
-            for e in examples
-        ]
+    elif leave_self_out and pool:
+        questions = [question_of(e.input) for e in examples]
+        chosen = [tuple(d for d in pool if d.input != question) for question in questions]
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.shown_passages:
         from luthier.models.rag.passages import shown_with_passage
 
-        chosen = [
-            tuple(shown_with_passage(model, s) for s in (prompt.demonstrations if d is None else d))
-            for d in chosen
-        ]
-    chat = wants_chat(model, prompt)
-    rendered = []
-    for example, shown in zip(examples, chosen, strict=True):
-        text, passage = single_text(example.input), example.context
-        if text is None:
-            turns = _render_turns(model, prompt, example.input, passage=passage, shown=shown)
-            rendered.append(turns)
-        else:
-            rendered.append(render(prompt, text, passage=passage, demonstrations=shown, chat=chat))
-    return rendered
+        chosen = [tuple(shown_with_passage(model, d) for d in shown) for shown in chosen]
+    return chosen
 
 
 def _render_turns(
     model: Model, prompt: Prompt, content: Input, *,
-    passage: str | None, shown: tuple[Demonstration, ...] | None,
+    passage: str | None, shown: tuple[Demonstration, ...],
 ) -> Rendered:  # fmt: skip
     """Several turns, or a picture: through the chat template of any base that has one, unless the
     prompt's format is "plain"."""

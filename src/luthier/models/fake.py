@@ -110,7 +110,9 @@ class FakeBackend(Backend):
         evidence = []
         for continuation in request.continuations:
             label = continuation.strip()
-            shown = sum(_overlap(query, words) for words, to in demonstrations if to == label)
+            shown = sum(
+                _overlap(query, words) for words, target in demonstrations if target == label
+            )
             evidence.append(4.0 * shown + 2.0 * _overlap(query, _words(label)))
         total = math.log(sum(math.exp(e) for e in evidence)) if evidence else 0.0
         best = max(range(len(evidence)), key=evidence.__getitem__) if evidence else -1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
-    """The most likely label, each less its bias."""
+    """The most likely label once each label's bias is subtracted."""
     bias = dict(decoding.label_bias)
     adjusted = {}
     for label, logprob, tokens in zip(decoding.labels, scored.logprobs, scored.tokens, strict=True):
@@ -92,7 +92,7 @@ def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | N
 
 
 def voted(answers: Sequence[Response]) -> Response:
-    """The answer that most agree on, the earliest of equals (self-consistency, arXiv:2203.11171,
+    """The answer of most samples, the earliest of equals (self-consistency, arXiv:2203.11171,
     section 2). Case, punctuation and spaces do not divide votes; what was not read has none."""
     if len(answers) == 1:
         return answers[0]

@@ -23,7 +23,8 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Everything about a prompt that carries no meaning and still moves the score (FormatSpread).
+    """Everything about a prompt that carries no meaning and still moves the score (FormatSpread,
+    arXiv:2310.11324).
 
     `style` "auto" uses the model's chat template where the model prefers it, and plain text
     elsewhere. `label_style` "words" shows `card_arrival` as `card arrival`. `input_place` "around"
@@ -66,7 +67,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What the backend reads: a plain text, or chat messages. One of the two is empty.
+    """A prompt as the backend reads it: a plain text, or chat messages. One of the two is empty.
 
     `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:").
     """
@@ -138,12 +139,12 @@ def prompt_head(prompt: Prompt) -> str:
 
 def input_block(form: PromptFormat, text: str, passage: str | None) -> str:
     """An input under its name, in plain text, with its passage where it has one."""
-    asked = f"{form.input_name}{form.name_separator}{text.strip()}"
+    question = f"{form.input_name}{form.name_separator}{text.strip()}"
     if not passage:
-        return asked
-    lines = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+        return question
+    lines = [f"{form.context_name}{form.name_separator}{passage.strip()}", question]
     if form.input_place == "around":
-        lines.insert(0, asked)
+        lines.insert(0, question)
     return form.field_separator.join(lines)
 
 
@@ -154,10 +155,10 @@ def answer_line(form: PromptFormat, target: str) -> str:
 
 def chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:
     """An input as a user's turn of a chat, with its passage where it has one."""
-    asked = text.strip()
+    question = text.strip()
     if not passage:
-        return asked
-    parts = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+        return question
+    parts = [f"{form.context_name}{form.name_separator}{passage.strip()}", question]
     if form.input_place == "around":
-        parts.insert(0, asked)
+        parts.insert(0, question)
     return "\n\n".join(parts)

@@ -39,8 +39,8 @@ def respond_with_tools(
     turns: tuple[Message, ...] = ()
     usage = Usage()
     for step in range(1, max_steps + 1):
-        asked = replace(example, input=Conversation((*conversation.messages, *turns)))
-        response = model.answer([asked], seed=seed)[0]
+        current = replace(example, input=Conversation((*conversation.messages, *turns)))
+        response = model.answer([current], seed=seed)[0]
         usage = usage + response.usage
         if not response.tool_calls or step == max_steps:
             break

@@ -50,12 +50,12 @@ def render_turns(
     system = [prompt_head(prompt), *(m.text.strip() for m in messages if m.role == "system")]
     head = prompt.format.block_separator.join(text for text in system if text)
     turns = [m for m in messages if m.role != "system"]
-    asked = max((i for i, m in enumerate(turns) if m.role == "user"), default=-1)
+    last_user = max((i for i, m in enumerate(turns) if m.role == "user"), default=-1)
     if chat:
         return _as_messages(
-            prompt, head, demonstrations, _with_passage(prompt, turns, asked, passage)
+            prompt, head, demonstrations, _with_passage(prompt, turns, last_user, passage)
         )
-    return _as_text(prompt, head, demonstrations, turns, asked, passage)
+    return _as_text(prompt, head, demonstrations, turns, last_user, passage)
 
 
 def _as_messages(
@@ -70,12 +70,12 @@ def _as_messages(
 
 
 def _with_passage(
-    prompt: Prompt, turns: Sequence[Message], asked: int, passage: str | None
+    prompt: Prompt, turns: Sequence[Message], last_user: int, passage: str | None
 ) -> list[Message]:
-    """The turns, the passage put into the one at place `asked`."""
-    if asked < 0 or not passage:
+    """The turns, the passage put into the turn at place `last_user`."""
+    if last_user < 0 or not passage:
         return list(turns)
-    form, message = prompt.format, turns[asked]
+    form, message = prompt.format, turns[last_user]
     content: Content
     if isinstance(message.content, str):
         content = chat_turn(form, message.content, passage)
@@ -84,12 +84,12 @@ def _with_passage(
         if form.input_place == "around":
             before = f"{message.text.strip()}\n\n{before}"
         content = (Text(before), *message.content)
-    return [*turns[:asked], replace(message, content=content), *turns[asked + 1 :]]
+    return [*turns[:last_user], replace(message, content=content), *turns[last_user + 1 :]]
 
 
 def _as_text(
     prompt: Prompt, head: str, demonstrations: Sequence[Demonstration],
-    turns: Sequence[Message], asked: int, passage: str | None,
+    turns: Sequence[Message], last_user: int, passage: str | None,
 ) -> Rendered:  # fmt: skip
     """Earlier turns in the form of demonstrations: an input, and below it what was answered."""
     form = prompt.format
@@ -100,7 +100,7 @@ def _as_text(
     for place, message in enumerate(turns):
         text = message.text
         if message.role == "user":
-            blocks.append(input_block(form, text, passage if place == asked else None))
+            blocks.append(input_block(form, text, passage if place == last_user else None))
             continue
         if message.role == "tool":
             line = f"{form.field_separator}{TOOL_NAME}{form.name_separator}{text.strip()}"

@@ -1,5 +1,4 @@
-"""A response held against the documents it was looked up in: its citations, and whether it may be
-given at all."""
+"""Checks a response against the documents: its citations, and whether the answer is given."""
 
 from __future__ import annotations
 
