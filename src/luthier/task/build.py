@@ -53,7 +53,7 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
     for part, table in tables.items():
         found, remarks = read_examples(table, spec)
         if part in SPLITS:
-            # Ids often begin anew in every file.
+            # Ids often start again in every file.
             found = [replace(e, id=f"{part}-{e.id}") for e in found]
         examples_by_source[part] = found
         notes += remarks
