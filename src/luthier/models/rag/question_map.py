@@ -39,7 +39,7 @@ class QuestionEmbedder:
         """TechniqueError for an index that has no embeddings."""
         if index.facts.dimension is None:
             raise TechniqueError(
-                f"a query map needs an index with vectors, and {index.where} holds words only",
+                f"a query map needs an index with vectors, and {index.address} holds words only",
                 next_step="Index the documents with an embedder.",
             )
         return cls(index.embedder.embed_queries, index.embedder.embed)
