@@ -46,7 +46,7 @@ def announce(monkeypatch: pytest.MonkeyPatch) -> Iterator[Announce]:
 )
 def test_every_name_can_be_got_and_has_its_contract(kind: str, name: str) -> None:
     found = registry.get(kind, name)
-    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].contract)
+    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].parts)
 
 
 def test_a_plugin_stands_beside_ours(announce: Announce) -> None:
