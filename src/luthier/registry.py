@@ -16,12 +16,12 @@ A package announces what it brings in its pyproject.toml, one group for each kin
 
 Nothing is imported before it is asked for. A plugin that cannot be imported raises an error that
 names it, and no other plugin suffers. A plugin that takes the name of a built-in is passed over,
-with a warning.
+with a warning on the log (stderr, unless the log is set up).
 """
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,6 +49,7 @@ class ExtensionPoint:
     schemes: Mapping[str, str] = field(default_factory=dict)
 
 
+log = logging.getLogger(__name__)
 _SCORERS = "luthier.scoring.scorers"
 EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
     "techniques": ExtensionPoint(
@@ -215,11 +216,10 @@ def _plugins(kind: str) -> Mapping[str, EntryPoint]:
         key = _key(plugin.name)
         if key in point.built_in or (key in found and found[key].value != plugin.value):
             owner = "of Luthier itself" if key in point.built_in else f"({found[key].value})"
-            warnings.warn(
-                f"The {point.noun} {key!r} of a plugin ({plugin.value}) is passed over: the name "
-                f"belongs to a {point.noun} {owner}",
-                stacklevel=2,
-            )
+            log.warning(
+                "The %s %r of a plugin (%s) is passed over: the name belongs to a %s %s",
+                point.noun, key, plugin.value, point.noun, owner,
+            )  # fmt: skip
             continue
         found[key] = plugin
     return found

@@ -13,7 +13,7 @@ from luthier.task.data_sources import DEFAULT_FRACTIONS
 from luthier.task.find_task_file import find_task_file
 from luthier.task.leaks import LeakReport, check_leaks
 from luthier.task.reading.documents import check_documents
-from luthier.task.reading.examples import check_enough, examples_of, labels_of
+from luthier.task.reading.examples import check_enough, find_labels, read_examples
 from luthier.task.reading.loaders import Table, read_source
 from luthier.task.spec import SPLITS, TaskSpec
 from luthier.task.splits import in_order, split
@@ -51,7 +51,7 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
     notes: list[str] = []
     examples_by_source: dict[str, Sequence[Example]] = {}
     for part, table in tables.items():
-        found, remarks = examples_of(table, spec)
+        found, remarks = read_examples(table, spec)
         if part in SPLITS:
             # Ids often begin anew in every file.
             found = [replace(e, id=f"{part}-{e.id}") for e in found]
@@ -60,7 +60,7 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
     everything = [e for found in examples_by_source.values() for e in found]
     where = next(iter(tables.values())).source if len(tables) == 1 else spec.name
     check_enough(everything, where)
-    labels = labels_of(everything, spec, where)
+    labels = find_labels(everything, spec, where)
     schema = checked_schema(spec.schema, everything)
     splits, leaks = check_leaks(
         _splits(examples_by_source, spec, seed), drop=spec.drop_leaks, labels=bool(labels)

@@ -67,7 +67,7 @@ def exact_ranking(ids: list[str], vectors: Vectors, query: Vectors, k: int) -> l
 
 
 class FactsThatKill(Mapping[str, str]):
-    """Facts are the last thing that a publication writes: reading these raises KeyboardInterrupt."""
+    """Facts that raise KeyboardInterrupt when they are read, which a publication does last."""
 
     def __getitem__(self, key: str) -> str:
         raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import relevant
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.rag.task_index import index_content, lacking
+from luthier.techniques.rag.task_index import index_content, missing_documents
 from luthier.techniques.search.halving import NOT_SEARCHED
 
 LOOKED_THROUGH = 3  # times as many passages as are shown, to draw distractors from
@@ -60,7 +60,7 @@ class RAFT(Technique):
 
     def unmet_by_task(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None where it has documents."""
-        return lacking(task, self.index)
+        return missing_documents(task, self.index)
 
     def content(self) -> str | None:
         """What the index that is named holds: a run with another content is another run."""

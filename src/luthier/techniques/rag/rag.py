@@ -20,10 +20,11 @@ from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.rag.search_settings import Search, best_searches
-from luthier.techniques.rag.task_index import index_content, lacking
+from luthier.techniques.rag.task_index import index_content, missing_documents
+from luthier.techniques.search.candidate import Candidate
 from luthier.techniques.search.context_window import fits, shrink_to_context
-from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
-from luthier.techniques.search.halving import choose, halve
+from luthier.techniques.search.evaluator import CandidateEvaluator
+from luthier.techniques.search.halving import choose, successive_halving
 from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
 from luthier.techniques.search.token_budget import TokenBudget
 
@@ -85,7 +86,7 @@ class RAG(Technique):
 
     def unmet_by_task(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None where it has documents."""
-        return lacking(task, self.index)
+        return missing_documents(task, self.index)
 
     def content(self) -> str | None:
         """What the index that is named holds: a run with another content is another run."""
@@ -118,10 +119,10 @@ class RAG(Technique):
             calibrations=("none",),
             seed=seed,
         )
-        trials, notes = self._enter(evaluator, searches, task)
-        evaluator.trials += trials
-        choice = choose(halve(evaluator, trials) or trials[:1])
-        fitted = choice.trial.model
+        candidates, notes = self._enter(evaluator, searches, task)
+        evaluator.candidates += candidates
+        choice = choose(successive_halving(evaluator, candidates) or candidates[:1])
+        fitted = choice.candidate.model
         knowledge = fitted.adaptation.knowledge
         assert knowledge is not None
         used = next(s for s in searches if s.documents.index == knowledge.index)
@@ -132,7 +133,7 @@ class RAG(Technique):
             train_examples=0,
             dev_score=choice.dev_score,
             settled={
-                "candidate": choice.trial.name,
+                "candidate": choice.candidate.name,
                 "k": knowledge.search.k,
                 "mode": knowledge.search.mode,
                 "form": knowledge.form,
@@ -149,7 +150,7 @@ class RAG(Technique):
 
     def _enter(
         self, evaluator: CandidateEvaluator, searches: Sequence[Search], task: Task
-    ) -> tuple[list[Trial], tuple[str, ...]]:
+    ) -> tuple[list[Candidate], tuple[str, ...]]:
         """The candidates whose prompts fit the context, in order of promise, and notes.
 
         Where even one passage does not fit, label descriptions and the list of labels give way.
@@ -162,12 +163,12 @@ class RAG(Technique):
         )
         smallest = min(slots, key=lambda s: s.search.k)
         roomy, notes = shrink_to_context(model.adapt(knowledge=smallest), asked)
-        made: list[Trial] = []
+        made: list[Candidate] = []
         for slot in slots:
             candidate = roomy.adapt(knowledge=slot)
             if slot.search.k > smallest.search.k and not fits(candidate, asked[:200]):
                 continue
-            made.append(Trial(_told(slot), candidate, {"part": "knowledge"}))
+            made.append(Candidate(_told(slot), candidate, {"part": "knowledge"}))
         return made, notes
 
     def _slots(

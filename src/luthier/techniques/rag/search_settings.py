@@ -19,8 +19,8 @@ from luthier.scoring.retrieval_metrics import (
 from luthier.task.task import Task
 from luthier.techniques.rag.task_index import (
     TaskIndex,
+    existing_index,
     named_index,
-    opened_documents,
     task_index,
 )
 
@@ -51,7 +51,7 @@ def best_searches(
     """
     named = named_index(task, index)
     if named is not None:
-        sources = [opened_documents(named)]
+        sources = [existing_index(named)]
     else:
         sources = [
             task_index(

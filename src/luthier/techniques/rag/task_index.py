@@ -40,7 +40,7 @@ class TaskIndex:
     unread: tuple[str, ...] = ()
 
 
-def lacking(task: Task, index: str | None) -> str | None:
+def missing_documents(task: Task, index: str | None) -> str | None:
     """In words, what a task lacks to look things up; None where it has documents."""
     if index is not None or task.knowledge:
         return None
@@ -67,13 +67,13 @@ def named_index(task: Task, index: str | None) -> str | None:
 
     TechniqueError where there is neither.
     """
-    reason = lacking(task, index)
+    reason = missing_documents(task, index)
     if reason is not None:
         raise TechniqueError(reason)
     return index if index is not None else index_among(task.knowledge)
 
 
-def opened_documents(where: str) -> TaskIndex:
+def existing_index(where: str) -> TaskIndex:
     """An index that is there."""
     from luthier.retrieval import open_index
 
