@@ -61,8 +61,9 @@ def test_the_imports_for_type_checkers_name_what_is_exported():
 
 
 def test_every_technique_is_exported():
-    ours = registry.EXTENSION_POINTS["techniques"].built_in
-    classes = {registry.get("techniques", name).__name__ for name in ours}
+    built_in = registry.EXTENSION_POINTS["techniques"].built_in
+    classes = {registry.get("techniques", name).__name__ for name in built_in}
+    assert len(classes) == len(built_in)
     assert classes <= set(luthier.__all__)
 
 
