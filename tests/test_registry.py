@@ -13,8 +13,8 @@ from luthier.models.fake import FakeBackend
 from luthier.models.load import load, open_backend
 from luthier.retrieval.embed import open_embedder
 from luthier.retrieval.stores import is_address, open_store
-from luthier.scoring.scorers import resolve_scorer
-from luthier.task.spec import read_task_spec
+from luthier.scoring import resolve_scorer
+from luthier.task.read_spec import read_task_spec
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.spelling import make
@@ -46,7 +46,7 @@ def announce(monkeypatch: pytest.MonkeyPatch) -> Iterator[Announce]:
 )
 def test_every_name_can_be_got_and_has_its_contract(kind: str, name: str) -> None:
     found = registry.get(kind, name)
-    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].contract)
+    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].parts)
 
 
 def test_a_plugin_stands_beside_ours(announce: Announce) -> None:
@@ -73,18 +73,23 @@ def test_a_broken_plugin_says_why_and_leaves_the_others_alone(announce: Announce
         make("odd")
 
 
-def test_a_plugin_does_not_shadow_silently(announce: Announce) -> None:
+def test_a_plugin_does_not_shadow_silently(
+    announce: Announce, caplog: pytest.LogCaptureFixture
+) -> None:
     announce("techniques", lora="no_such_module:Thing")
-    with pytest.warns(UserWarning, match=r"'lora' of a plugin \(no_such_module:Thing\) is passed"):
-        assert "lora" not in registry.plugin_names("techniques")
+    assert "lora" not in registry.plugin_names("techniques")
+    assert "'lora' of a plugin (no_such_module:Thing) is passed over" in caplog.text
     assert make("lora") == LoRA()
 
 
-def test_of_two_plugins_with_one_name_the_second_is_named(announce: Announce) -> None:
+def test_of_two_plugins_with_one_name_the_second_is_named(
+    announce: Announce, caplog: pytest.LogCaptureFixture
+) -> None:
     announce("scorers", first_word="builtins:len")
     announce("scorers", **{"first-word": "builtins:max"})
-    with pytest.warns(UserWarning, match=r"builtins:max\) is passed over.*\(builtins:len\)"):
-        assert registry.get("scorers", "first-word") is len
+    assert registry.get("scorers", "first-word") is len
+    assert "(builtins:max) is passed over: the name belongs" in caplog.text
+    assert "(builtins:len)" in caplog.text
 
 
 @pytest.mark.parametrize(

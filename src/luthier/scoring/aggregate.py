@@ -76,11 +76,16 @@ def scored_by(
                 f"and cannot stand in for {', '.join(recorded ^ {chosen.metric})}.",
                 next_step="Evaluate again with the scorer you want.",
             )
-        runs = [
-            [replace(s, value=chosen.score(s.prediction or "", s.target), weight=1.0) for s in run]
-            for run in runs
-        ]
+        runs = [rescored(run, chosen) for run in runs]
     return chosen, runs
+
+
+def rescored(sample_scores: Sequence[SampleScore], scorer: Scorer) -> list[SampleScore]:
+    """The same predictions, scored by another scorer."""
+    return [
+        replace(s, value=scorer.score(s.prediction or "", s.target), weight=1.0)
+        for s in sample_scores
+    ]
 
 
 def aligned(runs: Sequence[Sequence[SampleScore]]) -> list[list[SampleScore]]:

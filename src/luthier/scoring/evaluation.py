@@ -17,7 +17,7 @@ from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
-from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, scored_by
+from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
 
@@ -65,13 +65,15 @@ def evaluate(
         parse_rate=(
             Score("parse-rate", None) if chosen.needs_likelihood else parse_rate([sample_scores])
         ),
-        secondary=(),
+        secondary=tuple(
+            aggregate_samples(rescored(sample_scores, other), other)
+            for other in secondary_scorers(task, chosen)
+            if _fits(other, examples)
+        ),
         sample_scores=sample_scores,
         usage=usage,
         eval_seconds=seconds,
     )
-    others = [s for s in secondary_scorers(task, chosen) if _fits(s, examples)]
-    result = replace(result, secondary=tuple(_rescore(result, other) for other in others))
     if not latency:
         return result
     from luthier.scoring.latency import measure_latency
@@ -177,12 +179,6 @@ def _fits(scorer: Scorer, examples: Sequence[Example]) -> bool:
     except TaskError:
         return False
     return True
-
-
-def _rescore(result: EvalResult, scorer: Scorer) -> Score:
-    """The same answers under another scorer."""
-    chosen, runs = scored_by(scorer, [result])
-    return aggregate_samples(runs[0], chosen)
 
 
 def _limited(examples: Sequence[Example], limit: int | None, where: str) -> tuple[Example, ...]:

@@ -10,9 +10,10 @@ from luthier import registry
 from luthier.errors import TaskError, did_you_mean
 from luthier.records import Kind
 from luthier.scoring.scorer import ScoreFunction, Scorer
-from luthier.scoring.scorers.custom import custom_scorer, load_function
+from luthier.scoring.scorers.custom import custom_scorer
 from luthier.scoring.scorers.patterns import pattern_scorer
 from luthier.scoring.scorers.structured import json_schema_scorer
+from luthier.task.reading.python_function import load_function, names_function
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -43,7 +44,7 @@ def resolve_scorer(
         return json_schema_scorer(schema)
     if key.startswith("regex:"):
         return pattern_scorer(name[len("regex:") :])
-    if ".py:" in name:
+    if names_function(name):
         return custom_scorer(load_function(name), name.rpartition(":")[2])
     if not registry.has("scorers", key):
         names = registry.names("scorers")

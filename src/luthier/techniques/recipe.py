@@ -1,4 +1,4 @@
-"""Recipes: techniques in order, each starting from the model the one before it returned."""
+"""Recipes: techniques in order. Each starts from the model that the one before it returned."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ MOST_SCORED = 200  # dev examples on which the model after each step is scored
 
 @dataclass(frozen=True)
 class Recipe(Technique):
-    """`written`: the steps as one writes them: ("few-shot(shots=8)", "lora"). `Recipe.parse` reads them from one
-    text with arrows, `Recipe.of` takes techniques.
+    """Techniques in order. `Recipe.parse` reads them from one text with arrows, `Recipe.of` takes
+    techniques.
 
-    A step's budget is an equal share of what the steps before it left.
+    `steps` are written as a user writes them: ("few-shot(shots=8)", "lora"). The budget of a
+    step is an equal share of what the steps before it left.
     """
 
-    written: tuple[str, ...]
+    steps: tuple[str, ...]
 
     family: ClassVar[str] = "recipe"
     card: ClassVar[Card] = Card(
@@ -35,14 +36,14 @@ class Recipe(Technique):
     )
 
     def __post_init__(self) -> None:
-        steps = (self.written,) if isinstance(self.written, str) else tuple(self.written)
+        steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
         if len(steps) < 2:
             raise TechniqueError(
                 f"A recipe needs two techniques or more, this one has {len(steps)}",
                 next_step=f'Write them with an arrow: "few-shot {ARROW} lora".',
             )
         # One spelling for one recipe, and an error now for a step that cannot be made.
-        object.__setattr__(self, "written", tuple(_spelt(step) for step in steps))
+        object.__setattr__(self, "steps", tuple(_normalised(step) for step in steps))
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -63,12 +64,12 @@ class Recipe(Technique):
         """The techniques in their order."""
         from luthier.techniques.spelling import parse_technique
 
-        return tuple(parse_technique(step) for step in self.written)
+        return tuple(parse_technique(step) for step in self.steps)
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """How the recipe is written, "few-shot -> lora"."""
-        return f" {ARROW} ".join(self.written)
+        return f" {ARROW} ".join(self.steps)
 
     @property
     def needs(self) -> frozenset[Capability]:  # type: ignore[override]
@@ -109,22 +110,22 @@ class Recipe(Technique):
         return " ".join(found) or None
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
-        """The model after the last step. Its record holds one entry a step, with the dev score
-        there.
+        """The model after the last step. Its record has a part for each step, with the dev score of
+        the model after it.
 
         Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
         or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
         parts: list[StepRecord] = []
-        steps, left = self.chain(), budget
-        for place, (written, technique) in enumerate(zip(self.written, steps, strict=True)):
-            step = step_budget(left, place, len(steps))
-            model = technique.fit(model, task, budget=step, seed=seed)
+        left = budget
+        for place, (step, technique) in enumerate(zip(self.steps, self.chain(), strict=True)):
+            share = step_budget(left, place, len(self.steps))
+            model = technique.fit(model, task, budget=share, seed=seed)
             fit = model.lineage.fit if model.lineage else FitRecord()
             left = budget_after(left, fit)
-            dev_score = _dev_score(model, task, seed=seed)
-            parts.append(StepRecord(written, fit, dev_score, model.adaptation.filled))
+            score = _dev_score(model, task, seed=seed)
+            parts.append(StepRecord(step, fit, score, model.adaptation.filled))
         record, settings = FitRecord.of_recipe(parts), settings_of(self)
         return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
@@ -147,7 +148,7 @@ def budget_after(left: Budget, record: FitRecord) -> Budget:
     )
 
 
-def _spelt(step: str) -> str:
+def _normalised(step: str) -> str:
     from luthier.techniques.spelling import parse_technique, spell
 
     return spell(parse_technique(step))

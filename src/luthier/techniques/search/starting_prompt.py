@@ -1,4 +1,4 @@
-"""Where a technique starts: with what the model brings along, else with what the task says."""
+"""The prompt and the decoding that a technique starts from: the model's own, else the task's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def starting_prompt(model: Model, task: Task) -> Prompt:
 def starting_decoding(model: Model, task: Task) -> Decoding:
     """The model's own decoding where it fits this task, else the task's."""
     base, own = task.base_decoding(), model.adaptation.decoding
-    fits = own.labels == base.labels and own != Decoding()
-    return own if fits else base
+    is_for_task = own.labels == base.labels and own != Decoding()
+    return own if is_for_task else base
 
 
 def scores_labels(model: Model, decoding: Decoding) -> bool:

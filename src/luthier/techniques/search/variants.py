@@ -1,8 +1,8 @@
 """Instructions and formats to try, written by rule: no language model is needed for these.
 
-Instructions grow more pointed from one to the next: none, as given, what to answer with, how to go
-about it. Formats vary what carries no meaning and still moves the score, by up to 76 points in
-arXiv:2310.11324 (FormatSpread): names, separators, the list of labels and how labels are written.
+Instructions say what to answer with, how to go about it, or nothing. Formats vary what carries no
+meaning and still moves the score, by up to 76 points in arXiv:2310.11324 (FormatSpread): names,
+separators, the list of labels and how labels are written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from luthier.models.prompt import Prompt, PromptFormat, label_text
 from luthier.records import Kind
 from luthier.task.task import Task
 
-NAMES = (
+FIELD_NAMES = (
     ("Input", "Label"),
     ("Text", "Category"),
     ("Sentence", "Class"),
@@ -25,13 +25,13 @@ NAMES = (
     ("Input", "Output"),
     ("Q", "A"),
 )
-MOST_COMBINED = 200  # combinations of formats drawn at most
+MOST_COMBINED = 200  # combinations of format changes that are drawn, at most
 MOST_LISTED = 20  # labels that an instruction may list in its sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One changed prompt, the part that was changed, and how to call it in a record."""
+    """A prompt with one part changed: the part, and what the change is called in a record."""
 
     part: str
     name: str
@@ -41,8 +41,9 @@ class Variant:
 def instruction_variants(prompt: Prompt, task: Task) -> Iterator[Variant]:
     """The prompt with other instructions, contexts and objectives; likely improvements first."""
     form = prompt.format
-    told = prompt.instruction.strip() or task.instruction.strip()
-    sentence = told if told.endswith((".", "!", "?", ":")) or not told else told + "."
+    sentence = prompt.instruction.strip() or task.instruction.strip()
+    if sentence and not sentence.endswith((".", "!", "?", ":")):
+        sentence += "."
     source, target = form.input_name.lower(), form.target_name.lower()
     texts: dict[str, str] = {}
     if prompt.labels:
@@ -83,11 +84,12 @@ def instruction_variants(prompt: Prompt, task: Task) -> Iterator[Variant]:
         if name == "labels in the sentence":
             changed = replace(changed, format=replace(form, list_labels=False))
         yield Variant("instruction", name, changed)
-    yield from _around(prompt, task)
+    yield from _other_parts(prompt, task)
 
 
-def _around(prompt: Prompt, task: Task) -> Iterator[Variant]:
-    """Context, objective and label descriptions: taken out where present, put in elsewhere."""
+def _other_parts(prompt: Prompt, task: Task) -> Iterator[Variant]:
+    """Prompts without their context, objective or label descriptions, and with the task's where
+    they have none."""
     if prompt.label_descriptions:
         yield Variant("labels", "undescribed", replace(prompt, label_descriptions=()))
     elif task.label_descriptions:
@@ -111,21 +113,22 @@ def _with(prompt: Prompt, part: str, text: str) -> Prompt:
 
 
 def format_variants(prompt: Prompt, task: Task, *, seed: int, chat: bool) -> Iterator[Variant]:
-    """The prompt in other formats: what concerns the labels, then single changes and combinations.
+    """The prompt in other formats: first the changes that concern labels, then single changes and
+    combinations of changes.
 
-    After the first few the order is random: another seed meets others under the same budget.
-    `chat` says whether the model has a chat template to switch away from, or to.
+    After the first few the order is random: with another seed the same budget tries others. `chat`
+    says whether the model has a chat template.
     """
     form, rng = prompt.format, random.Random(seed)
     first = [
         ("the task's own format", task.base_prompt().format),
-        *_about_labels(prompt, chat=chat),
+        *_label_changes(prompt, chat=chat),
     ]
-    frames = list(_frames(form, task))
-    rng.shuffle(frames)
-    combinations = _combinations(form, [*first[1:], *frames], rng)
+    layouts = list(_layout_changes(form, task))
+    rng.shuffle(layouts)
+    combinations = _combinations(form, [*first[1:], *layouts], rng)
     seen = {form}
-    pairs = (change for pair in zip(frames, combinations, strict=False) for change in pair)
+    pairs = (change for pair in zip(layouts, combinations, strict=False) for change in pair)
     for name, changed in chain(first, pairs, islice(combinations, MOST_COMBINED)):
         if changed not in seen:
             seen.add(changed)
@@ -135,7 +138,7 @@ def format_variants(prompt: Prompt, task: Task, *, seed: int, chat: bool) -> Ite
 Change = tuple[str, PromptFormat]
 
 
-def _about_labels(prompt: Prompt, *, chat: bool) -> Iterator[Change]:
+def _label_changes(prompt: Prompt, *, chat: bool) -> Iterator[Change]:
     form = prompt.format
     if prompt.labels:
         words = replace(form, label_style="words")
@@ -151,12 +154,13 @@ def _about_labels(prompt: Prompt, *, chat: bool) -> Iterator[Change]:
         yield "chat template", replace(form, style="chat")
 
 
-def _frames(form: PromptFormat, task: Task) -> Iterator[Change]:
-    """Other names and separators; none where the task's stop string spells out the present ones."""
+def _layout_changes(form: PromptFormat, task: Task) -> Iterator[Change]:
+    """Formats with other names and separators; none where the task has a stop string that spells
+    out the present ones."""
     stops = () if task.labels else task.base_decoding().stop
     if any(stop.strip() for stop in stops):
         return
-    for source, target in ((task.input_name, task.target_name), *NAMES):
+    for source, target in ((task.input_name, task.target_name), *FIELD_NAMES):
         names = replace(form, input_name=source, target_name=target)
         yield f"names {source}/{target}", names
     if any(e.context for e in task.train[:1]):
@@ -176,7 +180,8 @@ def _frames(form: PromptFormat, task: Task) -> Iterator[Change]:
 def _combinations(
     form: PromptFormat, singles: list[Change], rng: random.Random
 ) -> Iterator[Change]:
-    """Random pairs and triples of single changes, without end where there are two at least."""
+    """Random pairs and triples of single changes, without end; none where there is one change
+    only."""
     while len(singles) >= 2:
         picked = rng.sample(singles, min(len(singles), rng.choice((2, 3))))
         combined = form
