@@ -14,8 +14,8 @@ import luthier
 from luthier.content import Response
 from luthier.errors import CapabilityError, TechniqueError
 from luthier.models.adaptation import Adaptation, Decoding
-from luthier.models.answering import voted
 from luthier.models.backend import GenerateRequest
+from luthier.models.parsing import voted
 from luthier.models.prompt import Prompt, Rendered
 from tests import tiny
 

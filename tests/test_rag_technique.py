@@ -24,7 +24,7 @@ from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
-from luthier.techniques.rag.query_map import QueryMap, _trained
+from luthier.techniques.rag.query_map import QueryMap, train_maps
 from luthier.techniques.rag.raft import RAFT
 from luthier.techniques.rag.rag import RAG
 from luthier.techniques.spelling import parse_technique, spell
@@ -438,7 +438,7 @@ def test_a_query_map_learns_which_passage_answers(
     slot = started.adaptation.knowledge
     assert slot is not None
     pairs = QueryMap(negatives=2)._pairs(slot, task.train)
-    made = dict(_trained(slot, pairs, rate=1e-2, seed=0))
+    made = dict(train_maps(slot, pairs, rate=1e-2, seed=0))
     questions, positives = embed([q for q, _ in pairs]), embed([p[0].text for _, p in pairs])
     negatives = embed([p[1].text for _, p in pairs])
 
