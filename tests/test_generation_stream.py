@@ -44,7 +44,8 @@ def streamed(backend, decoding: Decoding, request: GenerateRequest = REQUEST, **
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_pieces_come_token_by_token(backends, family):
-    assert len(streamed(backends[family], FREE)) > 3
+    streamed(backends[family], FREE)  # mostly bytes that are no characters
+    assert len(streamed(backends[family], replace(FREE, regex="[a-z]+"))) > 5
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
