@@ -1,12 +1,15 @@
 # make quickstart   install what is needed and compare six techniques on the bundled task
-# make test         the whole test suite
+# make test         the whole test suite, on all cores, with coverage (PYTEST: more arguments)
+# make test-fast    what is not marked slow
+# make lint         style, types, import contracts
+# make docs         the site in build/site; a broken link or reference is an error
 # make nano-eval    the embedded model on tasks it never saw (DATA: folder with corpus/ and data/)
 # make bench        every job against its peer: the tables, and benchmarks/results/ (JOBS: some of them)
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install install-dev quickstart test lint fix nano-eval bench clean
+.PHONY: install install-dev quickstart test test-fast lint fix docs nano-eval bench clean
 
 install: .venv/.core
 install-dev: .venv/.dev
@@ -25,14 +28,24 @@ install-dev: .venv/.dev
 quickstart: install
 	$(BIN)/luthier compare routing --out runs/quickstart --budget 900ktok
 
+# Files, and not single tests, go to the processes: many share a model that is made once a file.
+WORKERS ?= auto
+TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+
 test: install-dev
-	$(BIN)/python -m pytest
+	$(TEST) $(PYTEST)
+
+test-fast: install-dev
+	$(TEST) -m "not slow" $(PYTEST)
 
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 fix: install-dev
 	$(BIN)/ruff check --fix .

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 import luthier
-from luthier.engine.local_backend import LocalBackend
-from luthier.engine.precision import decision
+from luthier.engine import LocalBackend, matmul_precision
 from luthier.models.backend import ScoreRequest
 from luthier.models.prompt import Rendered
 
@@ -52,7 +51,7 @@ def llama_135m() -> LocalBackend:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    module = LlamaForCausalLM(config).to(getattr(torch, decision().format))
+    module = LlamaForCausalLM(config).to(getattr(torch, matmul_precision().format))
     return LocalBackend(module, tokenizer, name="llama-135m-random", fingerprint="random-0")
 
 

@@ -1,6 +1,6 @@
 """Our side of the training jobs: the engine's own loop for a stated number of steps.
 
-Neither side looks at dev while the clock runs; what was reached is measured afterwards, for both
+Neither side evaluates dev while the clock runs; what was reached is measured afterwards, for both
 by the same scoring code.
 """
 
@@ -30,7 +30,7 @@ from luthier.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingSetup:
     """A task on nano, ready to train on: the model with its bare prompt, and the rows."""
 
     task: Task
@@ -40,7 +40,7 @@ class Ground:
     scale: float  # root mean square of the embedding table, the unit of learning rates
 
     @classmethod
-    def of(cls, task: Task, *, tokens: int) -> Ground:
+    def of(cls, task: Task, *, tokens: int) -> TrainingSetup:
         """`tokens` is the length of the soft prompts to come."""
         backend = nano()
         model = starting_model(Model(backend), task.without_test(), style="bare")
@@ -75,22 +75,22 @@ class Ground:
 
 
 def train_prompts(
-    ground: Ground, rates: Sequence[float], *, placement: str, steps: int, seed: int = 0
+    setup: TrainingSetup, rates: Sequence[float], *, placement: str, steps: int, seed: int = 0
 ) -> list[torch.Tensor]:
     """One soft prompt (1, P, H) for each rate (in units of the table's scale), all trained to the
     end for `steps` steps of 16 rows: nothing is stopped early, as nothing is at the peer."""
-    trials = [SoftPromptParameters(ground.start, bottleneck=None) for _ in rates]
-    with nano().session(ground.model.adaptation) as session:
-        trainable = trials_of(session, trials, placement)  # type: ignore[arg-type]
+    trials = [SoftPromptParameters(setup.start, bottleneck=None) for _ in rates]
+    with nano().session(setup.model.adaptation) as session:
+        trainable = trials_of(session, trials, placement)
         run_steps(
-            trainable, ground.rows, tuple(r * ground.scale for r in rates), steps=steps, seed=seed
+            trainable, setup.rows, tuple(r * setup.scale for r in rates), steps=steps, seed=seed
         )
     return [trial.soft().detach() for trial in trials]
 
 
 def steps_by_trial(history: Sequence[FitStep]) -> dict[int, int]:
-    """How many steps each trial took, from a fit's record: those since the look before count for
-    every trial that a look measured."""
+    """How many steps each trial took, from a fit's record: those since the dev evaluation before
+    count for every trial of the next one."""
     out: dict[int, int] = {}
     before = 0
     for step in sorted({entry.step or 0 for entry in history}):

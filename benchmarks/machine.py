@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from benchmarks.measure import clock
-from luthier.engine.precision import decision
+from luthier.engine import matmul_precision
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "trl", "datasets")
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 576, 1536), (4096, 1536, 576))
@@ -31,7 +31,7 @@ def surroundings() -> dict[str, Any]:
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "threads": torch.get_num_threads(),
         "clock": clock()[1],
-        "matrix_products": asdict(decision()),
+        "matmul_precision": asdict(matmul_precision()),
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},

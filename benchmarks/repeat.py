@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import luthier
-from luthier.techniques.registry import make
+from luthier.techniques.spelling import make
 
 NAMES = ("zero-shot", "few-shot", "prompt-search", "soft-prompt", "prefix", "lora", "ia3", "full")
 TOKENS = 60_000

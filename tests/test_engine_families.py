@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 
-from luthier.engine import reference
+from luthier.engine import engine_choice
 from luthier.engine.local_backend import LocalBackend
 from luthier.engine.prefix_tree import run_tree, shared_attention
-from luthier.engine.prefix_tree.planner import Costs
-from luthier.engine.prefix_tree.token_rows import token_rows
+from luthier.engine.prefix_tree.planner import PlanLimits
+from luthier.engine.request_rows import token_rows
 from luthier.errors import ModelError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest
@@ -111,11 +111,11 @@ def by_ids(base: LocalBackend, request: ScoreRequest) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("costs", [None, Costs(call=8, packed_row=24, tree=5)])
+@pytest.mark.parametrize("limits", [None, PlanLimits(call=8, packed_row=24, tree=5)])
 @pytest.mark.parametrize("family", MORE)
-def test_scores_are_those_of_the_module_itself(family, costs, monkeypatch):
-    if costs is not None:
-        monkeypatch.setattr(run_tree, "costs_of", lambda *_: costs)
+def test_scores_are_those_of_the_module_itself(family, limits, monkeypatch):
+    if limits is not None:
+        monkeypatch.setattr(run_tree, "plan_limits", lambda *_: limits)
         monkeypatch.setattr(shared_attention, "WORTH_IT", 1)
     base = backend(family)
     for scored, request in zip(base.score(REQUESTS, Adaptation()), REQUESTS, strict=True):
@@ -125,17 +125,17 @@ def test_scores_are_those_of_the_module_itself(family, costs, monkeypatch):
 def test_only_what_was_tried_is_taken_apart():
     for family, wanted in {"JetMoe": False, "Doge": False, "DiffLlama": False}.items():
         with backend(family).session(Adaptation()) as session:
-            assert shared_attention.splits(session) is wanted
+            assert shared_attention.supports_split_attention(session) is wanted
     for family in ("llama", "gpt2", "qwen3", "opt", "mistral", "gemma3"):
         with tiny.backend(family).session(Adaptation()) as session:
-            assert shared_attention.splits(session)
+            assert shared_attention.supports_split_attention(session)
 
 
 @pytest.mark.parametrize("family", ["JetMoe", "DiffLlama", "Doge", "DeepseekV3", "gemma3n"])
 def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypatch):
     monkeypatch.setattr(aside, "LONGER", 0)
     with backend(family).session(Adaptation()) as session:
-        assert reference.knows_trees(session)
+        assert engine_choice.supports_tree_masks(session)
         pairs = [session.encode_pair(r.prompt, LABELS[k]) for k, r in enumerate(REQUESTS)]
         rows = [TrainRow(ids, start) for ids, start in pairs]
         soft = torch.randn(3, 32, generator=torch.manual_seed(1)).requires_grad_()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from luthier.models.prompt import render
-from luthier.task.reading.loaders import python_function
+from luthier.task.reading.python_function import load_function
 from luthier.task.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +71,6 @@ def test_the_brand_never_loses_its_voice() -> None:
 
 def test_the_author_is_told_from_plain_english(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("tinyshakespeare", monkeypatch)
-    judge = python_function(EXAMPLES / "prepare.py", "reads_like_the_author")
-    assert judge("Thou art a villain, and thy heart is false as hell, my lord", "") > 0.7
-    assert judge("Please send the invoice again, the link in your email has expired", "") < 0.3
+    score = load_function(f"{EXAMPLES / 'prepare.py'}:reads_like_the_author")
+    assert score("Thou art a villain, and thy heart is false as hell, my lord", "") > 0.7
+    assert score("Please send the invoice again, the link in your email has expired", "") < 0.3

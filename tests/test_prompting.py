@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,12 +19,13 @@ from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.records import Budget, Example, Kind
 from luthier.scoring import evaluate
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.base import Technique
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.prompt.zero_shot import ZeroShot
-from tests.contracts import check_technique
+from luthier.testing import check_technique
 
 WORDS = {
     "billing": [
@@ -95,19 +96,22 @@ def examples(count: int, *, seed: int = 0, noise: int = 4) -> tuple[Example, ...
     return tuple(made)
 
 
-def make_task(**changes: object) -> Task:
-    task = Task(
+def make_task(of_spec: Mapping[str, object] | None = None, **changes: object) -> Task:
+    spec = TaskSpec(
         name="tiny",
         instruction="Say what the message is about.",
         kind=Kind.CLASSIFY,
         scorer="accuracy",
-        train=examples(60, seed=1),
-        dev=examples(36, seed=2),
-        _test=examples(36, seed=3),
         labels=tuple(sorted(WORDS)),
         label_descriptions=tuple((label, f"about {label}") for label in sorted(WORDS)),
         input_name="Message",
         target_name="Topic",
+    )
+    task = Task(
+        replace(spec, **(of_spec or {})),  # type: ignore[arg-type]
+        train=examples(60, seed=1),
+        dev=examples(36, seed=2),
+        _test=examples(36, seed=3),
     )
     return replace(task, **changes)  # type: ignore[arg-type]
 
@@ -177,7 +181,7 @@ TECHNIQUES: list[Technique] = [
 
 @pytest.mark.parametrize("technique", TECHNIQUES, ids=str)
 def test_contract(technique: Technique, model: Model, task: Task) -> None:
-    check_technique(technique, model, task, budget=Budget(tokens=120_000))
+    check_technique(technique, model=model, task=task, budget=Budget(tokens=120_000))
 
 
 def test_demonstrations_help(model: Model, task: Task) -> None:
@@ -251,11 +255,10 @@ def test_where_requests_are_long_a_few_examples_choose_demonstrations(
         )
 
     task = make_task(
+        {"labels": labels, "label_descriptions": ()},
         train=asked("a", 4),
         dev=asked("b", 4),
         _test=asked("c", 1),
-        labels=labels,
-        label_descriptions=(),
     )
     fitted = technique.fit(Model(Biased()), task.without_test(), budget=Budget(tokens=10_000))
     assert fitted.adaptation.prompt.demonstrations
@@ -319,7 +322,7 @@ def test_shots_follow_the_context(task: Task) -> None:
 
 def test_a_prompt_too_long_gives_up_descriptions_then_the_list(task: Task) -> None:
     wordy = tuple((label, "words " * 30) for label in task.labels)
-    long = replace(task, label_descriptions=wordy)
+    long = replace(task, spec=replace(task.spec, label_descriptions=wordy))
     model = Model(FakeBackend(facts=ModelFacts(context_length=40)))
     fitted = ZeroShot().fit(model, long.without_test(), budget=Budget())
     assert fitted.adaptation.prompt.label_descriptions == ()
@@ -344,7 +347,7 @@ def test_builds_on_the_prompt_the_model_brings(task: Task) -> None:
     assert few.lineage.parent == zero.lineage
     again = ZeroShot().fit(few, task.without_test(), budget=Budget())
     assert again.adaptation.prompt == few.adaptation.prompt
-    other = replace(task, labels=("up", "down"))
+    other = replace(task, spec=replace(task.spec, labels=("up", "down")))
     assert ZeroShot().fit(few, other, budget=Budget()).adaptation.prompt == other.base_prompt()
 
 

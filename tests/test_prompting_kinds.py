@@ -13,6 +13,7 @@ from luthier.models.backend import ScoreRequest, ScoreResult
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
@@ -33,10 +34,8 @@ def test_a_model_that_only_writes() -> None:
 
 def test_free_text_is_scored_by_the_tasks_scorer() -> None:
     rows = [Example(str(i), f"say {w}", w.upper()) for i, w in enumerate(FILLER * 3)]
-    task = Task(
-        name="loud", instruction="Shout.", kind=Kind.GENERATE, scorer="exact-match",
-        train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=(),
-    )  # fmt: skip
+    spec = TaskSpec(name="loud", instruction="Shout.", kind=Kind.GENERATE, scorer="exact-match")
+    task = Task(spec, train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=())
     model = Model(FakeBackend())
     fitted = FewShot(selection="knn").fit(model, task.without_test(), budget=Budget())
     assert fitted.lineage is not None
@@ -62,10 +61,8 @@ def test_perplexity_prefers_likelier_targets() -> None:
             ]
 
     rows = [Example(str(i), f"say {w}", w) for i, w in enumerate(FILLER * 4)]
-    task = Task(
-        name="echo", instruction="Say it.", kind=Kind.GENERATE, scorer="perplexity",
-        train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=(),
-    )  # fmt: skip
+    spec = TaskSpec(name="echo", instruction="Say it.", kind=Kind.GENERATE, scorer="perplexity")
+    task = Task(spec, train=tuple(rows[:30]), dev=tuple(rows[30:]), _test=())
     fitted = FewShot(orders=0).fit(Model(Echo()), task.without_test(), budget=Budget())
     assert fitted.lineage is not None
     scores = [row.dev_score for row in fitted.lineage.fit.history]

@@ -15,9 +15,10 @@ from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.records import Budget, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.search.calibration import (
-    allowed,
+    allowed_calibrations,
     batch_bias,
     class_prior,
     contextual_bias,
@@ -25,17 +26,18 @@ from luthier.techniques.search.calibration import (
     log_softmax,
     prior_bias,
 )
-from luthier.techniques.search.candidates import format_variants, instruction_variants
-from luthier.techniques.search.demonstrations import (
-    Supply,
-    balanced,
-    diverse,
-    orders,
+from luthier.techniques.search.candidate import Candidate
+from luthier.techniques.search.demonstration_sets import (
+    balanced_set,
+    diverse_set,
+    other_orders,
     shot_counts,
 )
-from luthier.techniques.search.evaluator import CandidateEvaluator, Trial, in_turn
+from luthier.techniques.search.demonstrations import DemonstrationPool
+from luthier.techniques.search.evaluator import CandidateEvaluator, balanced_order
 from luthier.techniques.search.halving import HalvingSchedule, choose, close_to_best
 from luthier.techniques.search.token_budget import TokenBudget, TokenEstimate, estimate_tokens
+from luthier.techniques.search.variants import format_variants, instruction_variants
 
 LABELS = ("a", "b", "c")
 
@@ -90,20 +92,20 @@ def test_cross_fitting_never_uses_a_row_on_itself() -> None:
     ],
 )
 def test_allowed_calibrations(setting: object, can_score: bool, names: tuple[str, ...]) -> None:
-    assert allowed(setting, can_score=can_score) == names
+    assert allowed_calibrations(setting, can_score=can_score) == names
 
 
-def pool(count: int) -> tuple[Demonstration, ...]:
+def demonstrations(count: int) -> tuple[Demonstration, ...]:
     words = [f"{LABELS[i % 3]}{i} topic{i % 7} {'x' * (i % 5)}" for i in range(count)]
     return tuple(Demonstration(w, LABELS[i % 3]) for i, w in enumerate(words))
 
 
 def test_balanced_sets_hold_each_label_alike() -> None:
-    chosen = balanced(pool(60), 9, by_label=True, rng=random.Random(0))
+    chosen = balanced_set(demonstrations(60), 9, by_label=True, rng=random.Random(0))
     assert sorted(d.target for d in chosen) == sorted(LABELS * 3)
     assert len(set(chosen)) == 9
-    assert chosen == balanced(pool(60), 9, by_label=True, rng=random.Random(0))
-    assert chosen != balanced(pool(60), 9, by_label=True, rng=random.Random(1))
+    assert chosen == balanced_set(demonstrations(60), 9, by_label=True, rng=random.Random(0))
+    assert chosen != balanced_set(demonstrations(60), 9, by_label=True, rng=random.Random(1))
     # blocks of one label would teach the model to repeat it
     assert [d.target for d in chosen] != sorted(d.target for d in chosen)
 
@@ -111,29 +113,29 @@ def test_balanced_sets_hold_each_label_alike() -> None:
 def test_diverse_sets_cover_the_inputs() -> None:
     topics = ["parcel late courier", "refund money bank", "screen broken pixel"]
     many = tuple(Demonstration(f"{topics[i % 3]} {i}", "same") for i in range(30))
-    chosen = diverse(many, 3, by_label=False, seed=0)
+    chosen = diverse_set(many, 3, by_label=False, seed=0)
     assert {d.input.split()[0] for d in chosen} == {"parcel", "refund", "screen"}
-    assert len(diverse(many[:2], 2, by_label=False, seed=0)) == 2
+    assert len(diverse_set(many[:2], 2, by_label=False, seed=0)) == 2
     same = tuple(Demonstration("same text", "x") for _ in range(9))
-    assert len(diverse(same, 4, by_label=True, seed=0)) == 4
+    assert len(diverse_set(same, 4, by_label=True, seed=0)) == 4
 
 
 def test_orders_are_different_and_hold_the_same() -> None:
-    shown = pool(5)
-    made = list(orders(shown, 4, seed=0))
+    shown = demonstrations(5)
+    made = list(other_orders(shown, 4, seed=0))
     assert len(set(made)) == 4
     assert shown not in made
     assert all(set(order) == set(shown) for order in made)
-    assert list(orders(shown[:1], 4, seed=0)) == []
+    assert list(other_orders(shown[:1], 4, seed=0)) == []
 
 
-def test_supply_keeps_within_the_room() -> None:
-    demonstrations = pool(20)
-    offer = Supply(demonstrations, tokens=(10,) * 19 + (500,), room=45)
-    assert offer.most == 4
-    assert len(offer.up_to(4)) == 19
-    assert Supply(demonstrations, tokens=(50,) * 20, room=45).most == 0
-    assert Supply((), (), 100).most == 0
+def test_a_pool_keeps_within_the_available_tokens() -> None:
+    shown = demonstrations(20)
+    pool = DemonstrationPool(shown, tokens=(10,) * 19 + (500,), available_tokens=45)
+    assert pool.max_shots == 4
+    assert len(pool.short_enough(4)) == 19
+    assert DemonstrationPool(shown, tokens=(50,) * 20, available_tokens=45).max_shots == 0
+    assert DemonstrationPool((), (), 100).max_shots == 0
 
 
 def test_shot_counts() -> None:
@@ -145,9 +147,9 @@ def test_shot_counts() -> None:
 
 
 def test_nearest_leaves_an_example_out_of_its_own_demonstrations() -> None:
-    demonstrations = pool(20)
-    own = demonstrations[7]
-    near = NearestDemonstrations(demonstrations)
+    shown = demonstrations(20)
+    own = shown[7]
+    near = NearestDemonstrations(shown)
     assert near.nearest([own.input], 3)[0][-1] == own
     assert own not in near.nearest([own.input], 3, leave_self_out=True)[0]
     signs = NearestDemonstrations((Demonstration("!!! ???", "a"), Demonstration("(((", "b")))
@@ -157,11 +159,12 @@ def test_nearest_leaves_an_example_out_of_its_own_demonstrations() -> None:
 def make_task(kind: Kind = Kind.CLASSIFY, targets: str = "abc") -> Task:
     rows = [Example(str(i), f"text {i}", targets[i % len(targets)]) for i in range(30)]
     labels = tuple(targets) if kind == Kind.CLASSIFY else ()
-    return Task(
+    spec = TaskSpec(
         name="t", instruction="Do it", kind=kind, scorer="accuracy", labels=labels,
-        train=tuple(rows), dev=tuple(rows[:12]), _test=None, context="House rules.",
+        context="House rules.",
         label_descriptions=tuple((label, f"kind {label}") for label in labels),
     )  # fmt: skip
+    return Task(spec, train=tuple(rows), dev=tuple(rows[:12]), _test=None)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -210,41 +213,41 @@ def test_formats_keep_what_the_stop_string_needs() -> None:
 
 def test_examples_come_one_of_each_target_in_turn() -> None:
     rows = [Example(str(i), "x", "often" if i % 4 else "rare") for i in range(20)]
-    ordered = in_turn(rows, seed=0)
+    ordered = balanced_order(rows, seed=0)
     assert {e.target for e in ordered[:2]} == {"often", "rare"}
     assert sorted(e.id for e in ordered) == sorted(e.id for e in rows)
-    assert ordered == in_turn(list(reversed(rows)), seed=0)
-    assert ordered != in_turn(rows, seed=1)
+    assert ordered == balanced_order(list(reversed(rows)), seed=0)
+    assert ordered != balanced_order(rows, seed=1)
 
 
 def test_estimate_counts_a_common_beginning_once() -> None:
     prompt = Prompt(instruction="one two three four five six seven eight")
     model = Model(FakeBackend(), Adaptation(prompt=prompt, decoding=Decoding(labels=("a", "b"))))
     rows = [Example(str(i), f"input number {i}", "a") for i in range(10)]
-    cost = estimate_tokens(model, rows)
-    assert cost.apart - cost.shared >= 9 * 8
+    estimate = estimate_tokens(model, rows)
+    assert estimate.without_sharing - estimate.with_sharing >= 9 * 8
     real = sum(a.usage.computed_tokens for a in model.answer(rows))
-    assert real <= cost.apart
+    assert real <= estimate.without_sharing
     assert estimate_tokens(model, []) == TokenEstimate(0, 0)
 
 
 def test_meter_learns_what_a_backend_shares() -> None:
     cost = TokenEstimate(shared=100, apart=1000)
     token_budget = TokenBudget(tokens=1500)
-    assert token_budget.price(cost) == 1000
-    token_budget.book(Usage(computed_tokens=100))
-    token_budget.settle(cost, 100)
-    assert token_budget.price(cost) == 100
+    assert token_budget.cost_of(cost) == 1000
+    token_budget.spend(Usage(computed_tokens=100))
+    token_budget.learn_from(cost, 100)
+    assert token_budget.cost_of(cost) == 100
     assert token_budget.affords(TokenEstimate(1400, 5000))
     assert not token_budget.affords(TokenEstimate(1401, 5000))
-    assert not token_budget.affords(TokenEstimate(1000, 1000), keep=500)
-    token_budget.settle(cost, 1500)  # worse than anything counted: later estimates grow
-    assert token_budget.price(cost) == 1500
+    assert not token_budget.affords(TokenEstimate(1000, 1000), reserve=500)
+    token_budget.learn_from(cost, 1500)  # worse than anything counted: later estimates grow
+    assert token_budget.cost_of(cost) == 1500
 
 
 def test_meter_charges_a_backend_that_does_not_say_what_it_computed() -> None:
     token_budget = TokenBudget(tokens=100)
-    assert token_budget.book(Usage(prompt_tokens=30, generated_tokens=5)) == 35
+    assert token_budget.spend(Usage(prompt_tokens=30, generated_tokens=5)) == 35
     assert token_budget.left == 65
 
 
@@ -268,8 +271,8 @@ def test_schedules_halve(candidates: int, examples: int) -> None:
         assert schedule.answers == 16 * 25 + 6 * 25 + 2 * 50
 
 
-def trial(name: str, points: list[float], *, tokens: int) -> Trial:
-    made = Trial(name, Model(FakeBackend()), {})
+def candidate(name: str, points: list[float], *, tokens: int) -> Candidate:
+    made = Candidate(name, Model(FakeBackend()), {})
     made.answers = [None] * len(points)  # type: ignore[list-item]
     made.scores = {"none": points}
     made.tokens = tokens * len(points)
@@ -277,32 +280,32 @@ def trial(name: str, points: list[float], *, tokens: int) -> Trial:
 
 
 def test_choice_prefers_the_cheaper_within_one_standard_error() -> None:
-    dear = trial("dear", [1.0] * 62 + [0.0] * 38, tokens=400)
-    cheap = trial("cheap", [0.0] * 20 + [1.0] * 60 + [0.0] * 20, tokens=50)
-    assert choose([dear, cheap]).trial is cheap
+    dear = candidate("dear", [1.0] * 62 + [0.0] * 38, tokens=400)
+    cheap = candidate("cheap", [0.0] * 20 + [1.0] * 60 + [0.0] * 20, tokens=50)
+    assert choose([dear, cheap]).candidate is cheap
     assert "best dev score was 0.620 (dear" in choose([dear, cheap]).notes[1]
-    poor = trial("poor", [1.0] * 40 + [0.0] * 60, tokens=50)
-    assert choose([dear, poor]).trial is dear
+    poor = candidate("poor", [1.0] * 40 + [0.0] * 60, tokens=50)
+    assert choose([dear, poor]).candidate is dear
     assert len(choose([dear, poor]).notes) == 1
 
 
-def test_choice_trusts_clarity_where_points_cannot_tell() -> None:
-    dear = trial("dear", [1.0] * 62 + [0.0] * 38, tokens=400)
-    cheap = trial("cheap", [0.0] * 20 + [1.0] * 60 + [0.0] * 20, tokens=50)
+def test_choice_trusts_log_probabilities_where_scores_cannot_tell() -> None:
+    dear = candidate("dear", [1.0] * 62 + [0.0] * 38, tokens=400)
+    cheap = candidate("cheap", [0.0] * 20 + [1.0] * 60 + [0.0] * 20, tokens=50)
     rng = random.Random(0)
-    dear.clarity = {"none": [-0.5 + rng.random() / 5 for _ in range(100)]}
-    cheap.clarity = {"none": [-1.5 + rng.random() / 5 for _ in range(100)]}
-    assert choose([dear, cheap]).trial is dear
+    dear.target_logprobs = {"none": [-0.5 + rng.random() / 5 for _ in range(100)]}
+    cheap.target_logprobs = {"none": [-1.5 + rng.random() / 5 for _ in range(100)]}
+    assert choose([dear, cheap]).candidate is dear
 
 
 def test_choice_looks_only_at_those_that_saw_everything() -> None:
-    lucky = trial("lucky", [1.0] * 16, tokens=10)
-    steady = trial("steady", [1.0, 0.0] * 50, tokens=100)
-    assert choose([lucky, steady]).trial is steady
+    lucky = candidate("lucky", [1.0] * 16, tokens=10)
+    steady = candidate("steady", [1.0, 0.0] * 50, tokens=100)
+    assert choose([lucky, steady]).candidate is steady
     assert close_to_best([steady, lucky], errors=2.0) == [steady]
 
 
-def test_bench_does_not_ask_twice() -> None:
+def test_an_evaluator_does_not_ask_twice() -> None:
     task = make_task()
     asked: list[int] = []
 
@@ -315,26 +318,27 @@ def test_bench_does_not_ask_twice() -> None:
     evaluator = CandidateEvaluator(
         model, task, token_budget=TokenBudget(evaluations=9), calibrations=("none", "batch"), seed=0
     )
-    one = evaluator.enter("one", task.base_prompt())
-    assert evaluator.enter("again", task.base_prompt()) is one
-    assert evaluator.grow(one, 4)
-    assert evaluator.grow(one, 12)
-    assert evaluator.grow(one, 12)
+    one = evaluator.add("one", task.base_prompt())
+    assert evaluator.add("again", task.base_prompt()) is one
+    assert evaluator.evaluate(one, 4)
+    assert evaluator.evaluate(one, 12)
+    assert evaluator.evaluate(one, 12)
     assert asked == [4, 8]
     assert len(one.scores["batch"]) == 12
-    bias = dict(evaluator.bias(one, "batch"))
+    bias = dict(evaluator.label_bias(one, "batch"))
     assert bias.keys() == set(task.labels)
-    assert evaluator.bias(one, "none") == ()
+    assert evaluator.label_bias(one, "none") == ()
 
 
 def test_macro_f1_weighs_classes_alike() -> None:
     from luthier.content import Response
-    from luthier.techniques.search.evaluator import scores_of
+    from luthier.techniques.search.evaluator import score_answers
 
-    task = replace(make_task(), scorer="macro-f1")
+    task = make_task()
+    task = replace(task, spec=replace(task.spec, scorer="macro-f1"))
     rows = [Example(str(i), "x", "a" if i < 9 else "b") for i in range(10)]
     always_a = [Response("a", "a", True)] * 10
-    assert np.mean(scores_of(task, rows, always_a)) == pytest.approx(0.5)
+    assert np.mean(score_answers(task, rows, always_a)) == pytest.approx(0.5)
 
 
 def test_form_of_a_hand_written_prompt_is_kept() -> None:

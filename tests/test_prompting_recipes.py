@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-
 import pytest
 
+from luthier import registry
 from luthier.errors import CapabilityError, TechniqueError
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.records import Budget, Capability
 from luthier.task.task import Task
-from luthier.techniques import registry
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.base import Technique, settings_of
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.recipe import Recipe
-from luthier.techniques.registry import (
-    all_techniques,
-    make,
-    parse_technique,
-    parse_techniques,
-    spell,
-    technique_names,
-)
-from tests.contracts import check_technique
+from luthier.techniques.spelling import make, parse_technique, parse_techniques, spell
+from luthier.testing import check_technique
 from tests.test_prompting import make_task
 
 
@@ -37,7 +28,7 @@ def task() -> Task:
 
 def test_recipe_holds_the_contract(task: Task) -> None:
     recipe = Recipe.parse("zero-shot(calibrate=True) -> few-shot(shots=4, selection=knn)")
-    check_technique(recipe, Model(FakeBackend()), task, budget=Budget(tokens=60_000))  # type: ignore[arg-type]
+    check_technique(recipe, model=Model(FakeBackend()), task=task, budget=Budget(tokens=60_000))
 
 
 def test_recipe_scores_every_step(task: Task) -> None:
@@ -100,9 +91,9 @@ def test_bad_recipes_are_refused(text: str) -> None:
 
 
 def test_every_technique_has_its_name_and_card() -> None:
-    found = all_techniques()
-    ours = len(registry.BUILT_IN)
-    assert list(found)[:ours] == list(registry.BUILT_IN) == list(technique_names())[:ours]
+    found, problems = registry.load_all("techniques")
+    assert not problems
+    assert tuple(found) == registry.names("techniques")
     for name, kind in found.items():
         assert kind.name == name
         assert kind.card.pays_when
@@ -149,28 +140,3 @@ def test_lists_of_techniques() -> None:
 def test_unreadable_settings_are_refused(text: str) -> None:
     with pytest.raises(TechniqueError):
         parse_technique(text)
-
-
-def test_plugins_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    def announce(*points: tuple[str, str]) -> None:
-        made = [EntryPoint(name, value, registry.GROUP) for name, value in points]
-        monkeypatch.setattr(registry, "entry_points", lambda group: made)
-        registry._plugins.cache_clear()
-
-    try:
-        announce(
-            ("mine", "luthier.techniques.prompt.zero_shot:ZeroShot"),
-            ("broken", "no_such_module:Thing"),
-            ("odd", "luthier.records:Budget"),
-            ("lora", "no_such_module:Thing"),
-        )
-        assert make("mine") == ZeroShot()
-        assert make("lora") == LoRA()
-        assert "mine" in all_techniques()
-        assert "broken" not in all_techniques()
-        with pytest.raises(TechniqueError, match="could not be imported"):
-            make("broken")
-        with pytest.raises(TechniqueError, match="lacks name, family"):
-            make("odd")
-    finally:
-        registry._plugins.cache_clear()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.engine.token_marginal import score_by_token
+from luthier.engine.mixture import score_mixture
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_shown
@@ -111,7 +111,7 @@ def test_token_generation_is_greedy_under_the_mixture(model: Model, slot: Knowle
                 break
             written.append(token)
         by_hand = session.tokenizer.decode(written, skip_special_tokens=True).strip()
-    assert said.raw == by_hand
+    assert said.text == by_hand
 
 
 def test_token_generation_ends_at_any_end_the_model_has(model: Model, slot: Knowledge) -> None:
@@ -119,14 +119,14 @@ def test_token_generation_ends_at_any_end_the_model_has(model: Model, slot: Know
     apart = model.adapt(
         knowledge=replace(slot, reading="token"), decoding=Decoding(max_new_tokens=6, stop=())
     )
-    assert apart.answer([QUESTION])[0].raw
+    assert apart.answer([QUESTION])[0].text
     module: Any = model.backend.module  # type: ignore[attr-defined]
     each = (module.config, module.generation_config)
     before = [config.eos_token_id for config in each]
     try:
         for config in each:
             config.eos_token_id = list(range(2, 320))
-        assert apart.answer([QUESTION])[0].raw == ""
+        assert apart.answer([QUESTION])[0].text == ""
     finally:
         for config, ends in zip(each, before, strict=True):
             config.eos_token_id = ends
@@ -150,7 +150,7 @@ def test_sequence_text_is_the_best_hypothesis_under_all_passages(slot: Knowledge
     model = Model(tiny.backend("llama"), Adaptation(prompt=PROMPT, knowledge=slot))
     decoding = Decoding(max_new_tokens=4, stop=())
     apart = model.adapt(knowledge=replace(slot, reading="sequence"), decoding=decoding)
-    said = apart.answer([QUESTION])[0].raw
+    said = apart.answer([QUESTION])[0].text
     ((copies, _),) = with_each_passage(model, [QUESTION])
     bare = model.adapt(knowledge=None, decoding=decoding)
     hypotheses = dict.fromkeys(a.text for a in bare.answer(copies))
@@ -213,7 +213,7 @@ def test_soft_prompts_stand_in_every_row(slot: Knowledge) -> None:
     ((copies, _),) = with_each_passage(model, [QUESTION])
     prompts = render_shown(model, PROMPT, copies)
     with backend.session(model.adaptation) as session, torch.inference_mode():
-        one = score_by_token(session, prompts[:1], (1.0,), (" Quist",))
+        one = score_mixture(session, prompts[:1], (1.0,), (" Quist",))
     labelled = model.adapt(
         knowledge=replace(slot, search=replace(slot.search, k=1)),
         decoding=Decoding(labels=("Quist", "x")),

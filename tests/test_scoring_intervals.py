@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from luthier.content import Usage
 from luthier.errors import UserError
 from luthier.records import EvalResult, SampleScore, Score
-from luthier.scoring import SCORERS, aggregate_samples, aggregate_seeds, parse_rate, resolve_scorer
+from luthier.scoring import aggregate_samples, aggregate_seeds, parse_rate, resolve_scorer
 from luthier.scoring.metrics import Statistics, mean
 from luthier.scoring.statistics.intervals import Bounds, over_examples, over_seeds, wilson
 from luthier.scoring.statistics.resampling import (
@@ -49,7 +49,7 @@ def test_wilson_equals_the_published_values(
 ) -> None:
     assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
     points = [1] * successes + [0] * (trials - successes)
-    score = aggregate_samples(rows(points), SCORERS["accuracy"])
+    score = aggregate_samples(rows(points), resolve_scorer("accuracy"))
     assert (score.low, score.high) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -80,7 +80,7 @@ def test_bca_equals_scipy() -> None:
 def test_intervals_surround_the_value_and_stay_in_range(
     name: str, points: list[float], groups: list[str | None]
 ) -> None:
-    score = aggregate_samples(rows(points, groups), SCORERS[name])
+    score = aggregate_samples(rows(points, groups), resolve_scorer(name))
     assert score.value is not None
     assert score.low is not None
     assert score.high is not None
@@ -104,16 +104,16 @@ def test_an_unbounded_custom_metric_is_not_clipped_to_a_share(points: list[float
 
 
 def test_nothing_that_varies_is_not_certainty() -> None:
-    all_right = aggregate_samples(rows([1] * 30, ["a", "b", "c"] * 10), SCORERS["macro-f1"])
+    all_right = aggregate_samples(rows([1] * 30, ["a", "b", "c"] * 10), resolve_scorer("macro-f1"))
     assert all_right.value == 1.0
     # Three groups are three observations, however many examples they hold.
     assert all_right.low == pytest.approx(wilson(3, 3)[0])
-    alone = aggregate_samples(rows([0.4]), SCORERS["token-f1"])
+    alone = aggregate_samples(rows([0.4]), resolve_scorer("token-f1"))
     assert (alone.low, alone.high) == pytest.approx(wilson(0.4, 1))
 
 
 def test_no_examples_is_unmeasured() -> None:
-    assert aggregate_samples((), SCORERS["accuracy"]) == Score("accuracy", None)
+    assert aggregate_samples((), resolve_scorer("accuracy")) == Score("accuracy", None)
     assert aggregate_seeds([]).value is None
 
 
@@ -136,8 +136,8 @@ def test_groups_widen_the_interval() -> None:
     of_group = rng.random(25) < 0.5
     points = np.repeat(of_group, 8).astype(float)
     groups = [f"g{i // 8}" for i in range(200)]
-    alone = aggregate_samples(rows(points), SCORERS["accuracy"])
-    grouped = aggregate_samples(rows(points, groups), SCORERS["accuracy"])
+    alone = aggregate_samples(rows(points), resolve_scorer("accuracy"))
+    grouped = aggregate_samples(rows(points, groups), resolve_scorer("accuracy"))
     assert alone.value == grouped.value
     # Eight copies of each observation: the honest interval is sqrt(8) times as wide.
     ratio = (grouped.high - grouped.low) / (alone.high - alone.low)
@@ -194,7 +194,7 @@ def test_seed_variance_is_in_the_interval_and_resampling_three_seeds_is_not_enou
 
 def test_three_equal_seeds_are_one_run() -> None:
     points = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1]
-    once = aggregate_samples(rows(points), SCORERS["accuracy"])
+    once = aggregate_samples(rows(points), resolve_scorer("accuracy"))
     assert aggregate_seeds([result(points)] * 3) == once
 
 
@@ -217,9 +217,9 @@ def test_another_scorer_judges_again() -> None:
 
 def test_same_input_same_interval() -> None:
     points = np.random.default_rng(7).random(80)
-    scores = [aggregate_samples(rows(points), SCORERS["token-f1"]) for _ in range(2)]
+    scores = [aggregate_samples(rows(points), resolve_scorer("token-f1")) for _ in range(2)]
     bootstrap_sums(np.ones((33, 2)))  # other draws in between
-    assert scores[0] == scores[1] == aggregate_samples(rows(points), SCORERS["token-f1"])
+    assert scores[0] == scores[1] == aggregate_samples(rows(points), resolve_scorer("token-f1"))
 
 
 def test_resampling_draws_what_it_says() -> None:
@@ -264,5 +264,5 @@ def test_a_handful_of_groups_is_no_excuse_for_a_narrow_interval() -> None:
 
 @pytest.mark.parametrize("name", ["accuracy", "token-f1"])
 def test_two_groups_one_of_them_right(name: str) -> None:
-    score = aggregate_samples(rows([0] * 11 + [1], ["g1"] * 11 + ["g2"]), SCORERS[name])
+    score = aggregate_samples(rows([0] * 11 + [1], ["g1"] * 11 + ["g2"]), resolve_scorer(name))
     assert (score.low, score.high) == (0.0, 1.0)

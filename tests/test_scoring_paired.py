@@ -62,7 +62,7 @@ def test_corpus_metrics_are_permuted_by_exchanging_answers() -> None:
     rng = np.random.default_rng(3)
     a, b = (rng.random(80) < 0.8).astype(float), (rng.random(80) < 0.5).astype(float)
     (test,) = paired_tests({"a": [result(a)], "b": [result(b)]}, "macro-f1")
-    from luthier.scoring.metrics import macro_f1
+    from luthier.scoring.scorers.class_labels import macro_f1
 
     left, right = rows(a), rows(b)
     observed = macro_f1(left).value - macro_f1(right).value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -131,6 +132,41 @@ def test_locking_keeps_the_fingerprint_and_the_count() -> None:
 )
 def test_the_definition_is_in_the_fingerprint(change: dict[str, str]) -> None:
     assert task_of(rows(), **change).fingerprint != task_of(rows()).fingerprint
+
+
+def test_fingerprints_do_not_change_from_version_to_version() -> None:
+    """Recorded runs are found again by these; the other bundled tasks depend on the Python."""
+    assert Task.load("routing").fingerprint == (
+        "41320e65e17a7a4e6c24085ee702c58b8445df3380bb8d60bf6ce776a5c3c2bc"
+    )
+    assert Task.load("routing", seed=1).fingerprint == (
+        "74d7f061df3cd38d365af2881c38b202aa683009fbb09b7034240272017ce6c7"
+    )
+    made = task_of(
+        rows(), group="customer", instruction="Which queue?", name="made", context="A shop.",
+        objective="Fast.", labels={"a": "first", "b": "", "c": "third"},
+    )  # fmt: skip
+    assert made.fingerprint == "093ee8fc17fc1c807adac38d4b28b79cccdf788f129e35460cbcce95915753b9"
+    extract = Task.from_examples(
+        [
+            {
+                "input": row["message"],
+                "target": json.dumps({"queue": row["queue"]}),
+                "passage": f"page {row['number']}",
+                "evidence": f"ev {row['number']}",
+            }
+            for row in rows()
+        ],
+        instruction="Extract.",
+        name="extract",
+        kind="extract",
+        schema={"type": "object", "properties": {"queue": {"type": "string"}}},
+        unconstrained=True,
+        max_new_tokens=30,
+    )
+    assert extract.fingerprint == (
+        "fd71614c5ef61807f724bc04574b59af7279d96be0e235e15a6557740638ec6c"
+    )
 
 
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:

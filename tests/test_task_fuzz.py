@@ -13,9 +13,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from luthier import registry
 from luthier.errors import TaskError
 from luthier.models.prompt import render
-from luthier.task.spec import KEYS, KINDS, SCORERS
+from luthier.task.read_spec import KEYS, KINDS
 from luthier.task.task import Task
 from tests.task_rows import rows, write_csv, write_task
 
@@ -29,7 +30,9 @@ PLAIN = st.one_of(
     st.integers(),
     st.floats(),
     TEXT,
-    st.sampled_from([*KINDS, *SCORERS, "message", "queue", "rows.csv", "true", "utf-16"]),
+    st.sampled_from(
+        [*KINDS, *registry.names("scorers"), "message", "queue", "rows.csv", "true", "utf-16"]
+    ),
 )
 ANYTHING = st.recursive(
     PLAIN,

@@ -9,19 +9,20 @@ import random
 import pytest
 import torch
 
-from luthier.compare.run_comparison import chosen_techniques, default_techniques
+from luthier.compare.request import default_techniques, resolve_techniques
 from luthier.context import WorkContext, working
 from luthier.errors import BudgetError, CapabilityError, TechniqueError
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
 from luthier.records import Budget, Example, Kind
+from luthier.task.spec import TaskSpec
 from luthier.task.task import Task
 from luthier.techniques.adapter.ia3 import IA3
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.base import unmet_by_model
-from luthier.techniques.registry import parse_technique
 from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
+from luthier.techniques.spelling import parse_technique
 from luthier.techniques.weights.full_fine_tuning import FullFineTuning
 from tests import tiny
 
@@ -36,11 +37,11 @@ def make_task() -> Task:
         label = rng.choice(sorted(WORDS))
         text = " ".join([rng.choice(["my", "the", "a"]), rng.choice(WORDS[label]), f"{i}"])
         examples.append(Example(str(i), text, label))
-    return Task(
+    spec = TaskSpec(
         name="tiny", instruction="Route it.", kind=Kind.CLASSIFY, scorer="accuracy",
-        train=tuple(examples[:50]), dev=tuple(examples[50:70]), _test=tuple(examples[70:]),
         labels=("billing", "delivery"), target_name="Label",
     )  # fmt: skip
+    return Task(spec, tuple(examples[:50]), tuple(examples[50:70]), tuple(examples[70:]))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_prefix_tuning_refuses_encoder_decoders(task):
 def test_the_defaults_for_an_encoder_decoder_can_all_run_on_it(task, llama):
     both = tiny.model("t5")
     names = default_techniques(task, both)
-    assert [unmet_by_model(t, both) for t in chosen_techniques(names)] == [None] * len(names)
+    assert [unmet_by_model(t, both) for t in resolve_techniques(names)] == [None] * len(names)
     assert "soft-prompt" in names
     assert "prefix" in default_techniques(task, llama)
     assert "decoder-only" in (unmet_by_model(parse_technique("few-shot -> prefix"), both) or "")

@@ -1,4 +1,4 @@
-"""Objectives go with every trainable: the language-model loss, and a preference loss as a plugin."""
+"""Objectives go with every trainable: the language-model loss, and a preference loss made here."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def task():
 def test_the_language_model_loss_is_the_mean_over_answer_tokens(task):
     model = tiny.model("llama")
     start = starting_model(model, task, style="bare")
-    with model.backend.training_session(start.adaptation) as session:
+    with model.backend.session(start.adaptation) as session:
         rows = LanguageModelLoss().rows(start, session, task.train[:5], virtual_tokens=0)
         found = LanguageModelLoss().loss(rows, answer_logprobs(session, batch_of(session, rows)))
         expected = []
@@ -85,7 +85,7 @@ def test_the_language_model_loss_is_the_mean_over_answer_tokens(task):
 def test_two_answers_a_row_mean_the_same_on_the_fast_and_the_plain_path(placement, task):
     model = tiny.model("llama")
     start = starting_model(model, task, style="bare")
-    with model.backend.training_session(start.adaptation) as session:
+    with model.backend.session(start.adaptation) as session:
         rows = PreferenceLoss().rows(start, session, task.train[:5], virtual_tokens=3)
         tokens = torch.randn(3, 32, generator=torch.manual_seed(0))
         trials = [SoftPromptParameters(tokens, bottleneck=None)]
@@ -115,7 +115,7 @@ def test_a_preference_loss_trains_through_the_one_loop(kind, task):
             "target_modules": ["q_proj", "v_proj"],
         }  # fmt: skip
         adaptation = replace(adaptation, adapter=Adapter(config, {}))
-    with torch.random.fork_rng(), model.backend.training_session(adaptation) as session:
+    with torch.random.fork_rng(), model.backend.session(adaptation) as session:
         torch.manual_seed(0)
         if kind == "adapter":
             trainable = SequentialTrials(

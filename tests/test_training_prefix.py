@@ -142,8 +142,8 @@ def test_what_is_shown_is_not_trained_on(task, monkeypatch):
     seen = []
     rows_for = objectives.rows_for
     monkeypatch.setattr(
-        objectives, "rows_for", lambda m, s, examples, virtual_tokens=0: (
-            seen.append([e.id for e in examples]) or rows_for(m, s, examples, virtual_tokens=virtual_tokens)
+        objectives, "rows_for", lambda m, s, examples, **named: (
+            seen.append([e.id for e in examples]) or rows_for(m, s, examples, **named)
         ),
     )  # fmt: skip
     fitted = PrefixTuning().fit(tiny.model("llama"), task, budget=Budget(tokens=6_000))

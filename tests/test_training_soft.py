@@ -88,7 +88,7 @@ def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
         trials = SoftTrials(session, some_trials(32), placement="after")
         trials.prepare(rows)
         trials.replay(rows)
-        kept_attention.splits(session)  # tried once for each base
+        kept_attention.supports_split_attention(session)  # tried once for each base
         layers = session.module.model.layers
         hooks = [
             layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))

@@ -52,8 +52,8 @@ def test_what_is_shown_is_not_trained_on_and_the_record_tells_the_start(task, mo
     seen = []
     rows_for = objectives.rows_for
     monkeypatch.setattr(
-        objectives, "rows_for", lambda m, s, examples, virtual_tokens=0: (
-            seen.append([e.id for e in examples]) or rows_for(m, s, examples, virtual_tokens=virtual_tokens)
+        objectives, "rows_for", lambda m, s, examples, **named: (
+            seen.append([e.id for e in examples]) or rows_for(m, s, examples, **named)
         ),
     )  # fmt: skip
     fitted = SoftPrompt().fit(luthier.load("nano"), task, budget=Budget(tokens=20_000), seed=0)

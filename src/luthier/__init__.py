@@ -16,80 +16,239 @@ Names are loaded when first used, so that importing this package is fast and nee
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = version("luthier")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0.0.0"
-
+# The module of every exported name.
 _HOMES = {
-    "load": "luthier.models.load",
-    "Model": "luthier.models.model",
-    "Adaptation": "luthier.models.adaptation",
-    "Prompt": "luthier.models.prompt",
-    "Demonstration": "luthier.models.prompt",
-    "Task": "luthier.task.task",
-    "Example": "luthier.records",
-    "Budget": "luthier.records",
-    "evaluate": "luthier.scoring.evaluation",
-    "compare": "luthier.compare.run_comparison",
-    "ZeroShot": "luthier.techniques.prompt.zero_shot",
-    "FewShot": "luthier.techniques.prompt.few_shot",
-    "PromptSearch": "luthier.techniques.prompt.prompt_search",
-    "SoftPrompt": "luthier.techniques.soft.soft_prompt",
-    "PrefixTuning": "luthier.techniques.soft.prefix_tuning",
-    "LoRA": "luthier.techniques.adapter.lora",
-    "IA3": "luthier.techniques.adapter.ia3",
-    "FullFineTuning": "luthier.techniques.weights.full_fine_tuning",
-    "Recipe": "luthier.techniques.recipe",
+    name: module
+    for module, names in {
+        "luthier.compare.comparison": ("Comparison", "TechniqueResult", "Verdict"),
+        "luthier.compare.options": ("Options",),
+        "luthier.compare.run_comparison": ("compare",),
+        "luthier.content": (
+            "Citation",
+            "Conversation",
+            "Image",
+            "Message",
+            "Response",
+            "Text",
+            "ToolCall",
+            "ToolResult",
+            "Usage",
+        ),
+        "luthier.errors": (
+            "BackendError",
+            "BudgetError",
+            "CapabilityError",
+            "InterruptedRun",
+            "LockedSplitError",
+            "LuthierError",
+            "ModelError",
+            "StorageError",
+            "TaskError",
+            "TechniqueError",
+            "UserError",
+        ),
+        "luthier.models.adaptation": (
+            "Adaptation",
+            "Adapter",
+            "Decoding",
+            "Knowledge",
+            "VirtualTokens",
+            "Weights",
+        ),
+        "luthier.models.backend": ("Backend", "ModelFacts"),
+        "luthier.models.load": ("load",),
+        "luthier.models.model": ("Model",),
+        "luthier.models.prompt": ("Demonstration", "Prompt", "PromptFormat"),
+        "luthier.records": (
+            "Budget",
+            "Capability",
+            "EvalResult",
+            "Example",
+            "FitRecord",
+            "FitStep",
+            "Kind",
+            "Lineage",
+            "PairedTest",
+            "SampleScore",
+            "Score",
+            "StepRecord",
+            "TrainingFacts",
+        ),
+        "luthier.scoring.evaluation": ("evaluate",),
+        "luthier.scoring.scorer": ("Scorer",),
+        "luthier.task.task": ("Task",),
+        "luthier.techniques.adapter.ia3": ("IA3",),
+        "luthier.techniques.adapter.lora": ("LoRA",),
+        "luthier.techniques.base": ("Card", "Footprint", "Technique", "check_needs", "settings_of"),
+        "luthier.techniques.prompt.few_shot": ("FewShot",),
+        "luthier.techniques.prompt.prompt_search": ("PromptSearch",),
+        "luthier.techniques.prompt.zero_shot": ("ZeroShot",),
+        "luthier.techniques.rag.query_map": ("QueryMap",),
+        "luthier.techniques.rag.raft": ("RAFT",),
+        "luthier.techniques.rag.rag": ("RAG",),
+        "luthier.techniques.recipe": ("Recipe",),
+        "luthier.techniques.soft.prefix_tuning": ("PrefixTuning",),
+        "luthier.techniques.soft.soft_prompt": ("SoftPrompt",),
+        "luthier.techniques.weights.full_fine_tuning": ("FullFineTuning",),
+    }.items()
+    for name in names
 }
 
 if TYPE_CHECKING:
+    from luthier.compare.comparison import Comparison, TechniqueResult, Verdict
+    from luthier.compare.options import Options
     from luthier.compare.run_comparison import compare
-    from luthier.models.adaptation import Adaptation
+    from luthier.content import (
+        Citation,
+        Conversation,
+        Image,
+        Message,
+        Response,
+        Text,
+        ToolCall,
+        ToolResult,
+        Usage,
+    )
+    from luthier.errors import (
+        BackendError,
+        BudgetError,
+        CapabilityError,
+        InterruptedRun,
+        LockedSplitError,
+        LuthierError,
+        ModelError,
+        StorageError,
+        TaskError,
+        TechniqueError,
+        UserError,
+    )
+    from luthier.models.adaptation import (
+        Adaptation,
+        Adapter,
+        Decoding,
+        Knowledge,
+        VirtualTokens,
+        Weights,
+    )
+    from luthier.models.backend import Backend, ModelFacts
     from luthier.models.load import load
     from luthier.models.model import Model
-    from luthier.models.prompt import Demonstration, Prompt
-    from luthier.records import Budget, Example
+    from luthier.models.prompt import Demonstration, Prompt, PromptFormat
+    from luthier.records import (
+        Budget,
+        Capability,
+        EvalResult,
+        Example,
+        FitRecord,
+        FitStep,
+        Kind,
+        Lineage,
+        PairedTest,
+        SampleScore,
+        Score,
+        StepRecord,
+        TrainingFacts,
+    )
     from luthier.scoring.evaluation import evaluate
+    from luthier.scoring.scorer import Scorer
     from luthier.task.task import Task
     from luthier.techniques.adapter.ia3 import IA3
     from luthier.techniques.adapter.lora import LoRA
+    from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
     from luthier.techniques.prompt.few_shot import FewShot
     from luthier.techniques.prompt.prompt_search import PromptSearch
     from luthier.techniques.prompt.zero_shot import ZeroShot
+    from luthier.techniques.rag.query_map import QueryMap
+    from luthier.techniques.rag.raft import RAFT
+    from luthier.techniques.rag.rag import RAG
     from luthier.techniques.recipe import Recipe
     from luthier.techniques.soft.prefix_tuning import PrefixTuning
     from luthier.techniques.soft.soft_prompt import SoftPrompt
     from luthier.techniques.weights.full_fine_tuning import FullFineTuning
 
+    __version__: str
+
 __all__ = [
     "IA3",
+    "RAFT",
+    "RAG",
     "Adaptation",
+    "Adapter",
+    "Backend",
+    "BackendError",
     "Budget",
+    "BudgetError",
+    "Capability",
+    "CapabilityError",
+    "Card",
+    "Citation",
+    "Comparison",
+    "Conversation",
+    "Decoding",
     "Demonstration",
+    "EvalResult",
     "Example",
     "FewShot",
+    "FitRecord",
+    "FitStep",
+    "Footprint",
     "FullFineTuning",
+    "Image",
+    "InterruptedRun",
+    "Kind",
+    "Knowledge",
+    "Lineage",
     "LoRA",
+    "LockedSplitError",
+    "LuthierError",
+    "Message",
     "Model",
+    "ModelError",
+    "ModelFacts",
+    "Options",
+    "PairedTest",
     "PrefixTuning",
     "Prompt",
+    "PromptFormat",
     "PromptSearch",
+    "QueryMap",
     "Recipe",
+    "Response",
+    "SampleScore",
+    "Score",
+    "Scorer",
     "SoftPrompt",
+    "StepRecord",
+    "StorageError",
     "Task",
+    "TaskError",
+    "Technique",
+    "TechniqueError",
+    "TechniqueResult",
+    "Text",
+    "ToolCall",
+    "ToolResult",
+    "TrainingFacts",
+    "Usage",
+    "UserError",
+    "Verdict",
+    "VirtualTokens",
+    "Weights",
     "ZeroShot",
     "__version__",
+    "check_needs",
     "compare",
     "evaluate",
     "load",
+    "settings_of",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'luthier' has no attribute {name!r}")
@@ -98,3 +257,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("luthier")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0.0.0"

@@ -1,16 +1,17 @@
-"""Frozen records to JSON and back, driven by their type hints alone.
+"""Frozen records to plain values (for JSON and YAML) and back, driven by their type hints alone.
 
-What JSON cannot say: a float that is not a number becomes null on the way out, because an
-unmeasured or infinite figure is None in every record.
+A float that is not finite becomes null on the way out, because JSON cannot say it and an unmeasured
+or infinite figure is None in every record.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -19,48 +20,61 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 
 
-def to_plain(value: Any) -> Any:
-    """A record as dicts, lists and scalars."""
+def to_plain(value: Any, *, replace: Callable[[Any], Any] | None = None) -> Any:
+    """A record as dicts, lists and scalars.
+
+    `replace` sees every value first and returns it, or what shall stand for it: a digest for a
+    tensor, for instance.
+    """
+    if replace is not None:
+        value = replace(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        names = [f.name for f in dataclasses.fields(value)]
+        plain = {name: to_plain(getattr(value, name), replace=replace) for name in names}
         if getattr(value, "SPARSE", False):  # a record that says so is stored without its Nones
             return {name: v for name, v in plain.items() if v is not None}
         return plain
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
+        return {str(k): to_plain(v, replace=replace) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_plain(v) for v in value]
+        return [to_plain(v, replace=replace) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((to_plain(v) for v in value), key=str)
+        return sorted((to_plain(v, replace=replace) for v in value), key=str)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
     item = getattr(value, "item", None)  # numpy and torch scalars
     if callable(item):
-        return to_plain(item())
+        return to_plain(item(), replace=replace)
     return str(value)
 
 
 def dumps(value: Any) -> str:
     """A record as one line of strict JSON, keys in the order of its fields.
 
-    ASCII only: half a surrogate pair, which a data file can hold, has no UTF-8.
+    ASCII only: half a surrogate pair, which a data file may contain, cannot be written in UTF-8.
     """
     return json.dumps(to_plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def canonical(value: Any) -> str:
-    """JSON for hashing: sorted keys, ASCII only, so that equal records give equal bytes."""
+    """JSON for hashing: keys are sorted and only ASCII is used, so that equal records give equal
+    bytes."""
     return json.dumps(to_plain(value), sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of `canonical(value)`: equal in every process for equal values."""
+    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+
+
 def loads(kind: type[T], text: str) -> T:
-    """Read back what `dumps` wrote. Fields that are missing take their defaults; fields that are
-    unknown (written by a newer version) are left out. ValueError or TypeError where the text does
-    not fit."""
+    """Read back what `dumps` wrote as a record of class `kind`. Missing fields take their
+    defaults; unknown fields (written by a newer version) are ignored. ValueError or TypeError where
+    the text does not fit the class."""
     return from_plain(kind, json.loads(text))
 
 

@@ -1,10 +1,10 @@
-"""In which number format a CPU multiplies matrices: decided here, by measurement.
+"""The number format in which a CPU multiplies matrices, decided by measurement.
 
 Weights, sums of losses, softmax and optimiser are float32 on a CPU. Its matrix products may run in
 bfloat16, which pays on some processors (tile instructions: several times as fast) and costs on
 others (on one with AVX512-BF16 alone 0.5 times as fast), and no flag tells them apart. So a product
-like a layer's is timed in both, once a machine: what came out is kept in the cache folder, so that
-results repeat, and goes into the provenance of a comparison. Steps of generation stay in float32
+like a layer's is timed in both, once a machine. The result is kept in the cache folder, so that
+runs repeat, and goes into the provenance of a comparison. Steps of generation stay in float32
 everywhere: few rows a step, and the weights would be converted for each.
 """
 
@@ -28,7 +28,7 @@ from luthier.ledger.artifacts import write_text
 from luthier.ledger.cache import default_cache_path
 from luthier.ledger.provenance import provenance
 
-VARIABLE = "LUTHIER_PRODUCTS"
+VARIABLE = "LUTHIER_PRECISION"
 CHOICES = ("auto", "float32", "bfloat16")
 MARGIN = 1.2  # a smaller gain is not worth the rounding, and could be gone at the next measurement
 ROUNDS = 3
@@ -38,43 +38,48 @@ Format = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """`gain`: how many times as fast bfloat16 was; None where nothing was measured."""
+class MatmulPrecision:
+    """A number format; `bfloat16_speedup` says how many times as fast bfloat16 was, and is None
+    where nothing was measured."""
 
     format: Format
-    gain: float | None = None
+    bfloat16_speedup: float | None = None
 
 
-def decision() -> Decision:
-    """What LUTHIER_PRODUCTS says, or what was measured on this machine. UserError for a value that
-    is no format."""
-    asked = os.environ.get(VARIABLE, "").strip().lower() or "auto"
-    if asked == "auto":
-        return _kept(torch.get_num_threads())
-    if asked == "float32":
-        return Decision("float32")
-    if asked == "bfloat16":
-        return Decision("bfloat16")
+def matmul_precision() -> MatmulPrecision:
+    """What LUTHIER_PRECISION says, or what was measured on this machine.
+
+    UserError for a value that is no format.
+    """
+    value = os.environ.get(VARIABLE, "").strip().lower() or "auto"
+    if value == "auto":
+        return _measured(torch.get_num_threads())
+    if value == "float32":
+        return MatmulPrecision("float32")
+    if value == "bfloat16":
+        return MatmulPrecision("bfloat16")
     raise UserError(
-        f"{VARIABLE}={asked!r} is no number format",
+        f"{VARIABLE}={value!r} is no number format",
         choices=CHOICES,
-        next_step=did_you_mean(asked, CHOICES) or "Unset it to let Luthier measure.",
+        next_step=did_you_mean(value, CHOICES) or "Unset it to let Luthier measure.",
     )
 
 
-def decisions_file() -> Path:
-    """Where decisions are kept, by processor, threads and version of torch."""
-    return default_cache_path().with_name("products.json")
+def precision_file() -> Path:
+    """The file that keeps measurements, by processor, threads and version of torch."""
+    return default_cache_path().with_name("precision.json")
 
 
 @contextmanager
-def fast_matmul(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Surround a forward pass of many tokens. Changes nothing on an accelerator, whose base is in
-    bfloat16 already, nor where float32 was decided on.
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Surround a forward pass of many tokens: its matrix products run in the format decided on.
+
+    `device` and `dtype` are those of the base. Nothing changes on an accelerator, whose base is in
+    bfloat16 already, nor where the format is float32.
 
     Attention stays in float32: its backward pass runs several times slower in bfloat16.
     """
-    if device.type != "cpu" or dtype != torch.float32 or decision().format == "float32":
+    if device.type != "cpu" or dtype != torch.float32 or matmul_precision().format == "float32":
         yield
         return
     with torch.autocast("cpu", torch.bfloat16), Float32Attention():
@@ -82,25 +87,28 @@ def fast_matmul(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 @lru_cache
-def _kept(threads: int) -> Decision:
+def _measured(threads: int) -> MatmulPrecision:
     if not _multiplies_bfloat16():
-        return Decision("float32")
+        return MatmulPrecision("float32")
     here = provenance()
     key = f"{here.cpu}, {threads} threads, torch {here.torch}"
     before = _read()
     if key in before:
         with suppress(TypeError):
-            return Decision(**before[key])
-    gain = measured_gain()
-    found = Decision("bfloat16" if gain > MARGIN else "float32", round(gain, 2))
-    with suppress(StorageError):  # only a memory: the next process measures again
-        write_text(decisions_file(), json.dumps({**before, key: asdict(found)}, indent=1))
+            return MatmulPrecision(**before[key])
+    speedup = measured_speedup()
+    found = MatmulPrecision("bfloat16" if speedup > MARGIN else "float32", round(speedup, 2))
+    with suppress(StorageError):  # without the file the next process measures again
+        write_text(precision_file(), json.dumps({**before, key: asdict(found)}, indent=1))
     return found
 
 
-def measured_gain() -> float:
+def measured_speedup() -> float:
     """How many times as fast a linear layer is when its input and weight are converted to bfloat16
-    and its output back. Both in turn, the best of each: what else runs slows both."""
+    and its output back.
+
+    Both formats are timed in turn and the best time of each counts, for what else runs slows both.
+    """
     rows, inner, outer = SHAPE
     values, weight = torch.rand(rows, inner), torch.rand(outer, inner)
 
@@ -116,7 +124,7 @@ def measured_gain() -> float:
 
 
 def _multiplies_bfloat16() -> bool:
-    """False only where it would be emulated, and timing it would take long."""
+    """Whether to time it: not where it would be emulated, for that would take long."""
     if torch.backends.cpu.get_cpu_capability().startswith(("AVX", "DEFAULT")):
         names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, lambda: False)() for name in names)
@@ -125,19 +133,19 @@ def _multiplies_bfloat16() -> bool:
 
 def _read() -> dict[str, Any]:
     try:
-        found = json.loads(decisions_file().read_text("utf-8"))
+        found = json.loads(precision_file().read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 class Float32Attention(TorchFunctionMode):
-    """Runs every scaled dot-product attention inside it in float32, by `attend`."""
+    """Inside it every scaled dot-product attention runs in float32, by `attend`."""
 
-    def attend(self, given: dict[str, Any]) -> torch.Tensor:
-        """The attention of `query` to `key` and `value`, by torch's names, all in float32. A
-        subclass may do it another way."""
-        return torch.nn.functional.scaled_dot_product_attention(**given)
+    def attend(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """The attention of `query` to `key` and `value`; `inputs` has torch's names, all in
+        float32. A subclass may compute it another way."""
+        return torch.nn.functional.scaled_dot_product_attention(**inputs)
 
     def __torch_function__(
         self,
@@ -149,10 +157,10 @@ class Float32Attention(TorchFunctionMode):
         named = dict(kwargs or {})
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **named)
-        given = dict(zip(_INPUTS, args, strict=False)) | named
-        dtype = given["query"].dtype
+        inputs = dict(zip(_INPUTS, args, strict=False)) | named
+        dtype = inputs["query"].dtype
         with torch.autocast("cpu", enabled=False):
-            out = self.attend({name: _wide(value) for name, value in given.items()})
+            out = self.attend({name: _wide(value) for name, value in inputs.items()})
         return out.to(dtype)
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from luthier.content import Usage
-from luthier.errors import CapabilityError
-from luthier.models.adaptation import Adaptation
+from luthier.content import ToolCall, Usage
+from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
     Backend,
     Generated,
@@ -23,18 +22,27 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
-Reply = Callable[[str], str] | Mapping[str, str] | None
+VOCABULARY = 1000  # words, for the log-probabilities of a text
+Answer = str | ToolCall | tuple[ToolCall, ...]
+Reply = Callable[[str], Answer] | Mapping[str, Answer] | None
 
 
 @dataclass(eq=False)
 class FakeBackend(Backend):
-    """`reply` answers generation: a function of the prompt text, or a mapping from a substring of
-    the prompt to the answer. `capabilities` can be narrowed to play an endpoint without
-    log-probabilities."""
+    """A backend whose answers are given beforehand, or read off the prompt's demonstrations.
+
+    **Fields**
+
+    - `reply`: answers generation, as a function of the prompt text or as a mapping from a substring
+      of the prompt to the answer. An answer is a text, or one tool call or several.
+    - `capabilities`: can be narrowed, to play an endpoint without log-probabilities, or widened by
+      pictures, which it does not look at.
+    """
 
     reply: Reply = None
     name: str = "fake"
@@ -44,6 +52,11 @@ class FakeBackend(Backend):
             parameters=0, body_parameters=0, context_length=4096, architecture="fake"
         )
     )
+
+    @classmethod
+    def open(cls, name: str, *, device: str = "auto") -> FakeBackend:
+        """The fake under the name it was asked for."""
+        return cls(name=name)
 
     def __post_init__(self) -> None:
         # A constant for one name: there are no weights.
@@ -56,31 +69,50 @@ class FakeBackend(Backend):
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Log-softmax of the evidence for each continuation; greedy when there is any evidence."""
         if Capability.LOGPROBS not in self.capabilities:
-            raise CapabilityError(f"{self.name} does not give log-probabilities here")
+            raise self.lacks(Capability.LOGPROBS)
         return [self._score(request) for request in requests]
 
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
-        """The configured reply; without one, the answer of the nearest demonstration."""
-        out = []
-        for request in requests:
-            text = _flat(request.prompt)
-            answer = self._reply(text)
-            for stop in adaptation.decoding.stop:
-                answer = answer.split(stop)[0]
-            words = answer.split()[: adaptation.decoding.max_new_tokens]
-            tokens = self.count_tokens(text)
-            usage = Usage(tokens, len(words), tokens + len(words), 1)
-            out.append(Generated(" ".join(words), usage))
-        return out
+        """The configured reply; without one, the answer of the nearest demonstration. All samples
+        of a request are alike."""
+        return [self._generate(r, r.decoding or adaptation.decoding) for r in requests]
+
+    def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
+        """The text word by word."""
+        yield from re.findall(r"\s*\S+", self.generate([request], adaptation)[0].text)
+
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """A token is a word: the likelier, the more often it stood in the text before."""
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return [_word_logprobs(text) for text in texts]
+
+    def _generate(self, request: GenerateRequest, decoding: Decoding) -> Generated:
+        text = _flat(request.prompt)
+        read = self.count_tokens(text)
+        reply = self._reply(request.prompt, text)
+        if not isinstance(reply, str):
+            calls = (reply,) if isinstance(reply, ToolCall) else reply
+            return Generated("", Usage(read, 0, read, 1), tool_calls=calls)
+        for stop in decoding.stop:
+            reply = reply.split(stop)[0]
+        words = reply.split()
+        cut = len(words) > decoding.max_new_tokens
+        answer = " ".join(words[: decoding.max_new_tokens])
+        written = request.samples * len(answer.split())
+        others = (Generated(answer, Usage(), cut),) * (request.samples - 1)
+        return Generated(answer, Usage(read, written, read + written, 1), cut, others)
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
-        blocks, query = _blocks(request.prompt)
+        demonstrations, query = _blocks(request.prompt)
         evidence = []
         for continuation in request.continuations:
             label = continuation.strip()
-            shown = sum(_overlap(query, words) for words, target in blocks if target == label)
+            shown = sum(
+                _overlap(query, words) for words, target in demonstrations if target == label
+            )
             evidence.append(4.0 * shown + 2.0 * _overlap(query, _words(label)))
         total = math.log(sum(math.exp(e) for e in evidence)) if evidence else 0.0
         best = max(range(len(evidence)), key=evidence.__getitem__) if evidence else -1
@@ -92,14 +124,27 @@ class FakeBackend(Backend):
             usage=Usage(tokens, 0, tokens, 1),
         )
 
-    def _reply(self, text: str) -> str:
+    def _reply(self, prompt: Rendered, text: str) -> Answer:
         if callable(self.reply):
             return self.reply(text)
         if self.reply is not None:
             return next((a for key, a in self.reply.items() if key in text), "")
-        blocks, query = _blocks(Rendered(text=text))
-        ranked = sorted(blocks, key=lambda b: -_overlap(query, b[0]))
+        demonstrations, query = _blocks(prompt)
+        ranked = sorted(demonstrations, key=lambda shown: -_overlap(query, shown[0]))
         return ranked[0][1] if ranked else " ".join(query)
+
+
+def _word_logprobs(text: str) -> TokenLogprobs:
+    """Add-one estimates over `VOCABULARY` words from the words so far; none for the first."""
+    tokens = re.findall(r"\s*\S+", text)
+    words = [token.strip() for token in tokens]
+    return TokenLogprobs(
+        tuple(tokens),
+        tuple(
+            math.log((1 + words[:i].count(word)) / (VOCABULARY + i)) if i else None
+            for i, word in enumerate(words)
+        ),
+    )
 
 
 def _flat(prompt: Rendered) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from luthier import registry
 from luthier.errors import ModelError
 from luthier.models.backend import Backend
 from luthier.models.model import Model
@@ -47,32 +48,34 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
 
 
 def open_backend(name: str, *, device: str = "auto") -> Backend:
-    """The backend for the name of a base."""
-    if name == "fake":
-        from luthier.models.fake import FakeBackend
+    """The backend for the name of a base.
 
-        return FakeBackend()
-    if name.startswith(("http://", "https://")):
-        from luthier.models.endpoint import EndpointBackend
-
-        return EndpointBackend.connect(name)
-    folder = NANO if name == "nano" else Path(name)
-    if folder.exists():
-        check_folder(folder)
-        from luthier.engine.local_backend import LocalBackend
-
-        return LocalBackend.open(str(folder), name=name, device=device)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        from luthier.engine.local_backend import LocalBackend
+    An address is opened by the registered backend whose name or scheme it begins with ("fake",
+    "http://…", a plugin's "lookup:rules.yaml"), a folder or a hub id by the local one.
+    """
+    addressed = None if name == "nano" else registry.addressed("backends", name)
+    backend: Backend
+    if addressed is not None:
+        backend = registry.get("backends", addressed).open(name, device=device)
+        return backend
+    path = str(NANO) if name == "nano" else name
+    if Path(path).exists():
+        check_folder(Path(path))
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         from luthier.models.hub import check_reachable
 
         check_reachable(name)
-        return LocalBackend.open(name, name=name, device=device)
-    raise ModelError(
-        f"No model {name!r}: not a folder, and not the form of a hub id",
-        choices=("nano", "a folder with config.json", "org/name", "http(s)://…/v1#model"),
-        next_step="Check the spelling of the path.",
-    )
+    else:
+        plugins = [f"{plugin}:…" for plugin in registry.plugin_names("backends")]
+        raise ModelError(
+            f"No model {name!r}: not a folder, and not the form of a hub id",
+            choices=(
+                "nano", "a folder with config.json", "org/name", "http(s)://…/v1#model", *plugins,
+            ),
+            next_step="Check the spelling of the path.",
+        )  # fmt: skip
+    backend = registry.get("backends", "local").open(path, name=name, device=device)
+    return backend
 
 
 def check_folder(folder: Path) -> None:

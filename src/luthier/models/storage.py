@@ -9,13 +9,10 @@ knowledge/                 a copy of the index, where it is small
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +20,8 @@ import yaml
 
 from luthier.errors import ModelError, StorageError
 from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
-from luthier.models.prompt import Demonstration, Prompt, PromptFormat
-from luthier.models.rag.index_copy import keep, reopen
+from luthier.models.prompt import Prompt
+from luthier.models.rag.index_copy import open_knowledge, save_knowledge
 from luthier.records import Capability, Lineage
 from luthier.serialization import from_plain, to_plain
 
@@ -34,8 +31,8 @@ if TYPE_CHECKING:
 ADAPTATION_FILE = "luthier.yaml"
 FORMAT = 1
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+DUMPER = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 
 def save(model: Model, folder: Path) -> Path:
@@ -76,13 +73,13 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
                 f"this one reads up to {FORMAT})",
                 next_step="Upgrade Luthier.",
             )
-        prompt = _prompt_from(record["prompt"])
-        decoding = _decoding_from(record["decoding"])
+        prompt = from_plain(Prompt, record["prompt"])
+        decoding = from_plain(Decoding, record["decoding"])
         base, fingerprint = record["base"], record["base_fingerprint"]
-        lineage = lineage_from(record["lineage"]) if record.get("lineage") else None
+        lineage = from_plain(Lineage, record["lineage"]) if record.get("lineage") else None
         placement = record.get("soft_prompt_placement", "before")
         starts_with_bos = bool(record.get("adapter_opens", False))
-        knowledge = reopen(record["knowledge"], folder) if record.get("knowledge") else None
+        knowledge = open_knowledge(record["knowledge"], folder) if record.get("knowledge") else None
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelError(
             f"{path} is not a saved adaptation ({type(error).__name__}: {error})",
@@ -115,12 +112,12 @@ def _write(model: Model, folder: Path) -> None:
         "format": FORMAT,
         "base": _base_name(model.backend.name),
         "base_fingerprint": model.backend.fingerprint,
-        "prompt": plain(adaptation.prompt),
-        "decoding": plain(adaptation.decoding),
-        "lineage": to_plain(model.lineage) if model.lineage else None,
+        "prompt": to_plain(adaptation.prompt),
+        "decoding": to_plain(adaptation.decoding),
+        "lineage": to_plain(model.lineage),
     }
     if adaptation.knowledge is not None:
-        record["knowledge"] = plain(keep(adaptation.knowledge, folder))
+        record["knowledge"] = save_knowledge(adaptation.knowledge, folder)
     if adaptation.soft_prompt is not None:
         from safetensors.torch import save_file
 
@@ -154,42 +151,3 @@ def _write(model: Model, folder: Path) -> None:
 def _base_name(name: str) -> str:
     """A folder is stored with its whole path, so that the adaptation opens from anywhere."""
     return str(Path(name).resolve()) if name != "nano" and Path(name).is_dir() else name
-
-
-def plain(value: Any) -> Any:
-    """Frozen records as plain dicts, lists and scalars, for YAML and JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(v) for v in value)
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
-
-
-def _prompt_from(record: Mapping[str, Any]) -> Prompt:
-    fields = dict(record)
-    fields["format"] = PromptFormat(**fields["format"])
-    fields["demonstrations"] = tuple(Demonstration(**d) for d in fields["demonstrations"])
-    fields["labels"] = tuple(fields["labels"])
-    fields["label_descriptions"] = tuple((a, b) for a, b in fields["label_descriptions"])
-    return Prompt(**fields)
-
-
-def _decoding_from(record: Mapping[str, Any]) -> Decoding:
-    fields = dict(record)
-    fields["labels"] = tuple(fields["labels"])
-    fields["label_bias"] = tuple((a, float(b)) for a, b in fields["label_bias"])
-    fields["stop"] = tuple(fields["stop"])
-    return Decoding(**fields)
-
-
-def lineage_from(record: Mapping[str, Any]) -> Lineage:
-    """Rebuild a lineage, with its parents, from its plain form."""
-    return from_plain(Lineage, record)

@@ -1,4 +1,4 @@
-"""How good is it? Scorers judge one example, metrics aggregate, statistics say how sure one can be.
+"""How good is it? Scorers score one example, metrics aggregate, statistics say how sure one can be.
 
 Nothing is loaded until it is asked for, so that importing Luthier stays quick.
 """
@@ -12,40 +12,33 @@ if TYPE_CHECKING:
     from luthier.scoring.aggregate import aggregate_samples, aggregate_seeds, parse_rate
     from luthier.scoring.evaluation import evaluate, score_samples
     from luthier.scoring.latency import Latency, measure_latency
-    from luthier.scoring.metrics import ConfusionMatrix, confusion_matrix
     from luthier.scoring.off_task import OffTaskLoss, forgetting, off_task_loss
-    from luthier.scoring.scorers import (
-        SCORERS,
-        Scorer,
-        resolve_scorer,
-        scorer_for,
-        secondary_scorers,
-    )
+    from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
+    from luthier.scoring.scorer import Scorer
+    from luthier.scoring.scorers.class_labels import ConfusionMatrix, confusion_matrix
     from luthier.scoring.statistics.paired import paired_tests
 
-_HOMES = {
-    "ConfusionMatrix": "metrics",
+_MODULES = {
+    "ConfusionMatrix": "scorers.class_labels",
     "Latency": "latency",
     "OffTaskLoss": "off_task",
-    "SCORERS": "scorers",
-    "Scorer": "scorers",
+    "Scorer": "scorer",
+    "aggregate_samples": "aggregate",
     "aggregate_seeds": "aggregate",
-    "confusion_matrix": "metrics",
+    "confusion_matrix": "scorers.class_labels",
     "evaluate": "evaluation",
     "forgetting": "off_task",
-    "score_samples": "evaluation",
     "measure_latency": "latency",
     "off_task_loss": "off_task",
     "paired_tests": "statistics.paired",
     "parse_rate": "aggregate",
-    "resolve_scorer": "scorers",
-    "aggregate_samples": "aggregate",
-    "scorer_for": "scorers",
-    "secondary_scorers": "scorers",
+    "resolve_scorer": "resolve",
+    "score_samples": "evaluation",
+    "scorer_for": "resolve",
+    "secondary_scorers": "resolve",
 }
 
 __all__ = [
-    "SCORERS",
     "ConfusionMatrix",
     "Latency",
     "OffTaskLoss",
@@ -67,9 +60,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""From judged examples to a score with its interval: one run, or several seeds of one technique."""
+"""From scored examples to a score with its interval: one run, or several seeds of one technique."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from luthier.errors import UserError
+from luthier import registry
+from luthier.errors import TaskError, UserError
 from luthier.records import SampleScore, Score
 from luthier.scoring.metrics import Floats, Statistics
-from luthier.scoring.scorers import SCORERS, Scorer, resolve_scorer
+from luthier.scoring.resolve import resolve_scorer
+from luthier.scoring.scorer import Scorer
+from luthier.scoring.scorers.class_labels import ACCURACY
 from luthier.scoring.statistics.intervals import Bounds, Interval, over_examples, over_seeds, wilson
 from luthier.scoring.statistics.resampling import Clusters, clusters_of
 
 ScorerSpec = str | Callable[[str, str], float] | Scorer | None
 
 
-class ScoredRuns(Protocol):
-    """A headline score and the judged examples behind it: an `EvalResult`, for one."""
+class ScoredRun(Protocol):
+    """A headline score and the sample scores behind it; an `EvalResult` is one."""
 
     @property
     def score(self) -> Score: ...
@@ -33,32 +36,33 @@ def aggregate_samples(sample_scores: Sequence[SampleScore], scorer: Scorer) -> S
     return _score([sample_scores], scorer)
 
 
-def aggregate_seeds(results: Sequence[ScoredRuns], scorer: ScorerSpec = None) -> Score:
-    """The mean of a metric over runs that differ in their seed, with an interval that holds the
-    variation of examples (or groups) and of seeds.
+def aggregate_seeds(results: Sequence[ScoredRun], scorer: ScorerSpec = None) -> Score:
+    """The mean of a metric over runs that differ in their seed, with a 95 % interval.
 
-    `scorer` None is the headline scorer of the first result. Another one judges the predictions
-    again. UserError where the runs did not answer the same examples.
+    The interval covers the variation of examples (or groups) and of seeds. `scorer` None is the
+    headline scorer of the first result; any other scores the predictions again. UserError where the
+    runs did not answer the same examples.
     """
     if not results:
         metric = scorer.metric if isinstance(scorer, Scorer) else str(scorer or "")
         return Score(metric, None)
-    chosen, runs = rescored(results, scorer)
+    chosen, runs = scored_by(scorer, results)
     return _score(runs, chosen)
 
 
 def parse_rate(runs: Sequence[Sequence[SampleScore]]) -> Score:
     """The share of answers that could be read, over one run or several seeds of it."""
-    parseable = [[replace(j, value=float(j.parseable), weight=1.0) for j in run] for run in runs]
-    return _score(aligned(parseable), replace(SCORERS["accuracy"], metric="parse-rate"))
+    parseable = [[replace(s, value=float(s.parseable), weight=1.0) for s in run] for run in runs]
+    return _score(aligned(parseable), replace(ACCURACY, metric="parse-rate"))
 
 
-def rescored(
-    results: Sequence[ScoredRuns], scorer: ScorerSpec = None
+def scored_by(
+    scorer: ScorerSpec, results: Sequence[ScoredRun]
 ) -> tuple[Scorer, list[list[SampleScore]]]:
-    """The scorer, and the runs it judged, examples in the order of the first run.
+    """The scorer, and the runs as it scores them, with the examples in the order of the first run.
 
-    Points are taken as they are where the scorer is the headline one, and computed anew elsewhere.
+    Recorded scores are taken where the scorer is the headline one (None always is), and computed
+    again otherwise.
     """
     headline = results[0].score
     chosen = _recorded(headline) if scorer is None else resolve_scorer(scorer)
@@ -68,26 +72,31 @@ def rescored(
         likelihood = {m for m in (*recorded, chosen.metric) if _needs_likelihood(m)}
         if likelihood:
             raise UserError(
-                f"{', '.join(likelihood)} is no judgement of answers, "
+                f"{', '.join(likelihood)} does not score answers, "
                 f"and cannot stand in for {', '.join(recorded ^ {chosen.metric})}.",
                 next_step="Evaluate again with the scorer you want.",
             )
-        runs = [
-            [replace(j, value=chosen.score(j.prediction or "", j.target), weight=1.0) for j in run]
-            for run in runs
-        ]
+        runs = [rescored(run, chosen) for run in runs]
     return chosen, runs
+
+
+def rescored(sample_scores: Sequence[SampleScore], scorer: Scorer) -> list[SampleScore]:
+    """The same predictions, scored by another scorer."""
+    return [
+        replace(s, value=scorer.score(s.prediction or "", s.target), weight=1.0)
+        for s in sample_scores
+    ]
 
 
 def aligned(runs: Sequence[Sequence[SampleScore]]) -> list[list[SampleScore]]:
     """The runs with their examples in the order of the first; UserError where they differ."""
-    first = [j.example_id for j in runs[0]]
+    first = [s.example_id for s in runs[0]]
     out = []
     for run in runs:
-        if [j.example_id for j in run] == first:
+        if [s.example_id for s in run] == first:
             out.append(list(run))
             continue
-        found = {j.example_id: j for j in run}
+        found = {s.example_id: s for s in run}
         if len(run) != len(first) or set(found) != set(first):
             odd = sorted(set(first) ^ set(found))[:3]
             raise UserError(
@@ -101,7 +110,7 @@ def aligned(runs: Sequence[Sequence[SampleScore]]) -> list[list[SampleScore]]:
 
 def statistics_of(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> list[Statistics]:
     """The statistics of each run, in columns that mean the same in all of them."""
-    together = scorer.aggregate([j for run in runs for j in run])
+    together = scorer.aggregate([s for run in runs for s in run])
     size = len(runs[0])
     return [
         Statistics(together.values[start : start + size], together.combine)
@@ -110,28 +119,30 @@ def statistics_of(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> list
 
 
 def bounds_of(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Bounds:
-    """The range of the metric; without one, [0, 1] where all points lie there."""
+    """The range of the metric; where the scorer has none, [0, 1] if all scores lie there."""
     if scorer.low is None and scorer.high is None:
-        inside = all(0.0 <= j.value <= 1.0 for run in runs for j in run)
+        inside = all(0.0 <= s.value <= 1.0 for run in runs for s in run)
         return Bounds(0.0, 1.0) if inside else Bounds(None, None)
     return Bounds(scorer.low, scorer.high)
 
 
 def is_proportion(values: Floats, scorer: Scorer) -> bool:
-    """Whether statistics (n, 2) are plain 0/1 points, to which exact methods apply."""
+    """Whether statistics (n, 2) are plain scores of 0 and 1, to which exact methods apply."""
     return not scorer.is_corpus_level and bool(
         np.all((values[:, 0] == 0.0) | (values[:, 0] == 1.0)) and np.all(values[:, 1] == 1.0)
     )
 
 
 def _needs_likelihood(metric: str) -> bool:
-    return metric in SCORERS and SCORERS[metric].needs_likelihood
+    scorer = _registered(metric)
+    return scorer is not None and scorer.needs_likelihood
 
 
 def _recorded(score: Score) -> Scorer:
-    """The scorer behind a recorded score; the mean of the recorded points for a custom one."""
-    if score.metric in SCORERS:
-        return SCORERS[score.metric]
+    """The scorer behind a recorded score; for a custom one, the mean of the recorded scores."""
+    registered = _registered(score.metric)
+    if registered is not None:
+        return registered
     return Scorer(
         metric=score.metric,
         score=_unknown(score.metric),
@@ -141,10 +152,18 @@ def _recorded(score: Score) -> Scorer:
     )
 
 
+def _registered(metric: str) -> Scorer | None:
+    """The registered scorer of this metric; None for a custom one or for a plugin that is gone."""
+    try:
+        return resolve_scorer(metric) if registry.has("scorers", metric) else None
+    except TaskError:
+        return None
+
+
 def _unknown(metric: str) -> Callable[[str, str], float]:
     def score(prediction: str, target: str) -> float:
         raise UserError(
-            f"The scorer {metric} was recorded by name only and cannot judge anew.",
+            f"The scorer {metric} was recorded by name only and cannot score again.",
             next_step="Pass the function itself.",
         )
 
@@ -159,7 +178,7 @@ def _score(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Score:
     if not runs or not runs[0]:
         return Score(value=None, **facts)
     statistics = statistics_of(runs, scorer)
-    # A technique without chance gives the same run for each seed: that is one run, not three.
+    # A technique without randomness has the same run for each seed, which counts as one run.
     if all(np.array_equal(run.values, statistics[0].values) for run in statistics):
         statistics = statistics[:1]
     value = float(np.mean([s.value for s in statistics]))

@@ -1,4 +1,4 @@
-"""The one evaluator: every technique is answered, judged and scored by this code."""
+"""The one evaluator: every model answers and is scored by this code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from luthier.content import Response, Usage
@@ -17,7 +18,8 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
-from luthier.scoring.scorers import Scorer, resolve_scorer, scorer_for, secondary_scorers
+from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
+from luthier.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -38,49 +40,55 @@ def evaluate(
 ) -> EvalResult:
     """One model on one split: score with interval, parse rate, secondary scores, every example.
 
-    `limit` draws that many examples, the same for every model and seed, so that results stay
-    paired. `seed` is for decoding that samples. `latency` adds p50 and p95 of single requests,
-    measured after the evaluation and not part of `eval_seconds`. `scorer` stands in for that of the
-    task.
+    **Arguments**
+
+    - `split`: train, dev or test.
+    - `limit`: draw that many examples, the same for every model and seed, so that results stay
+      paired.
+    - `seed`: for decoding that samples.
+    - `latency`: add p50 and p95 of single requests, measured after the evaluation and not part of
+      `eval_seconds`.
+    - `scorer`: replaces the scorer of the task.
 
     Raises TaskError (unknown split, empty split, targets the scorer cannot use), LockedSplitError,
     and CapabilityError where the scorer needs log-probabilities that the model does not give, all
     before the model runs.
     """
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
-    examples = _drawn(task.examples(split), limit, f"{split} split of task {task.name!r}")
+    examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
     chosen.check(examples)
     started = time.perf_counter()
     sample_scores, usage = score_samples(model, examples, scorer=chosen, seed=seed)
     seconds = time.perf_counter() - started
-    headline = aggregate_samples(sample_scores, chosen)
-    bare = EvalResult(headline, Score("parse-rate", None), (), sample_scores, usage, seconds)
-    p50 = p95 = None
-    if latency:
-        from luthier.scoring.latency import measure_latency
-
-        measured = measure_latency(model, examples)
-        p50, p95 = measured.p50_ms, measured.p95_ms
-    return EvalResult(
-        score=headline,
-        parse_rate=bare.parse_rate if chosen.needs_likelihood else parse_rate([sample_scores]),
+    result = EvalResult(
+        score=aggregate_samples(sample_scores, chosen),
+        parse_rate=(
+            Score("parse-rate", None) if chosen.needs_likelihood else parse_rate([sample_scores])
+        ),
         secondary=tuple(
-            _again(bare, other)
+            aggregate_samples(rescored(sample_scores, other), other)
             for other in secondary_scorers(task, chosen)
-            if _usable(other, examples)
+            if _fits(other, examples)
         ),
         sample_scores=sample_scores,
         usage=usage,
         eval_seconds=seconds,
-        latency_p50_ms=p50,
-        latency_p95_ms=p95,
     )
+    if not latency:
+        return result
+    from luthier.scoring.latency import measure_latency
+
+    measured = measure_latency(model, examples)
+    return replace(result, latency_p50_ms=measured.p50_ms, latency_p95_ms=measured.p95_ms)
 
 
 def score_samples(
     model: Model, examples: Sequence[Example], *, scorer: Scorer, seed: int = 0
 ) -> tuple[tuple[SampleScore, ...], Usage]:
-    """Answers and their points, no statistics: what a search over prompts calls in its loop."""
+    """A score for each answer, without statistics: a search over prompts calls this in its loop.
+
+    CapabilityError where the scorer needs log-probabilities that the model does not give.
+    """
     if scorer.needs_likelihood and Capability.LOGPROBS not in model.capabilities:
         raise CapabilityError(
             f"The scorer {scorer.metric} needs log-probabilities, "
@@ -95,29 +103,29 @@ def score_samples(
         report_progress(start, len(examples), f"evaluated {start} of {len(examples)}")
         chunk = examples[start : start + size]
         if scorer.needs_likelihood:
-            new, spent = _by_likelihood(model, chunk)
+            new, spent = _score_likelihoods(model, chunk)
         else:
-            new, spent = _by_answer(model, chunk, scorer, seed)
+            new, spent = _score_answers(model, chunk, scorer, seed)
         sample_scores += new
         usage = usage + spent
     report_progress(len(examples), len(examples), f"evaluated {len(examples)} of {len(examples)}")
     return tuple(sample_scores), usage
 
 
-def _by_answer(
+def _score_answers(
     model: Model, examples: Sequence[Example], scorer: Scorer, seed: int
 ) -> tuple[list[SampleScore], Usage]:
     usage = Usage()
     sample_scores = []
     for example, answer in zip(examples, model.answer(examples, seed=seed), strict=True):
         usage = usage + answer.usage
-        sample_scores.append(_judged(example, answer, scorer))
+        sample_scores.append(_sample_score(example, answer, scorer))
     return sample_scores, usage
 
 
-def _judged(example: Example, answer: Response, scorer: Scorer) -> SampleScore:
-    said = answer.parsed or ""
-    parseable = answer.parseable and (scorer.readable is None or scorer.readable(said))
+def _sample_score(example: Example, answer: Response, scorer: Scorer) -> SampleScore:
+    prediction = answer.parsed or ""
+    parseable = answer.parseable and (scorer.readable is None or scorer.readable(prediction))
     return SampleScore(
         example_id=example.id,
         input=example.text,
@@ -125,12 +133,14 @@ def _judged(example: Example, answer: Response, scorer: Scorer) -> SampleScore:
         raw=answer.text,
         prediction=answer.parsed,
         parseable=parseable,
-        value=scorer.score(said, example.target),
+        value=scorer.score(prediction, example.target),
         group=example.group,
     )
 
 
-def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[SampleScore], Usage]:
+def _score_likelihoods(
+    model: Model, examples: Sequence[Example]
+) -> tuple[list[SampleScore], Usage]:
     """Nats per token of each target after its prompt; nothing is generated or parsed."""
     form = model.adaptation.prompt.format
     labels = set(model.adaptation.decoding.labels)
@@ -162,8 +172,8 @@ def _by_likelihood(model: Model, examples: Sequence[Example]) -> tuple[list[Samp
     return sample_scores, usage
 
 
-def _usable(scorer: Scorer, examples: Sequence[Example]) -> bool:
-    """Whether the targets fit; a secondary score that cannot be had is left out, not an error."""
+def _fits(scorer: Scorer, examples: Sequence[Example]) -> bool:
+    """Whether the scorer can use the targets; a secondary score for which it cannot is left out."""
     try:
         scorer.check(examples)
     except TaskError:
@@ -171,13 +181,7 @@ def _usable(scorer: Scorer, examples: Sequence[Example]) -> bool:
     return True
 
 
-def _again(result: EvalResult, scorer: Scorer) -> Score:
-    """The same answers under another scorer."""
-    chosen, runs = rescored([result], scorer)
-    return aggregate_samples(runs[0], chosen)
-
-
-def _drawn(examples: Sequence[Example], limit: int | None, where: str) -> tuple[Example, ...]:
+def _limited(examples: Sequence[Example], limit: int | None, where: str) -> tuple[Example, ...]:
     if not examples:
         raise TaskError(
             f"The {where} is empty.", next_step="Give it data, or choose another split."

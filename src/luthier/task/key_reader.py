@@ -23,10 +23,10 @@ class KeyReader:
         self.where = where
 
     def get(self, key: str) -> Any:
-        """The value as it stands, None where there is none."""
+        """The value as it was written; None where there is none."""
         return self.keys.get(key)
 
-    def refuse(
+    def fail(
         self, key: str, problem: str, *, choices: Sequence[str] = (), next_step: str | None = None
     ) -> NoReturn:
         """Raise a TaskError about a key."""
@@ -38,12 +38,12 @@ class KeyReader:
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            self.refuse(key, f"must be text, not {short(value)}", next_step="Put it in quotes.")
+            self.fail(key, f"must be text, not {short(value)}", next_step="Put it in quotes.")
         # Half a surrogate pair cannot be written out again in any encoding.
         return str(value).encode("utf-8", "replace").decode("utf-8").strip()
 
-    def needed_text(self, key: str) -> str:
-        """A text that must be there."""
+    def required_text(self, key: str) -> str:
+        """A text that the file must have."""
         value = self.text(key)
         if not value:
             raise TaskError(
@@ -56,7 +56,7 @@ class KeyReader:
         """One of a list."""
         value = self.text(key) or default
         if value not in choices:
-            self.refuse(
+            self.fail(
                 key,
                 f"is {short(value)}",
                 choices=choices,
@@ -70,7 +70,7 @@ class KeyReader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.refuse(
+            self.fail(
                 key,
                 f"must be a whole number above 0, not {short(value)}",
                 next_step=f"Write for instance `{key}: 100`.",
@@ -83,13 +83,43 @@ class KeyReader:
         if value is None:
             return False
         if not isinstance(value, bool):
-            self.refuse(
+            self.fail(
                 key,
                 f"is {short(value)}",
                 choices=("true", "false"),
                 next_step=f"Write `{key}: true` or leave it out.",
             )
         return value
+
+    def pairs(self, key: str) -> tuple[tuple[str, str], ...]:
+        """A mapping of text to text as pairs; a missing value is the empty text."""
+        value = self.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, Mapping):
+            self.fail(
+                key,
+                f"must be a mapping, not {short(value)}",
+                next_step=f"Write it as\n{key}:\n  first: its text\n  second: its text",
+            )
+        pairs = []
+        for name, text in value.items():
+            plain = KeyReader({key: name}, self.where).text(key)
+            if not plain:
+                self.fail(key, "has an empty name", next_step="Give it a name or remove it.")
+            pairs.append((plain, KeyReader({key: text}, self.where).text(key)))
+        return tuple(pairs)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; one text counts as a list of one."""
+        value = self.get(key)
+        if value is None:
+            return ()
+        items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        texts = tuple(KeyReader({key: item}, self.where).text(key) for item in items)
+        if not all(texts):
+            self.fail(key, "has an empty entry", next_step="Remove it.")
+        return texts
 
 
 def short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The leak check: examples that stand, the same or nearly, on two sides of a split."""
+"""The leak check: examples that occur, the same or nearly the same, in two splits."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class Leak:
 class LeakReport:
     """What the leak check found, and what was done about it.
 
-    `exact` and `near` count examples of train or dev that stand again in test or dev; `dropped`
-    says whether they were taken out there (test keeps its copy). `repeated` counts rows that were
-    the same as another row of their own split, and were dropped. `conflicting` counts inputs that
-    carry more than one label. `straddling_groups` counts groups that separate files put on two
-    sides: their rows in train or dev go too. `samples` shows the leaks that are most alike.
+    `exact` and `near` count examples of train or dev that occur again in test or dev; `dropped`
+    says whether they were removed from train and dev (test keeps its copy). `repeated` counts rows
+    that were the same as another row of their own split, and were dropped. `conflicting` counts
+    inputs that carry more than one label. `straddling_groups` counts groups that separate files put
+    in two splits: their rows in train or dev are dropped too. `samples` shows the most similar
+    leaks.
     """
 
     exact: int = 0
@@ -58,7 +59,7 @@ class LeakReport:
 
 
 def exact_key(example: Example) -> tuple[str, str]:
-    """What makes two inputs the same: case, width and white space aside, text and passage."""
+    """Two inputs are the same when this is: text and passage without case, width and spacing."""
     return _plain(example.text), _plain(example.context or "")
 
 
@@ -67,9 +68,9 @@ def check_leaks(
 ) -> tuple[dict[str, tuple[Example, ...]], LeakReport]:
     """The splits without what leaked (or, with `drop` false, as they were), and the report.
 
-    Rows that repeat a row of their own split, target and all, are dropped in any case: they carry
-    nothing new, and in the test split they make intervals too narrow. `labels` says whether two
-    targets for one input are a contradiction.
+    Rows that repeat a row of their own split, with the same target, are dropped in any case: they
+    carry nothing new, and in the test split they make intervals too narrow. `labels` says whether
+    two targets for one input are a contradiction.
     """
     kept: dict[str, tuple[Example, ...]] = {}
     repeated = 0
@@ -80,23 +81,23 @@ def check_leaks(
     conflicting = _conflicting(kept) if labels else 0
     straddling = _straddling(kept)
     leaks: list[Leak] = []
-    held: list[tuple[str, Example]] = [("test", e) for e in kept.get("test", ())]
+    known: list[tuple[str, Example]] = [("test", e) for e in kept.get("test", ())]
     for name in ("dev", "train"):
         if name not in kept:
             continue
-        index = _Index(held)
+        index = _Index(known)
         found = {
             n: leak for n, e in enumerate(kept[name]) if (leak := index.find(e, name)) is not None
         }
         leaks.extend(found.values())
-        stay = [
+        remaining = [
             e
             for n, e in enumerate(kept[name])
             if n not in found and e.group not in straddling.get(name, ())
         ]
         if drop:
-            kept[name] = tuple(stay)
-        held += [(name, e) for e in stay]
+            kept[name] = tuple(remaining)
+        known += [(name, e) for e in remaining]
     exact = sum(leak.exact for leak in leaks)
     return kept, LeakReport(
         exact=exact,
@@ -110,7 +111,7 @@ def check_leaks(
 
 
 class _Index:
-    """Examples to be found again, by exact key and by rare word 3-grams (prefix filtering).
+    """Finds examples again, by exact key and by rare word 3-grams (prefix filtering).
 
     Two sets with Jaccard index J >= t share at least one of the first n - ceil(t n) + 1 elements of
     either in any common order (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity
@@ -118,49 +119,49 @@ class _Index:
     nothing is missed.
     """
 
-    def __init__(self, held: Sequence[tuple[str, Example]]) -> None:
-        self.held = held
-        self.exact = {exact_key(e): n for n, (_, e) in reversed(list(enumerate(held)))}
-        self.shingles = [shingles(e.text) for _, e in held]
+    def __init__(self, known: Sequence[tuple[str, Example]]) -> None:
+        self.known = known
+        self.exact = {exact_key(e): n for n, (_, e) in reversed(list(enumerate(known)))}
+        self.shingles = [shingles(e.text) for _, e in known]
         self.counts = Counter(s for one in self.shingles for s in one)
         self.postings: dict[int, list[int]] = {}
         for n, one in enumerate(self.shingles):
-            for shingle in self._prefix(one):
+            for shingle in self._rarest(one):
                 self.postings.setdefault(shingle, []).append(n)
 
     def find(self, example: Example, split: str) -> Leak | None:
-        """The held example that this one repeats, exactly or nearly; None when there is none."""
+        """The known example that this one repeats, exactly or nearly; None when there is none."""
         same = self.exact.get(exact_key(example))
         if same is not None:
-            name, other = self.held[same]
+            name, other = self.known[same]
             return Leak(example.id, split, other.id, name, 1.0, exact=True)
-        mine = shingles(example.text)
+        own = shingles(example.text)
         tried = set()
         best: tuple[float, int] | None = None
-        for shingle in self._prefix(mine):
+        for shingle in self._rarest(own):
             for n in self.postings.get(shingle, ()):
                 if n in tried:
                     continue
                 tried.add(n)
-                score = jaccard(mine, self.shingles[n])
-                if score < NEAR or not _same_passage(example, self.held[n][1]):
+                score = jaccard(own, self.shingles[n])
+                if score < NEAR or not _same_passage(example, self.known[n][1]):
                     continue
                 if best is None or (score, -n) > (best[0], -best[1]):
                     best = score, n
         if best is None:
             return None
-        name, other = self.held[best[1]]
+        name, other = self.known[best[1]]
         return Leak(example.id, split, other.id, name, round(best[0], 4), exact=False)
 
-    def _prefix(self, one: frozenset[int]) -> list[int]:
+    def _rarest(self, one: frozenset[int]) -> list[int]:
         ordered = sorted(one, key=lambda s: (self.counts[s], s))
         return ordered[: len(one) - math.ceil(NEAR * len(one)) + 1]
 
 
 def shingles(text: str) -> frozenset[int]:
-    """The word 3-grams of a text, hashed; of a text of under three words the text itself.
+    """The hashes of the word 3-grams of a text; of the text itself below three words.
 
-    The first 200 words stand for a longer text. A Chinese, Japanese or Korean character is a word.
+    Only the first 200 words count. A Chinese, Japanese or Korean character is a word.
     """
     plain = _plain(text)
     words = WORDS.findall(plain)[:MOST_WORDS]
@@ -195,7 +196,7 @@ def _conflicting(splits: Mapping[str, Sequence[Example]]) -> int:
 
 
 def _straddling(splits: Mapping[str, Sequence[Example]]) -> dict[str, set[str]]:
-    """For train and dev, the groups that stand in a split with precedence too (separate files)."""
+    """For train and dev, the groups that occur in a split with precedence too (separate files)."""
     groups = {name: {e.group for e in some if e.group} for name, some in splits.items()}
     test, dev = groups.get("test", set()), groups.get("dev", set())
     return {"dev": dev & test, "train": groups.get("train", set()) & (test | dev)}

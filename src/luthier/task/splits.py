@@ -1,8 +1,8 @@
-"""Splits that depend on what the examples say, never on the order of the rows.
+"""Splits that depend on the content of the examples, never on the order of the rows.
 
-A unit is a group, or, without groups, all examples with the same input: units never straddle.
+A unit is a group, or, without groups, all examples with the same input; a unit is never divided.
 Within each label the units are ranked by SHA-256 of the seed and their key, and the ranks are cut:
-first test, then dev, then train. So a row that is added later moves only rows near a cut.
+first test, then dev, then train. A row that is added later therefore moves only rows near a cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from luthier.errors import TaskError
 from luthier.records import Example
 from luthier.task.leaks import exact_key
 
-# The order in which the ranks are dealt out.
+# The order in which the ranks are assigned.
 ORDER = ("test", "dev", "train")
 Unit = tuple[Example, ...]
 
@@ -32,7 +32,7 @@ def split(
     units = _units(examples)
     if len(units) < len(parts):
         raise TaskError(
-            f"there are only {len(units)} groups to deal out over {len(parts)} splits",
+            f"there are only {len(units)} groups to divide over {len(parts)} splits",
             next_step="A group never straddles a split. Choose a `group` column with more values, "
             "or leave it out.",
         )
@@ -40,14 +40,14 @@ def split(
     for key, unit in units.items():
         label = _commonest(unit) if stratify else ""
         strata.setdefault(label, []).append((rank(key, seed), unit))
-    dealt: dict[str, list[tuple[str, Unit]]] = {part: [] for part in parts}
+    assigned: dict[str, list[tuple[str, Unit]]] = {part: [] for part in parts}
     owed = dict.fromkeys(parts, 0.0)
     for label in sorted(strata):
         ranked = sorted(strata[label])
         for part, some in zip(parts, _cut(ranked, parts, fractions, owed), strict=True):
-            dealt[part].extend(some)
-    _fill_empty(dealt)
-    return {part: in_order([e for _, unit in dealt[part] for e in unit], seed) for part in parts}
+            assigned[part].extend(some)
+    _fill_empty(assigned)
+    return {part: in_order([e for _, unit in assigned[part] for e in unit], seed) for part in parts}
 
 
 def in_order(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
@@ -56,7 +56,7 @@ def in_order(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
 
 
 def rank(key: str, seed: int) -> str:
-    """Where a key stands: a hexadecimal number that depends on the seed and the key alone."""
+    """The rank of a key: a hexadecimal number that depends on the seed and the key alone."""
     return hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest()
 
 
@@ -81,7 +81,7 @@ def _cut(
 ) -> list[Sequence[tuple[str, Unit]]]:
     """One slice of the ranks for each part; the last part takes the rest.
 
-    `owed` carries what rounding gave a part too little or too much on to the next label.
+    `owed` carries the examples that rounding gave a part too few or too many to the next label.
     """
     total = sum(len(unit) for _, unit in ranked)
     fewest = _fewest(len(ranked), parts)
@@ -89,13 +89,13 @@ def _cut(
     start = 0
     for position, part in enumerate(parts[:-1]):
         wanted = fractions[part] * total + owed[part]
-        free, got = start, 0
-        while free < len(ranked) and got + len(ranked[free][1]) / 2 <= wanted:
-            got += len(ranked[free][1])
-            free += 1
+        natural_end, count = start, 0
+        while natural_end < len(ranked) and count + len(ranked[natural_end][1]) / 2 <= wanted:
+            count += len(ranked[natural_end][1])
+            natural_end += 1
         most = len(ranked) - sum(fewest[later] for later in parts[position + 1 :])
-        end = min(max(free, start + fewest[part]), most)
-        owed[part] = wanted - got if end == free else 0.0
+        end = min(max(natural_end, start + fewest[part]), most)
+        owed[part] = wanted - count if end == natural_end else 0.0
         slices.append(ranked[start:end])
         start = end
     slices.append(ranked[start:])
@@ -103,7 +103,7 @@ def _cut(
 
 
 def _fewest(units: int, parts: Sequence[str]) -> dict[str, int]:
-    """How many units each part gets at least: one each, and where they do not suffice train first,
+    """The least number of units for each part: one each; if they do not suffice, train comes first,
     then test."""
     if units >= len(parts):
         return dict.fromkeys(parts, 1)
@@ -111,10 +111,10 @@ def _fewest(units: int, parts: Sequence[str]) -> dict[str, int]:
     return {part: int(part in first) for part in parts}
 
 
-def _fill_empty(dealt: dict[str, list[tuple[str, Unit]]]) -> None:
-    """Give a part without anything the last unit of the part with most units."""
-    for part in dealt:
-        if not dealt[part]:
-            richest = max(dealt, key=lambda p: len(dealt[p]))
-            dealt[richest].sort()
-            dealt[part].append(dealt[richest].pop())
+def _fill_empty(assigned: dict[str, list[tuple[str, Unit]]]) -> None:
+    """Give an empty part the last unit of the part with most units."""
+    for part in assigned:
+        if not assigned[part]:
+            richest = max(assigned, key=lambda p: len(assigned[p]))
+            assigned[richest].sort()
+            assigned[part].append(assigned[richest].pop())

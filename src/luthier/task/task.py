@@ -1,13 +1,11 @@
-"""Task = data + instruction + scorer. What is asked, of whom nothing is said here.
+"""Task = data + instruction + scorer.
 
-A task has three splits. `without_test()` gives the same task with its test split taken out, not
-merely hidden: that is what a technique is given to fit on.
+A task has three splits. `without_test()` returns the same task with its test split removed, not
+merely hidden: this is what a technique is fitted on.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,47 +16,30 @@ from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
 from luthier.records import Example, Kind
+from luthier.task.fingerprint import examples_digest, task_fingerprint
 from luthier.task.leaks import LeakReport
-from luthier.task.reading.documents import documents_digest
+from luthier.task.spec import SPLITS, TaskSpec
 
-SPLITS = ("train", "dev", "test")
-# Longest answers by default, in tokens; a task file overrides it with `max_new_tokens`.
+# The longest answer by default, in tokens; a task file overrides it with `max_new_tokens`.
 MOST_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """A task, ready to be asked.
+    """A task with its data. Build one with `Task.load` or `Task.from_examples`.
 
-    `scorer` is a name (see `definition.SCORERS`), "path/module.py:function", or a callable.
-    `labels` is empty unless the kind is classify. `context` is background that belongs to the task;
-    the passage that belongs to one example is `Example.context`. `knowledge` names documents to
-    look answers up in; `Example.evidence` is the passage of them that answers: it is never shown,
-    and tells whether the search found it. `notes` are sentences about the data for a reader of the
-    results. Build one with `Task.load` or `Task.from_examples`.
+    `spec` is the definition of the task, with the labels and the schema filled in; the fields that
+    others read are properties here. `leaks` counts the examples that stood in two splits.
+    `notes` are sentences about the data for a reader of the results.
     """
 
-    name: str
-    instruction: str
-    kind: Kind
-    scorer: str | Callable[..., Any]
+    spec: TaskSpec
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     _test: tuple[Example, ...] | None
-    labels: tuple[str, ...] = ()
-    label_descriptions: tuple[tuple[str, str], ...] = ()
-    context: str = ""
-    objective: str = ""
-    schema: Mapping[str, Any] | None = field(default=None, hash=False)
-    unconstrained: bool = False  # write without following the schema
     leaks: LeakReport = field(default_factory=LeakReport)
-    input_name: str = "Input"
-    target_name: str = "Answer"
-    knowledge: tuple[str, ...] = ()
-    max_new_tokens: int | None = None
-    price_book: str | None = None
     notes: tuple[str, ...] = ()
-    _test_facts: tuple[int, str] | None = None  # count and digest, kept when the split is taken out
+    _test_facts: tuple[int, str] | None = None  # count and digest of a test split taken out
 
     @classmethod
     def load(cls, name: str | Path, *, seed: int = 0) -> Task:
@@ -86,9 +67,75 @@ class Task:
         `Example`s; or a dict of those by split. Or give `inputs` and `targets` side by side. The
         other keys are those of a task file: `name`, `instruction`, `kind`, `labels`, ...
         """
-        from luthier.task.build import from_memory
+        from luthier.task.from_memory import from_memory
 
         return from_memory(rows, inputs=inputs, targets=targets, seed=seed, keys=keys)
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        return self.spec.name
+
+    @property
+    def instruction(self) -> str:
+        """What a model is asked to do."""
+        return self.spec.instruction
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked for: a label, an answer, a text, ..."""
+        return self.spec.kind
+
+    @property
+    def scorer(self) -> str | Callable[..., Any]:
+        """A scorer's name, "path/module.py:function", or a callable."""
+        return self.spec.scorer
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels to choose from; empty unless the kind is classify."""
+        return self.spec.labels
+
+    @property
+    def label_descriptions(self) -> tuple[tuple[str, str], ...]:
+        """(label, description) of each label that has a description."""
+        return self.spec.label_descriptions
+
+    @property
+    def context(self) -> str:
+        """Background that belongs to the task; the passage of one example is `Example.context`."""
+        return self.spec.context
+
+    @property
+    def objective(self) -> str:
+        """What the answers are for, in words."""
+        return self.spec.objective
+
+    @property
+    def input_name(self) -> str:
+        """The name of the input in a prompt."""
+        return self.spec.input_name
+
+    @property
+    def target_name(self) -> str:
+        """The name of the answer in a prompt."""
+        return self.spec.target_name
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema that answers follow, where the task has one."""
+        assert not isinstance(self.spec.schema, str), "the schema file has not been read"
+        return self.spec.schema
+
+    @property
+    def knowledge(self) -> tuple[str, ...]:
+        """The documents in which answers can be looked up."""
+        return self.spec.knowledge
+
+    @property
+    def price_book(self) -> str | None:
+        """The path of a file of prices, where the task has its own."""
+        return self.spec.price_book
 
     @property
     def test(self) -> tuple[Example, ...]:
@@ -109,7 +156,7 @@ class Task:
 
     @property
     def test_count(self) -> int:
-        """How many test examples there are, also where they have been taken out."""
+        """The number of test examples, also where they have been taken out."""
         return self._facts[0]
 
     def examples(self, split: str) -> tuple[Example, ...]:
@@ -125,46 +172,47 @@ class Task:
         )
 
     def without_test(self) -> Task:
-        """The same task, fingerprint and all, that holds no test example."""
+        """The same task with the same fingerprint, without the test examples."""
         return replace(self, _test=None, _test_facts=self._facts)
 
     def base_prompt(self) -> Prompt:
-        """The prompt the task file itself describes: no demonstrations, nothing searched.
+        """The prompt that the task file itself describes, without demonstrations.
 
-        A question stands before its passage and after it.
+        In question answering the question stands before its passage and again after it.
         """
         place: Literal["after", "around"] = (
             "around" if self.kind is Kind.QUESTION_ANSWERING else "after"
         )
+        spec = self.spec
         return Prompt(
-            instruction=self.instruction,
-            context=self.context,
-            objective=self.objective,
-            labels=self.labels,
-            label_descriptions=self.label_descriptions,
+            instruction=spec.instruction,
+            context=spec.context,
+            objective=spec.objective,
+            labels=spec.labels,
+            label_descriptions=spec.label_descriptions,
             format=PromptFormat(
-                input_name=self.input_name, target_name=self.target_name, input_place=place
+                input_name=spec.input_name, target_name=spec.target_name, input_place=place
             ),
         )
 
     def base_decoding(self) -> Decoding:
-        """How answers are read: over the labels where there are some, else up to a stop.
+        """How answers are read: by scoring the labels where there are some, else up to a stop.
 
-        The stop is the shortest separator that no training target holds. The length limit, where
+        The stop is the shortest separator that no training target contains. The length limit, where
         the task sets none, is twice the words of a long training target (95th percentile), at least
-        16 and at most 256 tokens. A task of kind extract with a schema that a grammar can follow is
-        written under it, unless the task is `unconstrained`; JSON is counted at two characters a
-        token.
+        16 and at most 256 tokens; JSON is counted at two characters a token. A task of kind extract
+        with a schema that a grammar can follow is generated under it, unless the task is
+        `unconstrained`.
         """
         if self.labels:
             return Decoding(labels=self.labels)
-        limit = self.max_new_tokens or self._usual_length()
+        limit = self.spec.max_new_tokens or self._usual_length()
         free = Decoding(max_new_tokens=limit, stop=self._stop())
-        if self.kind is not Kind.EXTRACT or self.schema is None or self.unconstrained:
+        if self.kind is not Kind.EXTRACT or self.schema is None or self.spec.unconstrained:
             return free
         try:
             return replace(free, json_schema=self.schema)
-        except TechniqueError:  # valid, and beyond a grammar (a remote $ref): the scorer judges
+        except TechniqueError:  # a valid schema that no grammar can follow (a remote $ref)
             return free
 
     def _usual_length(self) -> int:
@@ -182,42 +230,27 @@ class Task:
         for separator in ("\n", "\n\n"):
             if not any(separator in target for target in targets):
                 return (separator,)
-        return (f"\n\n{self.input_name}:",)
+        return (f"\n\n{self.spec.input_name}:",)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the definition and every example of every split.
 
-        Two tasks with one fingerprint lead to the same results. A custom scorer counts with the
-        text of its file. Notes, leak report and prices do not count.
+        Two tasks with the same fingerprint lead to the same results. A custom scorer counts with
+        the text of its file. Notes, leak report and prices do not count.
         """
-        definition = {
-            "name": self.name,
-            "instruction": self.instruction,
-            "kind": str(self.kind),
-            "scorer": _scorer_identity(self.scorer),
-            "labels": self.labels,
-            "label_descriptions": self.label_descriptions,
-            "context": self.context,
-            "objective": self.objective,
-            "schema": self.schema,
-            "names": (self.input_name, self.target_name),
-            "knowledge": documents_digest(self.knowledge),
-            "max_new_tokens": self.max_new_tokens,
-            "train": _digest(self.train),
-            "dev": _digest(self.dev),
-            "test": self._facts[1],
-        }
-        if self.unconstrained:  # absent elsewhere, so that other tasks keep their fingerprints
-            definition["unconstrained"] = True
-        text = json.dumps(definition, sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return task_fingerprint(
+            self.spec,
+            train=examples_digest(self.train),
+            dev=examples_digest(self.dev),
+            test=self._facts[1],
+        )
 
     @cached_property
     def _facts(self) -> tuple[int, str]:
         if self._test is None:
             return self._test_facts or (0, "")
-        return len(self._test), _digest(self._test)
+        return len(self._test), examples_digest(self._test)
 
     def __repr__(self) -> str:
         test = f"{self.test_count} test" + (" (locked)" if self.is_locked else "")
@@ -225,26 +258,3 @@ class Task:
             f"Task({self.name!r}, {self.kind}, {len(self.labels)} labels, "
             f"{len(self.train)} train, {len(self.dev)} dev, {test})"
         )
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    total = hashlib.sha256()
-    for e in examples:
-        cells = [e.id, e.input, e.target, e.group, e.context]
-        row = json.dumps(cells if e.evidence is None else [*cells, e.evidence], ensure_ascii=True)
-        total.update(row.encode() + b"\n")
-    return total.hexdigest()
-
-
-def _scorer_identity(scorer: str | Callable[..., Any]) -> str:
-    if not isinstance(scorer, str):
-        module = getattr(scorer, "__module__", "")
-        return f"{module}:{getattr(scorer, '__qualname__', repr(type(scorer)))}"
-    file, colon, function = scorer.rpartition(":")
-    if colon and file.endswith(".py"):
-        try:
-            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        except OSError:
-            content = ""
-        return f"{Path(file).name}:{function}:{content}"
-    return scorer

@@ -1,7 +1,7 @@
 """The YAML task file: read safely, its paths made absolute.
 
 YAML is read with two differences from PyYAML's defaults, both because labels are words: `yes`,
-`no`, `on` and `off` stay words, and so do dates. Keys that stand twice and aliases are refused.
+`no`, `on` and `off` stay words, and so do dates. Repeated keys and aliases are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import yaml
 
 from luthier.errors import TaskError
 from luthier.task.key_reader import MINIMAL_FILE
-from luthier.task.spec import TaskSpec, read_task_spec
+from luthier.task.read_spec import read_task_spec
+from luthier.task.spec import TaskSpec
 
 MOST_BYTES = 1_000_000
 SUFFIXES = (".yaml", ".yml")
@@ -52,7 +53,7 @@ class _Loader(yaml.SafeLoader):
                 )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key_node.value!r} occurs twice", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
@@ -74,8 +75,8 @@ _Loader.add_implicit_resolver(
 def read_task_file(path: Path) -> TaskSpec:
     """The checked definition in a YAML file, its paths absolute. TaskError when it is unusable."""
     keys = parse_yaml(read_text(path), where=path.name)
-    definition = read_task_spec(keys, where=path.name, name=path.stem)
-    return resolve_paths(definition, path.resolve().parent)
+    spec = read_task_spec(keys, where=path.name, name=path.stem)
+    return resolve_paths(spec, path.resolve().parent)
 
 
 def read_text(path: Path) -> str:
@@ -131,21 +132,21 @@ def parse_yaml(text: str, *, where: str) -> Mapping[Any, Any]:
     return found
 
 
-def resolve_paths(definition: TaskSpec, folder: Path) -> TaskSpec:
+def resolve_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
     """The same definition with environment variables put in and paths made absolute."""
-    scorer = definition.scorer
+    scorer = spec.scorer
     if isinstance(scorer, str) and ".py:" in scorer:
         scorer = source_path(scorer, folder)
-    schema = definition.schema
-    files = definition.files
+    schema = spec.schema
+    files = spec.files
     return replace(
-        definition,
-        data=None if definition.data is None else source_path(definition.data, folder),
+        spec,
+        data=None if spec.data is None else source_path(spec.data, folder),
         files=None if files is None else {k: source_path(v, folder) for k, v in files.items()},
         scorer=scorer,
         schema=source_path(schema, folder) if isinstance(schema, str) else schema,
-        knowledge=tuple(k if "://" in k else source_path(k, folder) for k in definition.knowledge),
-        price_book=definition.price_book and source_path(definition.price_book, folder),
+        knowledge=tuple(k if "://" in k else source_path(k, folder) for k in spec.knowledge),
+        price_book=spec.price_book and source_path(spec.price_book, folder),
     )
 
 

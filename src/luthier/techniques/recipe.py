@@ -1,9 +1,8 @@
-"""Recipes: techniques in order, each starting from the model the one before it returned."""
+"""Recipes: techniques in order. Each starts from the model that the one before it returned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from luthier.errors import TechniqueError
@@ -18,13 +17,14 @@ MOST_SCORED = 200  # dev examples on which the model after each step is scored
 
 @dataclass(frozen=True)
 class Recipe(Technique):
-    """`written`: the steps as one writes them: ("few-shot(shots=8)", "lora"). `Recipe.parse` reads them from one
-    text with arrows, `Recipe.of` takes techniques.
+    """Techniques in order. `Recipe.parse` reads them from one text with arrows, `Recipe.of` takes
+    techniques.
 
-    A step's budget is an equal share of what the steps before it left.
+    `steps` are written as a user writes them: ("few-shot(shots=8)", "lora"). The budget of a
+    step is an equal share of what the steps before it left.
     """
 
-    written: tuple[str, ...]
+    steps: tuple[str, ...]
 
     family: ClassVar[str] = "recipe"
     card: ClassVar[Card] = Card(
@@ -36,14 +36,14 @@ class Recipe(Technique):
     )
 
     def __post_init__(self) -> None:
-        steps = (self.written,) if isinstance(self.written, str) else tuple(self.written)
+        steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
         if len(steps) < 2:
             raise TechniqueError(
                 f"A recipe needs two techniques or more, this one has {len(steps)}",
                 next_step=f'Write them with an arrow: "few-shot {ARROW} lora".',
             )
         # One spelling for one recipe, and an error now for a step that cannot be made.
-        object.__setattr__(self, "written", tuple(_spelt(step) for step in steps))
+        object.__setattr__(self, "steps", tuple(_normalised(step) for step in steps))
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -56,20 +56,20 @@ class Recipe(Technique):
     @classmethod
     def of(cls, *techniques: Technique) -> Recipe:
         """The recipe of these techniques, in this order."""
-        from luthier.techniques.registry import spell
+        from luthier.techniques.spelling import spell
 
         return cls(tuple(spell(technique) for technique in techniques))
 
     def chain(self) -> tuple[Technique, ...]:
         """The techniques in their order."""
-        from luthier.techniques.registry import parse_technique
+        from luthier.techniques.spelling import parse_technique
 
-        return tuple(parse_technique(step) for step in self.written)
+        return tuple(parse_technique(step) for step in self.steps)
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """How the recipe is written, "few-shot -> lora"."""
-        return f" {ARROW} ".join(self.written)
+        return f" {ARROW} ".join(self.steps)
 
     @property
     def needs(self) -> frozenset[Capability]:  # type: ignore[override]
@@ -94,10 +94,20 @@ class Recipe(Technique):
         )
 
     def unmet_by_task(self, task: Task) -> str | None:
-        """What the first step that needs something of the task misses there; later steps go on from
-        what it found."""
-        found = ((t.name, t.unmet_by_task(task)) for t in self.chain())
-        return next((f"{name}: {reason}" for name, reason in found if reason), None)
+        """What the first step that misses something in the task misses there.
+
+        Of the steps that look things up only the first is asked: the later ones go on from the
+        knowledge that it found.
+        """
+        looks_up = False
+        for technique in self.chain():
+            if technique.footprint.passages and looks_up:
+                continue
+            looks_up = looks_up or bool(technique.footprint.passages)
+            reason = technique.unmet_by_task(task)
+            if reason is not None:
+                return f"{technique.name}: {reason}"
+        return None
 
     def unmet_by_model(self, model: Model) -> str | None:
         """Why the base does not suit one of the steps; None where it suits all."""
@@ -110,60 +120,48 @@ class Recipe(Technique):
         return " ".join(found) or None
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
-        """The model after the last step. Its record holds one entry a step, with the dev score
-        there.
+        """The model after the last step. Its record has a part for each step, with the dev score of
+        the model after it.
 
         Scoring the steps on dev (at most 200 examples) is not part of the budget, of `spent_tokens`
         or of `fit_seconds`: it is what a comparison does with a finished model.
         """
         check_needs(self, model)
-        stages = list(self.stages(model, task, budget=budget, seed=seed))
-        parts = [
-            StepRecord(
-                step,
-                fitted.lineage.fit if fitted.lineage else FitRecord(),
-                _dev_score(fitted, task, seed=seed),
-                fitted.adaptation.filled,
-            )
-            for step, fitted in stages
-        ]
-        last = stages[-1][1]
-        record, settings = FitRecord.of_recipe(parts), settings_of(self)
-        return last.adapt(lineage=Lineage(self.name, settings, seed, record, last.lineage))
-
-    def stages(
-        self, model: Model, task: Task, *, budget: Budget, seed: int = 0
-    ) -> Iterator[tuple[str, Model]]:
-        """(step, the model after it), for whoever wants to score each step in its own way."""
+        parts: list[StepRecord] = []
         left = budget
-        techniques = self.chain()
-        for place, (step, technique) in enumerate(zip(self.written, techniques, strict=True)):
-            share = 1 / (len(techniques) - place)
-            model = technique.fit(model, task, budget=_scaled(left, share), seed=seed)
-            left = _less(left, model.lineage.fit if model.lineage else FitRecord())
-            yield step, model
+        for place, (step, technique) in enumerate(zip(self.steps, self.chain(), strict=True)):
+            share = step_budget(left, place, len(self.steps))
+            model = technique.fit(model, task, budget=share, seed=seed)
+            fit = model.lineage.fit if model.lineage else FitRecord()
+            left = budget_after(left, fit)
+            score = _dev_score(model, task, seed=seed)
+            parts.append(StepRecord(step, fit, score, model.adaptation.filled))
+        record, settings = FitRecord.of_recipe(parts), settings_of(self)
+        return model.adapt(lineage=Lineage(self.name, settings, seed, record, model.lineage))
 
 
-def _spelt(step: str) -> str:
-    from luthier.techniques.registry import parse_technique, spell
+def step_budget(left: Budget, place: int, count: int) -> Budget:
+    """What step `place` (from 0) of `count` may spend: an equal share of what is left."""
+    steps = count - place
+    return Budget(
+        tokens=None if left.tokens is None else left.tokens // steps,
+        minutes=None if left.minutes is None else left.minutes / steps,
+    )
+
+
+def budget_after(left: Budget, record: FitRecord) -> Budget:
+    """What is left of a budget after a fit; never less than nothing."""
+    tokens, minutes = left.tokens, left.minutes
+    return Budget(
+        tokens=None if tokens is None else max(0, tokens - (record.spent_tokens or 0)),
+        minutes=None if minutes is None else max(0.0, minutes - (record.fit_seconds or 0.0) / 60),
+    )
+
+
+def _normalised(step: str) -> str:
+    from luthier.techniques.spelling import parse_technique, spell
 
     return spell(parse_technique(step))
-
-
-def _scaled(budget: Budget, share: float) -> Budget:
-    return Budget(
-        tokens=None if budget.tokens is None else int(budget.tokens * share),
-        minutes=None if budget.minutes is None else budget.minutes * share,
-    )
-
-
-def _less(budget: Budget, fit: FitRecord) -> Budget:
-    tokens, minutes = budget.tokens, budget.minutes
-    return replace(
-        budget,
-        tokens=None if tokens is None else max(0, tokens - (fit.spent_tokens or 0)),
-        minutes=None if minutes is None else max(0.0, minutes - (fit.fit_seconds or 0.0) / 60),
-    )
 
 
 def _dev_score(model: Model, task: Task, *, seed: int) -> float | None:

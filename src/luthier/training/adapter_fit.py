@@ -46,12 +46,12 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
     require_free_adapter_slot(model, plan.name)
     start = starting_model(model, task, style=settings["prompt"])
     tokens = budget_tokens(budget, backend)
-    with backend.training_session(replace(start.adaptation, adapter=None)) as base:
+    with backend.session(replace(start.adaptation, adapter=None)) as base:
         config = adapter_config(plan.config(base.module))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adaptation = replace(start.adaptation, adapter=Adapter(config, {}))
-        with backend.training_session(adaptation) as session:
+        with backend.session(adaptation) as session:
             parameters = AdapterParameters(session.peft)
             result = fit(
                 start,

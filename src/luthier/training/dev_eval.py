@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from luthier.engine import decoder_scoring, encoder_scoring
-from luthier.engine.session import Session
+from luthier.engine import Session, score_continuations
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
@@ -42,9 +41,8 @@ def dev_evaluation(
 
         def by_labels() -> tuple[float, int]:
             session = session_of()
-            scorer = encoder_scoring if session.encoder_decoder else decoder_scoring
             with torch.inference_mode():
-                results = scorer.score(session, requests)
+                results = score_continuations(session, requests)
             logprobs = torch.tensor([r.logprobs for r in results])
             return label_score(logprobs, right), sum(r.usage.computed_tokens for r in results)
 

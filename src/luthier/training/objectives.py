@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.rows import TrainRow, rows_for

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.models.answering import render_for
 from luthier.models.model import Model
 from luthier.models.prompt import label_text

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from luthier.engine.precision import fast_matmul
-from luthier.engine.session import Session
+from luthier.engine import Session, autocast
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import dev_evaluation
@@ -72,7 +71,7 @@ class SequentialTrials:
         out = []
         for k in trials:
             session = self.session_of(k)
-            with fast_matmul(session.device, session.dtype):
+            with autocast(session.device, session.dtype):
                 out.append(answer_logprobs(session, batch_of(session, rows), self._of(k).soft()))
         return out
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.objectives import Objective

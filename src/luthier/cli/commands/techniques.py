@@ -18,10 +18,15 @@ def techniques(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """What each technique changes, what it needs, when it pays, and its settings."""
-    from luthier.cli.console import print_json
-    from luthier.techniques.registry import all_techniques, technique_class
+    from luthier import registry
+    from luthier.cli.console import print_json, show_error
 
-    found = all_techniques() if name is None else {name: technique_class(name)}
+    if name is None:
+        found, problems = registry.load_all("techniques")
+        for problem in problems:
+            show_error(problem)
+    else:
+        found = {name: registry.get("techniques", name)}
     cards = {key: card(kind) for key, kind in found.items()}
     if as_json:
         print_json(cards)

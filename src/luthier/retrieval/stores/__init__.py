@@ -1,10 +1,11 @@
-"""Stores of indexes, by address."""
+"""Stores of indexes, by address; packages bring others (`luthier.registry`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from luthier import registry
 from luthier.errors import UserError
 from luthier.retrieval.index_store import IndexStore
 
@@ -17,38 +18,27 @@ ADDRESSES = (
 )
 
 
+FOLDERS = ("lancedb", "qdrant")  # schemes whose rest is a path on this disk
+
+
 def is_address(where: str | Path) -> bool:
     """Whether this names a store by scheme, and is no folder."""
-    scheme, sign, _ = str(where).partition("://")
-    return bool(sign) and scheme in {
-        "lancedb", "postgresql", "postgres", "qdrant", "qdrant+http", "qdrant+https",
-    }  # fmt: skip
+    return "://" in str(where) and registry.addressed("stores", str(where)) is not None
 
 
 def open_store(where: str | Path) -> IndexStore:
     """The store at an address. UserError for an address that is none, or that holds a password."""
-    text = str(where)
-    scheme, sign, rest = text.partition("://")
-    if not sign:
-        from luthier.retrieval.stores.sqlite import SqliteStore
-
-        return SqliteStore(Path(where))
-    if not is_address(text):
-        raise UserError(f"No store {scheme}:// for an index", choices=ADDRESSES)
-    if scheme.startswith(("postgres", "qdrant+")) and urlsplit(text).password:
+    address = str(where)
+    scheme, sign, _ = address.partition("://")
+    name = registry.addressed("stores", address) if sign else "sqlite"
+    if name is None:
+        plugins = (f"{plugin}://…" for plugin in registry.plugin_names("stores"))
+        raise UserError(f"No store {scheme}:// for an index", choices=(*ADDRESSES, *plugins))
+    if sign and scheme not in FOLDERS and urlsplit(address).password:
         raise UserError(
-            f"The address of {scheme}://{urlsplit(text).hostname or ''} holds a password, which "
+            f"The address of {scheme}://{urlsplit(address).hostname or ''} holds a password, which "
             "would be kept with every model and record that names the index",
             next_step="Leave it out and set PGPASSWORD (PostgreSQL) or QDRANT_API_KEY (Qdrant).",
         )
-    if scheme == "lancedb":
-        from luthier.retrieval.stores.lance import LanceStore
-
-        return LanceStore(Path(rest))
-    if scheme.startswith("qdrant"):
-        from luthier.retrieval.stores.qdrant import QdrantStore
-
-        return QdrantStore(text)
-    from luthier.retrieval.stores.postgres import PostgresStore
-
-    return PostgresStore(text)
+    store: IndexStore = registry.get("stores", name)(address)
+    return store

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from luthier.errors import StorageError, TaskError, UserError
 from luthier.ledger.cache import default_cache_path
-from luthier.task.reading.loaders import python_function
+from luthier.task.reading.python_function import load_function, names_function, split_function
 
 BUNDLED = "bundled:"
 BLOCK = 1 << 20
@@ -32,8 +32,8 @@ def check_documents(knowledge: Sequence[str]) -> None:
         if "://" in source or source.startswith(BUNDLED):
             _bundled_name(source)
             continue
-        if _is_function(source):
-            continue  # run when the documents are wanted
+        if names_function(source):
+            continue  # it runs when the documents are needed
         if not any(True for _ in _files(source)):
             raise TaskError(
                 f"`knowledge: {source}` names no file",
@@ -43,13 +43,16 @@ def check_documents(knowledge: Sequence[str]) -> None:
 
 
 def document_sources(knowledge: Sequence[str]) -> tuple[str, ...]:
-    """The sources as indexing takes them: what is made at load time is written out, and a glob that
-    takes a whole folder is that folder, so that its documents are named from there."""
-    return tuple(path for s in knowledge for path in _expanded(_there(s)))
+    """The sources as indexing takes them.
+
+    Documents that are made at load time are written to disk. A glob that matches a whole folder
+    becomes that folder, so that its documents are named relative to it.
+    """
+    return tuple(path for s in knowledge for path in _expanded(_on_disk(s)))
 
 
 def index_among(knowledge: Sequence[str]) -> str | None:
-    """The index that `knowledge` names, where it is one; None for documents."""
+    """The index that `knowledge` names; None where it names documents."""
     from luthier.retrieval import open_index
     from luthier.retrieval.stores import is_address
 
@@ -62,7 +65,7 @@ def index_among(knowledge: Sequence[str]) -> str | None:
         return None
     try:
         open_index(knowledge[0])
-    except UserError:  # a folder of documents; a broken or newer index is told
+    except UserError:  # a folder of documents; a broken or newer index raises another error
         return None
     return knowledge[0]
 
@@ -70,8 +73,8 @@ def index_among(knowledge: Sequence[str]) -> str | None:
 def documents_digest(knowledge: Sequence[str]) -> str:
     """SHA-256 (hex) over the names and the content of every document; "" for none.
 
-    The same wherever the documents lie. An index counts by its fingerprint, other addresses as they
-    are written.
+    It does not depend on where the documents lie. An index counts by its fingerprint, any other
+    address as it is written.
     """
     if not knowledge:
         return ""
@@ -86,7 +89,7 @@ def documents_digest(knowledge: Sequence[str]) -> str:
         if "://" in source:
             total.update(source.encode())
             continue
-        for path in sorted(_files(_there(source))):
+        for path in sorted(_files(_on_disk(source))):
             total.update(path.name.encode("utf-8", "surrogatepass") + b"\0")
             with path.open("rb") as file:
                 while block := file.read(BLOCK):
@@ -128,48 +131,45 @@ def _bundled_name(source: str) -> str:
     return name
 
 
-def _there(source: str) -> str:
-    """A source that is on disk: what is made at load time is written out."""
+def _on_disk(source: str) -> str:
+    """A source on disk: documents that are made at load time are written there."""
     if source.startswith(BUNDLED):
         from luthier.task.bundled.pydoc_documents import documents
 
         _bundled_name(source)
-        return str(written(documents(), name="pydoc"))
-    if not _is_function(source):
+        return str(write_documents(documents(), name="pydoc"))
+    if not names_function(source):
         return source
-    return str(written(_of_function(source), name=source.rpartition(":")[2]))
+    return str(write_documents(_texts_of_function(source), name=source.rpartition(":")[2]))
 
 
-def _is_function(source: str) -> bool:
-    file, colon, name = source.rpartition(":")
-    return bool(colon) and file.endswith(".py") and name.isidentifier()
-
-
-def _of_function(source: str) -> dict[str, str]:
-    file, _, name = source.rpartition(":")
-    function = python_function(Path(file), name)
+def _texts_of_function(source: str) -> dict[str, str]:
+    file, name = split_function(source)
+    function = load_function(source)
     texts: dict[str, str] = {}
     for row in function():
         if not isinstance(row, Mapping) or not {"name", "text"} <= set(row):
             raise TaskError(
-                f"{Path(file).name}:{name} yielded something else than {{name, text}}",
-                next_step="Yield one dict a document, with its name and its text.",
+                f"{file.name}:{name} yielded something else than {{name, text}}",
+                next_step="Yield one dict for each document, with its name and its text.",
             )
         plain = re.sub(r"[^\w.-]+", "-", str(row["name"])).strip(".-") or "document"
         texts[plain if "." in plain else f"{plain}.txt"] = str(row["text"])
     return texts
 
 
-def written(texts: Mapping[str, str], *, name: str) -> Path:
-    """A folder called `name` that holds these texts under their names, written once; StorageError
-    where it cannot be."""
-    return _written(tuple(sorted(texts.items())), name)
+def write_documents(texts: Mapping[str, str], *, name: str) -> Path:
+    """A folder called `name` with these texts under their names, written once.
+
+    StorageError where it cannot be written.
+    """
+    return _write_once(tuple(sorted(texts.items())), name)
 
 
 @lru_cache(maxsize=4)
-def _written(texts: tuple[tuple[str, str], ...], called: str) -> Path:
+def _write_once(texts: tuple[tuple[str, str], ...], folder_name: str) -> Path:
     digest = hashlib.sha256(repr(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    folder = default_cache_path().parent / "documents" / digest / called
+    folder = default_cache_path().parent / "documents" / digest / folder_name
     if folder.is_dir():
         return folder
     try:
@@ -180,13 +180,13 @@ def _written(texts: tuple[tuple[str, str], ...], called: str) -> Path:
                 (scratch / name).write_text(text, "utf-8")
             os.replace(scratch, folder)
         except OSError:
-            if not folder.is_dir():  # else another process was first
+            if not folder.is_dir():  # otherwise another process was first
                 raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise StorageError(
             f"could not write {folder}: {error.strerror or error}",
-            next_step="Set LUTHIER_CACHE to a folder with room.",
+            next_step="Set LUTHIER_CACHE to a folder with free space.",
         ) from error
     return folder

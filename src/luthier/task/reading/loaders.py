@@ -1,30 +1,34 @@
 """Where rows come from: a file, the hub, a bundled set, a Python function, or memory.
 
-New data is one more reader here: a function that yields (place, row).
+A new kind of source is one more function here that yields (place, row).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError, TaskError
-from luthier.task.reading.formats import Row, Rows, missing_columns, read_file
-from luthier.task.spec import DEFAULT_LIMIT
+from luthier.task.reading.columns import Row, Rows, check_columns
+from luthier.task.reading.formats import read_file
+from luthier.task.reading.python_function import load_function, names_function, split_function
 
 # All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
 MOST_CHARACTERS = 200_000_000
+# Rows of one source where the task sets no `limit`.
+DEFAULT_LIMIT = 200_000
 HUB_SOURCE = re.compile(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?(?:#([\w.-]+))?")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in memory, only the columns needed. `place` says what the numbers count."""
+    """Rows in memory, with only the columns needed.
+
+    `rows` are (number, row); `place` says what the numbers count: "line" or "row".
+    """
 
     source: str
     place: str
@@ -47,9 +51,8 @@ def read_source(
 
         rows = bundled_rows(source.removeprefix("bundled:"))
         return take(enumerate(rows, 1), source, columns, limit=limit)
-    file, colon, function = source.rpartition(":")
-    if colon and file.endswith(".py") and function.isidentifier():
-        return take(_function(Path(file), function), source, columns, limit=limit)
+    if names_function(source):
+        return take(_rows_of_function(source), source, columns, limit=limit)
     path = Path(source)
     rows_of_file = read_file(path, encoding=encoding, columns=columns)
     place = "row" if path.suffix.lower() in (".parquet", ".json") else "line"
@@ -64,7 +67,11 @@ def take(
     limit: int | None = None,
     place: str = "row",
 ) -> Table:
-    """The first rows of a stream, with the columns needed, and a note when it went on."""
+    """The first rows of a stream, with the columns needed, and a note where there were more.
+
+    `rows` are (number, row); `place` says what the numbers count. TaskError where there are no rows
+    or a column is missing.
+    """
     most = limit or DEFAULT_LIMIT
     kept: list[tuple[int, Row]] = []
     seen: dict[str, None] = {}
@@ -84,15 +91,16 @@ def take(
         kept.append((number, needed))
     if not kept:
         raise TaskError(f"{source} holds no rows", next_step="Name a source with rows in it.")
-    there = {column for _, row in kept for column in row}
-    if any(column not in there for column in columns):
-        missing_columns(columns, tuple(c for c in seen if c not in columns or c in there), source)
+    found = {column for _, row in kept for column in row}
+    if any(column not in found for column in columns):
+        check_columns(columns, tuple(c for c in seen if c not in columns or c in found), source)
     return Table(source, place, tuple(kept), tuple(notes))
 
 
-def _function(file: Path, name: str) -> Rows:
-    """Rows from a function of the user's own, called without arguments."""
-    function = python_function(file, name)
+def _rows_of_function(source: str) -> Rows:
+    """Rows from a user's function, which is called without arguments."""
+    file, name = split_function(source)
+    function = load_function(source)
     try:
         for number, row in enumerate(function(), 1):
             if not isinstance(row, Mapping):
@@ -108,37 +116,6 @@ def _function(file: Path, name: str) -> Rows:
             f"{file.name}:{name} failed: {type(error).__name__}: {error}",
             next_step=f"Mend the function {name} in {file}.",
         ) from error
-
-
-def python_function(file: Path, name: str) -> Any:
-    """A function by its file and name. The file is run: open task files of people you trust."""
-    if not file.is_file():
-        raise TaskError(
-            f"there is no file {file}",
-            next_step="A relative path counts from the folder of the task file.",
-        )
-    spec = importlib.util.spec_from_file_location(f"_luthier_user_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise TaskError(f"{file} cannot be imported", next_step="Name a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickling look their module up by name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise TaskError(
-            f"{file.name} failed on import: {type(error).__name__}: {error}",
-            next_step=f"Run `python {file}` and mend it.",
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        there = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise TaskError(
-            f"{file.name} has no function {name!r}",
-            choices=there,
-            next_step="Name one of its functions after the colon.",
-        )
-    return function
 
 
 def _hub(source: str, columns: Sequence[str]) -> Rows:
@@ -168,13 +145,13 @@ def _hub(source: str, columns: Sequence[str]) -> Rows:
             "and that this machine reaches the hub. Offline, download the set elsewhere and "
             "name its file in `data`.",
         ) from error
-    missing_columns(columns, list(found.column_names), source)
+    check_columns(columns, list(found.column_names), source)
     names = {c: f.names for c, f in found.features.items() if hasattr(f, "names")}
     yield from enumerate(_named(found.select_columns(list(columns)), names), 1)
 
 
 def _named(rows: Iterable[Row], names: Mapping[str, Sequence[str]]) -> Iterator[Row]:
-    """Class numbers as class names; -1 means that the label is withheld."""
+    """Rows with class names in place of class numbers; -1 means that the label is withheld."""
     for row in rows:
         yield {
             column: (names[column][value] if value >= 0 else None)

@@ -1,4 +1,4 @@
-"""Few-shot: solved examples in the prompt; which, how many, in which order, is settled on dev."""
+"""Few-shot: solved examples in the prompt. Which, how many and in which order is settled on dev."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.prompt.zero_shot import demand_scores
-from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
+from luthier.techniques.prompt.zero_shot import require_label_scores
+from luthier.techniques.search.calibration import (
+    allowed_calibrations,
+    check_calibration,
+    scores_labels,
+)
+from luthier.techniques.search.candidate import Candidate
+from luthier.techniques.search.demonstration_sets import other_orders
 from luthier.techniques.search.demonstrations import (
     SELECTIONS,
+    DemonstrationPool,
     Selection,
-    Supply,
-    first_sets,
-    orders,
-    prepared,
-    unlisted,
+    initial_demonstration_prompts,
+    model_and_required_pool,
+    without_label_list,
 )
-from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
-from luthier.techniques.search.halving import choose, halve, ranked
+from luthier.techniques.search.evaluator import CandidateEvaluator
+from luthier.techniques.search.halving import choose, ranked, successive_halving
 from luthier.techniques.search.token_budget import TokenBudget
 
 
@@ -30,11 +35,16 @@ from luthier.techniques.search.token_budget import TokenBudget
 class FewShot(Technique):
     """Demonstrations from the training examples.
 
-    `shots` None: chosen on dev, within the context. `selection`: a balanced random set, one that
-    covers the inputs ("diverse"), the nearest to each input ("knn"), or the best of these
-    ("auto"). `sets` random sets are drawn for each number of shots. The two best are tried again
-    without the list of labels, the best fixed set also in `orders` other orders. `calibrate` is as
-    in `ZeroShot`, True meaning the best on dev of those that calibrate.
+    **Settings**
+
+    - `shots`: how many are shown; None chooses on dev, within the context window.
+    - `selection`: a balanced random set ("random"), one that covers the inputs ("diverse"), the
+      nearest to each input ("knn"), or whichever does best on dev ("auto").
+    - `calibrate`: as in `ZeroShot`, but True is the best on dev of those that calibrate.
+    - `sets`: random sets that are drawn for each number of shots.
+    - `orders`: other orders in which the best fixed set is tried.
+
+    The two best prompts are tried again without the list of labels.
     """
 
     shots: int | None = None
@@ -58,7 +68,7 @@ class FewShot(Technique):
     )
 
     def __post_init__(self) -> None:
-        check_setting(self.name, self.calibrate)
+        check_calibration(self.name, self.calibrate)
         if self.selection not in SELECTIONS:
             raise TechniqueError(
                 f"few-shot: selection={self.selection!r} is unknown", choices=SELECTIONS
@@ -75,37 +85,35 @@ class FewShot(Technique):
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with demonstrations before the input.
 
-        Raises TechniqueError where not a single one fits the context, CapabilityError where a
-        calibration is demanded of a model without log-probabilities.
+        Raises TechniqueError where not a single one fits the context window, and CapabilityError
+        where a calibration is demanded of a model without log-probabilities.
         """
         check_needs(self, model)
-        demand_scores(self.name, self.calibrate, model, task)
-        started, offer, notes = prepared(model, task)
+        require_label_scores(self.name, self.calibrate, model, task)
+        started, pool, notes = model_and_required_pool(model, task)
         evaluator = CandidateEvaluator(
             started,
             task,
             token_budget=TokenBudget.of(budget, model),
-            calibrations=allowed(
+            calibrations=allowed_calibrations(
                 self.calibrate, can_score=scores_labels(started, started.adaptation.decoding)
             ),
             seed=seed,
         )
-        shots, more = self._shots(offer)
-        notes += more
+        shots, more_notes = self._shots(pool)
+        notes += more_notes
+        prompts = initial_demonstration_prompts(
+            started, pool, task, selection=self.selection, shots=shots, sets=self.sets, seed=seed
+        )
+        added = [evaluator.add(name, prompt, selection=kind) for kind, name, prompt in prompts]
         # Where little fits, two draws may be the same set: each is tried once.
-        ways = first_sets(
-            started, offer, task, selection=self.selection, shots=shots, sets=self.sets, seed=seed
-        )
-        trials = list(
-            dict.fromkeys(
-                evaluator.enter(name, prompt, selection=way) for way, name, prompt in ways
-            )
-        )
-        finalists = halve(evaluator, trials, keep=evaluator.token_budget.left / 4)
-        finalists = halve(evaluator, self._refined(evaluator, finalists, seed=seed))
-        choice = choose(finalists or trials[:1])
-        fitted = evaluator.fitted(choice.trial, choice.calibration)
-        shown = choice.trial.prompt
+        candidates = list(dict.fromkeys(added))
+        reserve = evaluator.token_budget.left / 4
+        finalists = successive_halving(evaluator, candidates, reserve=reserve)
+        finalists = successive_halving(evaluator, self._refined(evaluator, finalists, seed=seed))
+        choice = choose(finalists or candidates[:1])
+        fitted = evaluator.fitted_model(choice.candidate, choice.calibration)
+        shown = choice.candidate.prompt
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
@@ -113,8 +121,8 @@ class FewShot(Technique):
             train_examples=len(shown.demonstrations),
             dev_score=choice.dev_score,
             settled={
-                "candidate": choice.trial.name,
-                "selection": choice.trial.changes["selection"],
+                "candidate": choice.candidate.name,
+                "selection": choice.candidate.changes["selection"],
                 "shots": shown.shots or len(shown.demonstrations),
                 "calibration": choice.calibration,
             },
@@ -124,26 +132,26 @@ class FewShot(Technique):
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return fitted.adapt(lineage=lineage)
 
-    def _shots(self, offer: Supply) -> tuple[int | None, tuple[str, ...]]:
-        if self.shots is None or self.shots <= offer.most:
+    def _shots(self, pool: DemonstrationPool) -> tuple[int | None, tuple[str, ...]]:
+        if self.shots is None or self.shots <= pool.max_shots:
             return self.shots, ()
-        return offer.most, (f"{self.shots} shots do not fit: {offer.most} were used.",)
+        return pool.max_shots, (f"{self.shots} shots do not fit: {pool.max_shots} were used.",)
 
     def _refined(
-        self, evaluator: CandidateEvaluator, finalists: list[Trial], *, seed: int
-    ) -> list[Trial]:
-        """The two best, beside them the same without the list of labels, which the demonstrations
-        show anyway, and the best fixed set of the two in other orders."""
-        changed = [(t, "labels unlisted", unlisted(t.prompt)) for t in finalists[:2]]
-        fixed = next((t for t in finalists[:2] if t.prompt.selection == "all"), None)
+        self, evaluator: CandidateEvaluator, finalists: list[Candidate], *, seed: int
+    ) -> list[Candidate]:
+        """The finalists together with variants of the two best: without the list of labels, which
+        the demonstrations show anyway, and the better fixed set in other orders."""
+        changed = [(c, "labels unlisted", without_label_list(c.prompt)) for c in finalists[:2]]
+        fixed = next((c for c in finalists[:2] if c.prompt.selection == "all"), None)
         if fixed is not None:
             shown = fixed.prompt.demonstrations
-            for place, order in enumerate(orders(shown, self.orders, seed=seed), start=2):
+            for place, order in enumerate(other_orders(shown, self.orders, seed=seed), start=2):
                 reordered = replace(fixed.prompt, demonstrations=order)
                 changed.append((fixed, f"order {place}", reordered))
-        others = [
-            evaluator.enter(f"{trial.name}, {how}", prompt, selection=trial.changes["selection"])
-            for trial, how, prompt in changed
-            if prompt != trial.prompt
+        variants = [
+            evaluator.add(f"{parent.name}, {what}", prompt, selection=parent.changes["selection"])
+            for parent, what, prompt in changed
+            if prompt != parent.prompt
         ]
-        return ranked([*finalists, *halve(evaluator, others)])
+        return ranked([*finalists, *successive_halving(evaluator, variants)])

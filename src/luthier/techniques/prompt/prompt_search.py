@@ -1,4 +1,4 @@
-"""Prompt search: the parts of a prompt, each searched in its turn, by a bandit under the budget."""
+"""Prompt search: the parts of a prompt are searched in turn, by a bandit under the budget."""
 
 from __future__ import annotations
 
@@ -12,27 +12,40 @@ from luthier.models.prompt import Prompt
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.prompt.zero_shot import demand_scores
-from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
-from luthier.techniques.search.candidates import (
+from luthier.techniques.prompt.zero_shot import require_label_scores
+from luthier.techniques.search.calibration import (
+    allowed_calibrations,
+    check_calibration,
+    scores_labels,
+)
+from luthier.techniques.search.candidate import Candidate
+from luthier.techniques.search.context_window import fits, shrink_to_context
+from luthier.techniques.search.demonstrations import (
+    demonstration_pool,
+    demonstration_prompts,
+    initial_demonstration_prompts,
+    model_and_pool,
+    round_robin,
+    without_demonstrations,
+)
+from luthier.techniques.search.evaluator import CandidateEvaluator
+from luthier.techniques.search.halving import (
+    HalvingResult,
+    choose,
+    close_to_best,
+    ranked,
+    successive_halving,
+)
+from luthier.techniques.search.proposer import Proposer, evolve_instruction, require_gepa
+from luthier.techniques.search.token_budget import TokenBudget
+from luthier.techniques.search.variants import (
     Variant,
     format_variants,
     instruction_variants,
 )
-from luthier.techniques.search.context_window import fits, shrink_to_context
-from luthier.techniques.search.demonstrations import (
-    demonstration_sets,
-    first_sets,
-    in_turn_of,
-    supply,
-    with_room,
-)
-from luthier.techniques.search.evaluator import CandidateEvaluator, Trial
-from luthier.techniques.search.halving import HalvingResult, choose, close_to_best, halve, ranked
-from luthier.techniques.search.proposer import Proposer, evolve, require_gepa
-from luthier.techniques.search.token_budget import TokenBudget
 from luthier.training.starting_prompt import starting_model
 
+UNCHANGED = "as it was"  # the name of the prompt that the model brings
 PARTS = ("demonstrations", "format", "instruction")
 
 
@@ -40,12 +53,19 @@ PARTS = ("demonstrations", "format", "instruction")
 class PromptSearch(Technique):
     """Instruction, format, demonstrations and calibration, chosen together on dev.
 
-    Each round takes one of `parts` in turn: it changes that part of the best prompts so far in up
-    to `candidates` ways, the most promising first, and halves them under its share of the budget.
-    The first has half of it, and where that does not pay for a comparison, as much as one takes.
-    `calibrate` is as in `FewShot`. With `proposer` (anything `luthier.load` opens), a language model
-    then rewrites the instruction up to `rewrites` times, by reflective evolution (the `gepa`
-    package), on what is left of the budget: half.
+    Each round takes one of `parts` in turn: it changes that part of the best prompts so far, the
+    most promising changes first, and runs successive halving under its share of the budget. The
+    first round has half of it, and where that does not pay for a comparison, as much as one takes.
+
+    **Settings**
+
+    - `candidates`: how many changed prompts a round tries, at most.
+    - `rounds`, `parts`: how many rounds, and which parts of the prompt they change.
+    - `calibrate`: as in `FewShot`.
+    - `proposer`: a language model (anything that `luthier.load` opens) that rewrites the
+      instruction after the rounds, by reflective evolution (the `gepa` package), on the half of the
+      budget that is held back for it.
+    - `rewrites`: how often it is asked, at most.
     """
 
     candidates: int = 12
@@ -65,11 +85,12 @@ class PromptSearch(Technique):
         needs="text, labelled dev examples; log-probabilities to calibrate; gepa with a proposer",
         pays_when="weights cannot be trained, or the model is large and the wording matters",
         costs="the largest search on dev of the prompt family; requests as long as what it picks",
-        source="format arXiv:2310.11324; halving arXiv:1502.07943; proposer arXiv:2507.19457 (GEPA)",
+        source="format arXiv:2310.11324; halving arXiv:1502.07943; "
+        "proposer arXiv:2507.19457 (GEPA)",
     )
 
     def __post_init__(self) -> None:
-        check_setting(self.name, self.calibrate)
+        check_calibration(self.name, self.calibrate)
         parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)
         object.__setattr__(self, "parts", parts)
         for part in parts or ("",):
@@ -89,11 +110,11 @@ class PromptSearch(Technique):
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with the prompt that the search chose.
 
-        Raises TechniqueError where a proposer is asked for and gepa is not installed, CapabilityError
-        where a calibration is demanded of a model without log-probabilities.
+        Raises TechniqueError where a proposer is asked for and gepa is not installed, and
+        CapabilityError where a calibration is demanded of a model without log-probabilities.
         """
         check_needs(self, model)
-        demand_scores(self.name, self.calibrate, model, task)
+        require_label_scores(self.name, self.calibrate, model, task)
         if self.proposer is not None:
             require_gepa()
         started, notes = shrink_to_context(starting_model(model, task), (*task.train, *task.dev))
@@ -102,19 +123,21 @@ class PromptSearch(Technique):
             started,
             task,
             token_budget=TokenBudget.of(budget, model),
-            calibrations=allowed(self.calibrate, can_score=scores_labels(started, decoding)),
+            calibrations=allowed_calibrations(
+                self.calibrate, can_score=scores_labels(started, decoding)
+            ),
             seed=seed,
         )
-        first = evaluator.enter("as it was", started.adaptation.prompt, part="start")
-        keep = evaluator.token_budget.left / 2 if self.proposer is not None else 0.0
+        first = evaluator.add(UNCHANGED, started.adaptation.prompt, part="start")
+        reserve = evaluator.token_budget.left / 2 if self.proposer is not None else 0.0
         finalists = [first]
         for number in range(self.rounds):
-            finalists = self._round(evaluator, finalists, number=number, keep=keep, seed=seed)
+            finalists = self._round(evaluator, finalists, number=number, reserve=reserve, seed=seed)
         choice = choose(finalists)
         proposer_facts: dict[str, int] = {}
         if self.proposer is not None:
             choice, proposer_facts = self._rewritten(evaluator, finalists, choice, seed=seed)
-        prompt = choice.trial.prompt
+        prompt = choice.candidate.prompt
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
@@ -122,7 +145,7 @@ class PromptSearch(Technique):
             train_examples=len(prompt.demonstrations),
             dev_score=choice.dev_score,
             settled={
-                "candidate": choice.trial.name,
+                "candidate": choice.candidate.name,
                 "instruction": prompt.instruction,
                 "selection": prompt.selection,
                 "shots": prompt.shots or len(prompt.demonstrations),
@@ -133,67 +156,71 @@ class PromptSearch(Technique):
             notes=(*notes, *choice.notes),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
-        return evaluator.fitted(choice.trial, choice.calibration).adapt(lineage=lineage)
+        return evaluator.fitted_model(choice.candidate, choice.calibration).adapt(lineage=lineage)
 
     def _round(
         self,
         evaluator: CandidateEvaluator,
-        best: list[Trial],
+        best: list[Candidate],
         *,
         number: int,
-        keep: float,
+        reserve: float,
         seed: int,
-    ) -> list[Trial]:
-        """One part of the best prompts, changed; returns the finalists so far."""
+    ) -> list[Candidate]:
+        """Change one part of the best prompts; returns the finalists so far, the best first.
+
+        `number` is that of the round, from 0; `reserve` is what the round leaves of the budget.
+        """
         part = self.parts[number % len(self.parts)]
         parents = _parents(best)
-        rows = {
+        sources = {
             place: self._variants(evaluator, parent.prompt, part, number=number, seed=seed)
             for place, parent in enumerate(parents)
         }
-        entered = list(parents)
-        for place, variant in in_turn_of(rows):
+        candidates = list(parents)
+        for place, variant in round_robin(sources):
             parent = parents[place]
-            name = variant.name if parent.name == "as it was" else f"{parent.name}; {variant.name}"
-            before = len(evaluator.trials)
-            trial = evaluator.enter(name, variant.prompt, part=variant.part, change=variant.name)
-            if len(evaluator.trials) > before and not fits(trial.model, evaluator.examples):
+            name = variant.name if parent.name == UNCHANGED else f"{parent.name}; {variant.name}"
+            before = len(evaluator.candidates)
+            candidate = evaluator.add(name, variant.prompt, part=variant.part, change=variant.name)
+            if len(evaluator.candidates) > before and not fits(candidate.model, evaluator.examples):
                 continue
-            if trial not in entered:
-                entered.append(trial)
-            if len(entered) >= self.candidates + len(parents):
+            if candidate not in candidates:
+                candidates.append(candidate)
+            if len(candidates) >= self.candidates + len(parents):
                 break
-        # A base that nothing is known of starts where few-shot does; an adapted model is known to
-        # be good with the prompt it brings.
-        unknown = not number and part == "demonstrations" and evaluator.model.lineage is None
-        if unknown:
-            entered.insert(2, entered.pop(0))
-        later = evaluator.token_budget.left - (evaluator.token_budget.left - keep) / min(
-            2, self.rounds - number
+        # A bare base starts where few-shot does; an adapted model is known to be good with the
+        # prompt that it brings.
+        bare_base = not number and part == "demonstrations" and evaluator.model.lineage is None
+        if bare_base:
+            candidates.insert(2, candidates.pop(0))
+        left = evaluator.token_budget.left
+        for_later_rounds = left - (left - reserve) / min(2, self.rounds - number)
+        finalists = successive_halving(
+            evaluator, candidates, reserve=for_later_rounds, least_reserve=reserve
         )
-        left = halve(evaluator, entered, keep=later, least_kept=keep)
-        if unknown and not left:
-            return entered[:1]
-        return ranked([*left, *(t for t in best if t not in left)])
+        if bare_base and not finalists:
+            return candidates[:1]
+        return ranked([*finalists, *(c for c in best if c not in finalists)])
 
     def _variants(
         self, evaluator: CandidateEvaluator, prompt: Prompt, part: str, *, number: int, seed: int
     ) -> Iterator[Variant]:
-        """`prompt` with one part changed, promising changes first; another draw in each round."""
-        task, draw = evaluator.task, seed + number // len(self.parts)
+        """`prompt` with one part changed, promising changes first; each round draws others."""
+        task, round_seed = evaluator.task, seed + number // len(self.parts)
         if part == "instruction":
             return instruction_variants(prompt, task)
         if part == "format":
             chat = evaluator.model.backend.facts.prefers_chat
-            return format_variants(prompt, task, seed=draw, chat=chat)
+            return format_variants(prompt, task, seed=round_seed, chat=chat)
         if not number:
-            return _shown_first(evaluator, prompt, seed=draw)
-        return _demonstrations(evaluator, prompt, seed=draw)
+            return _initial_demonstrations(evaluator, prompt, seed=round_seed)
+        return _demonstrations(evaluator, prompt, seed=round_seed)
 
     def _rewritten(
         self,
         evaluator: CandidateEvaluator,
-        finalists: list[Trial],
+        finalists: list[Candidate],
         choice: HalvingResult,
         *,
         seed: int,
@@ -202,57 +229,62 @@ class PromptSearch(Technique):
 
         assert self.proposer is not None
         proposer = Proposer(load(self.proposer), seed=seed)
-        trial = evolve(
+        candidate = evolve_instruction(
             evaluator,
-            choice.trial,
+            choice.candidate,
             calibration=choice.calibration,
             proposer=proposer,
             rewrites=self.rewrites,
             seed=seed,
         )
         facts = {"proposer_calls": proposer.calls, "proposer_tokens": proposer.tokens}
-        if trial is None:
+        if candidate is None:
             note = (
                 f"{self.proposer} wrote {proposer.calls} instructions, and none did better on dev."
             )
             return replace(choice, notes=(*choice.notes, note)), facts
-        return choose([*finalists, trial]), facts
+        return choose([*finalists, candidate]), facts
 
 
-def _parents(best: list[Trial]) -> list[Trial]:
-    """The best prompt and, where one is close to it, a second: with demonstrations of another kind
-    if there is such, since what helps beside some may not help beside others."""
+def _parents(best: list[Candidate]) -> list[Candidate]:
+    """The best prompt and, where one is close to it, a second.
 
-    def kind(trial: Trial) -> tuple[str, bool]:
-        return trial.prompt.selection, bool(trial.prompt.demonstrations)
+    One with demonstrations of another kind goes first: what helps beside some may not help beside
+    others.
+    """
+
+    def kind(candidate: Candidate) -> tuple[str, bool]:
+        return candidate.prompt.selection, bool(candidate.prompt.demonstrations)
 
     first, *others = close_to_best(best, errors=2.0)
-    others.sort(key=lambda t: kind(t) == kind(first))
+    others.sort(key=lambda c: kind(c) == kind(first))
     return [first, *others[:1]]
 
 
-def _shown_first(evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int) -> Iterator[Variant]:
-    """What few-shot tries first, and after it none."""
-    bare = replace(prompt, demonstrations=(), selection="all", shots=0)
-    roomy, offer, _ = with_room(evaluator.model.adapt(prompt=bare), evaluator.task)
-    if offer.most > 0:
-        for _, name, shown in first_sets(
-            roomy, offer, evaluator.task, selection="auto", shots=None, sets=2, seed=seed
+def _initial_demonstrations(
+    evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int
+) -> Iterator[Variant]:
+    """The prompts that few-shot tries first, and after them one without demonstrations."""
+    bare = without_demonstrations(prompt)
+    started, pool, _ = model_and_pool(evaluator.model.adapt(prompt=bare), evaluator.task)
+    if pool.max_shots > 0:
+        for _, name, found in initial_demonstration_prompts(
+            started, pool, evaluator.task, selection="auto", shots=None, sets=2, seed=seed
         ):
-            yield Variant("demonstrations", name, shown)
+            yield Variant("demonstrations", name, found)
     yield Variant("demonstrations", "no demonstrations", bare)
 
 
 def _demonstrations(
     evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int
 ) -> Iterator[Variant]:
-    """None, and every kind of set that fits."""
-    bare = replace(prompt, demonstrations=(), selection="all", shots=0)
+    """Every kind of set that fits, and none."""
+    bare = without_demonstrations(prompt)
     asked = (*evaluator.task.train, *evaluator.task.dev)
-    offer = supply(evaluator.model, bare, evaluator.task.train, asked)
-    if offer.most > 0:
-        for _, name, shown in demonstration_sets(
-            bare, offer, selection="auto", shots=None, sets=2, seed=seed
+    pool = demonstration_pool(evaluator.model, bare, evaluator.task.train, asked)
+    if pool.max_shots > 0:
+        for _, name, found in demonstration_prompts(
+            bare, pool, selection="auto", shots=None, sets=2, seed=seed
         ):
-            yield Variant("demonstrations", name, shown)
+            yield Variant("demonstrations", name, found)
     yield Variant("demonstrations", "no demonstrations", bare)

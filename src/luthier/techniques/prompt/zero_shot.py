@@ -1,4 +1,4 @@
-"""Zero-shot: the task's own words and nothing else, what all else is measured against."""
+"""Zero-shot: the task's own words and nothing else. Everything else is measured against it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.search.calibration import allowed, check_setting, scores_labels
+from luthier.techniques.search.calibration import (
+    allowed_calibrations,
+    check_calibration,
+    scores_labels,
+)
 from luthier.techniques.search.context_window import shrink_to_context
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose
@@ -20,11 +24,14 @@ from luthier.training.starting_prompt import starting_decoding, starting_prompt
 
 @dataclass(frozen=True)
 class ZeroShot(Technique):
-    """The instruction, the labels, the input.
+    """The instruction, the labels and the input.
 
-    `calibrate`: False; True or "contextual" (from content-free inputs: no example is looked at);
-    "batch" or "prior" (from dev inputs, targets unread; "prior" also counts training targets);
-    "auto" (the best on dev, none included). Each but False replaces a bias the model brings along.
+    **Settings**
+
+    - `calibrate`: whether and how a label bias is estimated. False: not at all; True or
+      "contextual": from content-free inputs, so that no example is used; "batch" or "prior": from
+      dev inputs without their targets ("prior" also counts training targets); "auto": whichever
+      does best on dev, none included. Each but False replaces a bias that the model brings along.
     """
 
     calibrate: bool | Literal["auto", "none", "contextual", "batch", "prior"] = False
@@ -43,7 +50,7 @@ class ZeroShot(Technique):
     )
 
     def __post_init__(self) -> None:
-        check_setting(self.name, self.calibrate)
+        check_calibration(self.name, self.calibrate)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with the task's prompt, or with the prompt it already brings for this task.
@@ -52,11 +59,11 @@ class ZeroShot(Technique):
         """
         check_needs(self, model)
         decoding = starting_decoding(model, task)
-        calibrations = allowed(
+        calibrations = allowed_calibrations(
             "contextual" if self.calibrate is True else self.calibrate,
             can_score=scores_labels(model, decoding),
         )
-        demand_scores(self.name, self.calibrate, model, task)
+        require_label_scores(self.name, self.calibrate, model, task)
         started = model.adapt(prompt=starting_prompt(model, task), decoding=decoding)
         fitted, notes = shrink_to_context(started, (*task.train, *task.dev))
         evaluator = CandidateEvaluator(
@@ -69,15 +76,16 @@ class ZeroShot(Technique):
         calibration: str | None = None
         dev_score: float | None = None
         if calibrations != ("none",):
-            trial = evaluator.enter(self.name, fitted.adaptation.prompt)
-            blind = calibrations == ("contextual",)
-            if not evaluator.grow(trial, 0 if blind else len(evaluator.examples)):
+            candidate = evaluator.add(self.name, fitted.adaptation.prompt)
+            without_examples = calibrations == ("contextual",)
+            count = 0 if without_examples else len(evaluator.examples)
+            if not evaluator.evaluate(candidate, count):
                 notes += ("Not calibrated: the budget does not pay for it.",)
-            elif blind:
-                fitted, calibration = evaluator.fitted(trial, "contextual"), "contextual"
-            elif trial.answers:
-                choice = choose([trial])
-                fitted = evaluator.fitted(trial, choice.calibration)
+            elif without_examples:
+                fitted, calibration = evaluator.fitted_model(candidate, "contextual"), "contextual"
+            elif candidate.answers:
+                choice = choose([candidate])
+                fitted = evaluator.fitted_model(candidate, choice.calibration)
                 calibration, dev_score = choice.calibration, choice.dev_score
         record = FitRecord(
             fit_seconds=evaluator.seconds,
@@ -93,7 +101,7 @@ class ZeroShot(Technique):
         return fitted.adapt(lineage=lineage)
 
 
-def demand_scores(technique: str, calibrate: object, model: Model, task: Task) -> None:
+def require_label_scores(technique: str, calibrate: object, model: Model, task: Task) -> None:
     """CapabilityError where a calibration is demanded by name and labels cannot be scored."""
     if calibrate in (False, "auto", "none") or not task.labels:
         return

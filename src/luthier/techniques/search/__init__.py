@@ -1,12 +1,12 @@
 """The machinery of the techniques that only change the prompt: no weights move here.
 
-start          the prompt and decoding a model brings along, or the task's
-room           how much fits into the model's context
-token_budget          tokens: what an evaluation will cost, what is left
-bench          candidates and how they do on dev examples
-calibration    label biases
-demonstrations sets of solved examples
-candidates     instructions and formats
-halving        many candidates, few examples; few candidates, many examples
+context_window   how much fits into the model's context
+token_budget     what an evaluation will cost in tokens, and what is left
+evaluator        candidate prompts and how they score on dev examples
+answer_log       answers on disk, so that a search that was interrupted does not ask again
+calibration      label biases
+demonstrations   which solved examples a prompt shows, and in which order
+variants         other instructions and formats
+halving          many candidates on few examples, then few candidates on many
 proposer         a language model that rewrites the instruction
 """

@@ -9,8 +9,8 @@ shown last. Four estimates of that preference, each a vector b over labels for a
 - prior       b such that mean_i softmax(v_i - b)_y = prior_y   (arXiv:2309.04992, section 2.2, with
               the class frequencies of the training examples for its uniform prior)
 
-Batch and prior look at inputs without their targets. All work on scores that an evaluation has
-computed anyway; only contextual asks the model anything more.
+Batch and prior use inputs without their targets. All work on scores that an evaluation has computed
+anyway; only contextual asks the model something more.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def class_prior(targets: Sequence[str], labels: Sequence[str]) -> Scores:
 def cross_fitted(
     values: Scores, estimate: Callable[[Scores], Scores], *, folds: int = 10, seed: int = 0
 ) -> Scores:
-    """`values` minus a bias estimated on the other folds: how it does on unseen inputs."""
+    """`values` (N, L) minus a bias that `estimate` finds on the other folds, so that no input
+    corrects itself."""
     rows = values.shape[0]
     if rows < 4:
         return values - estimate(values)
@@ -82,11 +83,11 @@ def cross_fitted(
     return adjusted
 
 
-def allowed(calibrate: object, *, can_score: bool) -> tuple[Calibration, ...]:
-    """Which calibrations a setting admits, simplest first.
+def allowed_calibrations(calibrate: object, *, can_score: bool) -> tuple[Calibration, ...]:
+    """The calibrations that a setting admits, the simplest first.
 
-    "auto": all and none. True: any but none. False: none. A name: that one. Without label
-    log-probabilities there is nothing to calibrate.
+    "auto" admits all, "none" included; True all but "none"; False only "none"; a name that one.
+    Without log-probabilities of labels (`can_score` False) there is nothing to calibrate.
     """
     if not can_score or calibrate is False:
         return ("none",)
@@ -97,13 +98,13 @@ def allowed(calibrate: object, *, can_score: bool) -> tuple[Calibration, ...]:
     return (next(c for c in CALIBRATIONS if c == calibrate),)
 
 
-def check_setting(technique: str, calibrate: object) -> None:
+def check_calibration(technique: str, calibrate: object) -> None:
     """TechniqueError when `calibrate` is none of the values it may have."""
     choices = ("True", "False", "auto", *CALIBRATIONS)
     if isinstance(calibrate, bool) or calibrate == "auto" or calibrate in CALIBRATIONS:
         return
     raise TechniqueError(
-        f"{technique}: calibrate={calibrate!r} is not a way to calibrate",
+        f"{technique}: calibrate={calibrate!r} is no calibration",
         choices=choices,
         next_step=did_you_mean(str(calibrate), choices),
     )

@@ -1,4 +1,4 @@
-"""How much fits into the model's context: a prompt that is cut off is another prompt."""
+"""How much fits into the model's context window: a prompt that is cut off is another prompt."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from luthier.models.prompt import Demonstration, Prompt, render
 from luthier.records import Example
 from luthier.techniques.search.token_budget import prompt_text
 
-UNKNOWN_CONTEXT = 4096  # tokens assumed where a backend does not tell (endpoints)
+ASSUMED_CONTEXT = 4096  # tokens, where a backend does not say (endpoints)
 CHAT_MARKUP = 8  # tokens a chat template may put around one message
-LOOKED_AT = 200  # inputs measured for their length, and demonstrations beyond which a sample is
+MOST_MEASURED = 200  # inputs whose length is measured
 
 
 def context_length(model: Model) -> int:
     """Tokens for prompt and answer together, less what a soft prompt takes."""
-    length = model.backend.facts.context_length or UNKNOWN_CONTEXT
+    length = model.backend.facts.context_length or ASSUMED_CONTEXT
     soft = model.adaptation.soft_prompt
     adapter = model.adaptation.adapter
     virtual = 0 if soft is None else int(soft.tensor.shape[1])
@@ -37,13 +37,13 @@ def answer_tokens(model: Model) -> int:
 
 
 def tokens_needed(model: Model, examples: Sequence[Example]) -> int:
-    """Tokens of the longest of these inputs as prompted, answer included.
+    """Tokens of the longest of these inputs with its prompt and its answer.
 
-    Judged by the three longest prompts (in characters) among the 99 % shortest inputs: one outlier
-    of an input shall not forbid a prompt that suits all others.
+    The three longest prompts (in characters) among the 99 % shortest inputs are counted: one
+    outlier shall not forbid a prompt that suits all other inputs.
     """
-    usual = usual_inputs(examples) or [Example(id="", input="", target="")]
-    prompts = render_for(model, usual)
+    inputs = typical_inputs(examples) or [Example(id="", input="", target="")]
+    prompts = render_for(model, inputs)
     longest = sorted((prompt_text(p) for p in prompts), key=len)[-3:]
     markup = CHAT_MARKUP * max(len(p.messages) for p in prompts)
     tokens = max(model.backend.count_tokens(text) for text in longest)
@@ -55,18 +55,18 @@ def fits(model: Model, examples: Sequence[Example]) -> bool:
     return tokens_needed(model, examples) <= context_length(model)
 
 
-def usual_inputs(examples: Sequence[Example]) -> list[Example]:
-    """Up to `LOOKED_AT` examples, without the longest 1 %."""
+def typical_inputs(examples: Sequence[Example]) -> list[Example]:
+    """Up to `MOST_MEASURED` examples, without the longest 1 %."""
     by_length = sorted(examples, key=lambda e: len(e.text) + len(e.context or ""))
     kept = by_length[: max(1, int(len(by_length) * 0.99))]
-    step = max(1, len(kept) // LOOKED_AT)
+    step = max(1, len(kept) // MOST_MEASURED)
     return kept[::-1][::step]
 
 
 def shrink_to_context(model: Model, examples: Sequence[Example]) -> tuple[Model, tuple[str, ...]]:
-    """The model with a prompt that fits: label descriptions go first, then the list of labels.
+    """The model with a prompt that fits, and a sentence for each thing that was left out.
 
-    Returns the model and, for each thing left out, a sentence that says so.
+    Label descriptions are left out first, then the list of labels.
     """
     notes: list[str] = []
     prompt = model.adaptation.prompt
@@ -86,7 +86,7 @@ def shrink_to_context(model: Model, examples: Sequence[Example]) -> tuple[Model,
 
 
 def demonstration_tokens(model: Model, prompt: Prompt, pool: Sequence[Demonstration]) -> list[int]:
-    """Tokens each demonstration takes when it is shown."""
+    """The tokens that each demonstration of the pool takes when `prompt` shows it."""
     chat = wants_chat(model, prompt)
     bare = Prompt(format=prompt.format)
     count = model.backend.count_tokens
@@ -99,6 +99,6 @@ def demonstration_tokens(model: Model, prompt: Prompt, pool: Sequence[Demonstrat
 
 
 def tokens_for_demonstrations(model: Model, prompt: Prompt, examples: Sequence[Example]) -> int:
-    """Tokens left for demonstrations beside the longest usual input; may be negative."""
+    """Tokens left for demonstrations beside the longest typical input; may be negative."""
     alone = model.adapt(prompt=replace(prompt, demonstrations=(), selection="all", shots=0))
     return context_length(model) - tokens_needed(alone, examples)

@@ -1,8 +1,8 @@
 """Reflective evolution of the instruction by a language model that writes: the `gepa` package.
 
-GEPA (arXiv:2507.19457): the proposer reads a few examples with what the model answered and what would
-have been right, and rewrites the instruction; a rewrite that does better on those few is scored on
-all dev examples and joins a Pareto front, from which the next parent is drawn.
+GEPA (arXiv:2507.19457): the proposer reads a few examples with what the model answered and what
+would have been right, and rewrites the instruction. A rewrite that does better on those few is
+scored on all dev examples and joins a Pareto front, from which the next parent is drawn.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from luthier.models.model import Model
 from luthier.models.prompt import Prompt, Rendered
 from luthier.records import Example, FitStep
 from luthier.techniques.search.calibration import Calibration
-from luthier.techniques.search.evaluator import CandidateEvaluator, Trial, in_turn, scores_of
-from luthier.techniques.search.token_budget import computed, estimate_tokens
+from luthier.techniques.search.candidate import Candidate
+from luthier.techniques.search.evaluator import CandidateEvaluator, balanced_order, score_answers
+from luthier.techniques.search.token_budget import computed_tokens_of, estimate_tokens
 
-WRITTEN_TOKENS = 1024  # the longest instruction a proposer may write
-SHOWN_EXAMPLES = 4  # what the proposer sees of the examples at a time
-REFLECTED_ON = 64  # training examples set aside for the proposer to see
+MOST_NEW_TOKENS = 1024  # of an instruction that a proposer writes
+EXAMPLES_A_REFLECTION = 4  # examples that the proposer reads at a time
+MOST_REFLECTION_EXAMPLES = 64  # training examples set aside for the proposer to read
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def require_gepa() -> None:
 
 
 class Proposer:
-    """A model that writes, as the function of text to text that gepa calls. Counts its tokens."""
+    """A language model as the function from text to text that gepa calls. It counts its tokens."""
 
     def __init__(self, model: Model, *, seed: int) -> None:
         self._model = model
@@ -62,7 +63,7 @@ class Proposer:
             self._model.adaptation.decoding,
             labels=(),
             label_bias=(),
-            max_new_tokens=WRITTEN_TOKENS,
+            max_new_tokens=MOST_NEW_TOKENS,
             temperature=1.0,
             stop=(),
         )
@@ -70,17 +71,17 @@ class Proposer:
         adaptation = replace(self._model.adaptation, decoding=decoding)
         written = self._model.backend.generate([request], adaptation)[0]
         self.calls += 1
-        self.tokens += computed(written.usage)
+        self.tokens += computed_tokens_of(written.usage)
         return written.text
 
 
 class ReflectionAdapter:
-    """What gepa asks of the system it improves: answer a batch under a candidate, explain the
-    result.
+    """What gepa asks of the system that it improves: answer a batch under a candidate, and explain
+    the result.
 
-    A candidate is {"instruction": text}; the rest of `model`, demonstrations and biases included,
-    stays. Once the budget, less `reserve`, does not pay for a batch, the batch scores nothing and
-    the search is over.
+    gepa's candidate is {"instruction": text}; the rest of `model`, demonstrations and biases
+    included, stays. Once the budget, less `reserve`, does not pay for a batch, the batch scores 0
+    and the search ends (`exhausted`).
     """
 
     propose_new_texts = None
@@ -89,26 +90,26 @@ class ReflectionAdapter:
         self.evaluator = evaluator
         self.model = model
         self.reserve = reserve
-        self.over = False
+        self.exhausted = False
 
     def evaluate(
         self, batch: list[Example], candidate: dict[str, str], capture_traces: bool = False
     ) -> Any:
-        """Points and traces for a batch, as a gepa EvaluationBatch."""
+        """The scores of a batch and, where asked for, its traces, as a gepa EvaluationBatch."""
         from gepa.core.adapter import EvaluationBatch
 
         prompt = replace(self.model.adaptation.prompt, instruction=candidate["instruction"])
         model = self.model.adapt(prompt=prompt)
-        cost = estimate_tokens(model, batch)
-        if self.over or not self.evaluator.token_budget.affords(cost, keep=self.reserve):
-            self.over = True
+        estimate, budget = estimate_tokens(model, batch), self.evaluator.token_budget
+        if self.exhausted or not budget.affords(estimate, reserve=self.reserve):
+            self.exhausted = True
             answers = [Response("", None, False) for _ in batch]
             scores = [0.0 for _ in batch]
         else:
-            self.evaluator.token_budget.done += 1
-            trial = Trial("reflection", model, {})
-            answers = self.evaluator.ask(trial, model, batch, cost=cost)
-            scores = scores_of(self.evaluator.task, batch, answers)
+            budget.evaluations_done += 1
+            reflection = Candidate("reflection", model, {})
+            answers = self.evaluator.answer(reflection, model, batch, estimate=estimate)
+            scores = score_answers(self.evaluator.task, batch, answers)
         traces = list(zip(batch, answers, scores, strict=True)) if capture_traces else None
         return EvaluationBatch(outputs=answers, scores=scores, trajectories=traces)
 
@@ -118,59 +119,58 @@ class ReflectionAdapter:
         """For each example: the input, the answer, and what would have been right."""
         rows = []
         for example, answer, score in eval_batch.trajectories:
-            said = answer.parsed if answer.parsed is not None else answer.text
             inputs = {"input": example.text}
             if example.context:
                 inputs["passage"] = example.context
             rows.append(
                 {
                     "Inputs": inputs,
-                    "Generated Outputs": said,
+                    "Generated Outputs": answer.answer,
                     "Feedback": _feedback(example, answer, score),
                 }
             )
         return dict.fromkeys(components_to_update, rows)
 
 
-class _Log:
+class DebugLog:
     """gepa's messages, which would go to stdout, as debug records."""
 
     def log(self, message: str) -> None:
         log.debug("%s", message)
 
 
-def evolve(
+def evolve_instruction(
     evaluator: CandidateEvaluator,
-    start: Trial,
+    start: Candidate,
     *,
     calibration: Calibration,
     proposer: Proposer,
     rewrites: int,
     seed: int,
-) -> Trial | None:
-    """The best rewrite of the instruction of `start`, as a trial; None where there is none.
+) -> Candidate | None:
+    """The best rewrite of the instruction of `start`, as a candidate; None where none is better.
 
-    Asks the proposer `rewrites` times at most, and stops before the bench's budget is spent: what
-    scoring the winner like any other candidate takes is kept back.
+    The proposer is asked `rewrites` times at most. The search stops before the budget is spent:
+    what scoring the winner like any other candidate takes is held back.
     """
     import gepa
 
-    set_aside = _set_aside(evaluator, start.prompt, seed=seed)
-    reserve = evaluator.token_budget.price(estimate_tokens(start.model, evaluator.examples))
-    first = estimate_tokens(start.model, [*evaluator.examples, *set_aside[:SHOWN_EXAMPLES]])
-    if not set_aside or not evaluator.token_budget.affords(first, keep=reserve):
+    set_aside = _reflection_examples(evaluator, start.prompt, seed=seed)
+    reserve = evaluator.token_budget.cost_of(estimate_tokens(start.model, evaluator.examples))
+    first = estimate_tokens(start.model, [*evaluator.examples, *set_aside[:EXAMPLES_A_REFLECTION]])
+    if not set_aside or not evaluator.token_budget.affords(first, reserve=reserve):
         return None
-    # The pool of the nearest must not hold what the proposer is shown: its answer would stand there.
+    # What the proposer reads must not be in the pool of the nearest: its answer would stand there.
     shown = {(e.text, e.target) for e in set_aside}
     kept = tuple(d for d in start.prompt.demonstrations if (d.input, d.target) not in shown)
-    fitted = evaluator.fitted(start, calibration)
+    fitted = evaluator.fitted_model(start, calibration)
     adapter = ReflectionAdapter(
         evaluator, fitted.adapt(prompt=replace(start.prompt, demonstrations=kept)), reserve=reserve
     )
 
-    def over(state: Any) -> bool:
-        # A batch that is all right is passed over without a rewrite: the turns are counted as well.
-        return adapter.over or proposer.calls >= rewrites or state.i >= 3 * rewrites
+    def ends(state: Any) -> bool:
+        # A batch without a mistake brings no rewrite, so the turns are counted as well.
+        return adapter.exhausted or proposer.calls >= rewrites or state.i >= 3 * rewrites
 
     result = gepa.optimize(
         seed_candidate={"instruction": start.prompt.instruction},
@@ -178,20 +178,20 @@ def evolve(
         valset=evaluator.examples,
         adapter=adapter,
         reflection_lm=proposer,
-        reflection_minibatch_size=min(SHOWN_EXAMPLES, len(set_aside)),
-        stop_callbacks=[over],
-        logger=_Log(),
+        reflection_minibatch_size=min(EXAMPLES_A_REFLECTION, len(set_aside)),
+        stop_callbacks=[ends],
+        logger=DebugLog(),
         seed=seed,
         track_best_outputs=False,
         raise_on_exception=True,
     )
     scores = result.val_aggregate_scores
-    for place, candidate in enumerate(result.candidates):
+    for place, proposal in enumerate(result.candidates):
         evaluator.history.append(
             FitStep(
                 candidate=f"rewrite {place}" if place else f"{start.name}, to be rewritten",
                 part="instruction",
-                instruction=candidate["instruction"],
+                instruction=proposal["instruction"],
                 examples=len(evaluator.examples),
                 dev_score=float(scores[place]),
                 spent_tokens=evaluator.token_budget.spent,
@@ -200,18 +200,20 @@ def evolve(
     best = result.candidates[int(np.argmax(scores))]["instruction"]
     if best == start.prompt.instruction:
         return None
-    trial = evaluator.enter(
+    candidate = evaluator.add(
         "rewritten", replace(start.prompt, instruction=best), part="instruction"
     )
-    return trial if evaluator.grow(trial, len(evaluator.examples)) else None
+    return candidate if evaluator.evaluate(candidate, len(evaluator.examples)) else None
 
 
-def _set_aside(evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int) -> list[Example]:
-    """Training examples for the proposer to see, none of them a fixed demonstration."""
+def _reflection_examples(
+    evaluator: CandidateEvaluator, prompt: Prompt, *, seed: int
+) -> list[Example]:
+    """Training examples for the proposer to read, none of them a fixed demonstration."""
     fixed = prompt.demonstrations if prompt.selection == "all" else ()
     used = {(d.input, d.target) for d in fixed}
     free = [e for e in evaluator.task.train if (e.text, e.target) not in used]
-    return in_turn(free, seed=seed)[: min(REFLECTED_ON, len(free) // 2)]
+    return balanced_order(free, seed=seed)[: min(MOST_REFLECTION_EXAMPLES, len(free) // 2)]
 
 
 def _feedback(example: Example, answer: Response, score: float) -> str:

@@ -17,13 +17,19 @@ DEFAULT_EVALUATIONS = 40
 
 @dataclass(frozen=True, slots=True)
 class TokenEstimate:
-    """Tokens of a batch: `shared` counts its common beginning once, `apart` for each request."""
+    """Tokens of a batch of requests.
 
-    shared: int
-    apart: int
+    `with_sharing` counts the beginning that all prompts have in common once, `without_sharing`
+    counts it for each request.
+    """
+
+    with_sharing: int
+    without_sharing: int
 
     def __add__(self, other: TokenEstimate) -> TokenEstimate:
-        return TokenEstimate(self.shared + other.shared, self.apart + other.apart)
+        return TokenEstimate(
+            self.with_sharing + other.with_sharing, self.without_sharing + other.without_sharing
+        )
 
 
 def prompt_text(rendered: Rendered) -> str:
@@ -34,24 +40,24 @@ def prompt_text(rendered: Rendered) -> str:
 
 
 def estimate_tokens(model: Model, examples: Sequence[Example]) -> TokenEstimate:
-    """What answering `examples` may cost at most, in tokens, by counting alone."""
+    """The most tokens that answering `examples` may cost, by counting alone."""
     if not examples:
         return TokenEstimate(0, 0)
     count = model.backend.count_tokens
     prompts = render_for(model, examples)
     texts = [prompt_text(p) for p in prompts]
-    prefix = _common_beginning(texts)
-    beginning = count(prefix) if prefix else 0
-    rest = sum(count(text[len(prefix) :]) + 1 for text in texts)
+    beginning = _common_beginning(texts)
+    beginning_tokens = count(beginning) if beginning else 0
+    other_tokens = sum(count(text[len(beginning) :]) + 1 for text in texts)
     decoding = model.adaptation.decoding
-    answers = decoding.max_new_tokens
+    answer_tokens = decoding.max_new_tokens
     if decoding.labels:
-        labels = sum(count(c) + 1 for c in label_continuations(model, prompts[0]))
-        answers = max(labels, 1)
+        label_tokens = sum(count(c) + 1 for c in label_continuations(model, prompts[0]))
+        answer_tokens = max(label_tokens, 1)
     soft = model.adaptation.soft_prompt
-    virtual = 0 if soft is None else int(soft.tensor.shape[0] * soft.tensor.shape[1])
-    each = len(texts) * (answers + virtual)
-    return TokenEstimate(beginning + rest + each, beginning * len(texts) + rest + each)
+    virtual_tokens = 0 if soft is None else int(soft.tensor.shape[0] * soft.tensor.shape[1])
+    rest = other_tokens + len(texts) * (answer_tokens + virtual_tokens)
+    return TokenEstimate(beginning_tokens + rest, beginning_tokens * len(texts) + rest)
 
 
 def _common_beginning(texts: Sequence[str]) -> str:
@@ -62,17 +68,18 @@ def _common_beginning(texts: Sequence[str]) -> str:
     return first[:length]
 
 
-def computed(usage: Usage) -> int:
-    """Tokens that really ran; a backend that does not say is charged for all it read and wrote."""
+def computed_tokens_of(usage: Usage) -> int:
+    """Tokens that really ran; a backend that does not report them is charged for all that it read
+    and wrote."""
     return usage.computed_tokens or usage.prompt_tokens + usage.generated_tokens
 
 
 class TokenBudget:
     """Keeps a search within its budget: in tokens, else in minutes, else in evaluations.
 
-    Estimates are corrected by what earlier evaluations really cost. Until one tells otherwise
-    nothing is taken to be shared between requests; then the worst share seen so far counts, and
-    where a backend computes more than was counted, so does the worst excess.
+    Estimates are corrected by what earlier evaluations really cost. At first nothing is taken to be
+    shared between requests; then the worst sharing seen so far counts, and where a backend computes
+    more than was counted, so does the worst excess.
     """
 
     def __init__(
@@ -86,9 +93,10 @@ class TokenBudget:
         self.seconds = seconds
         self.evaluations = evaluations
         self.spent = 0
-        self.done = 0
-        self._unshared = 1.0  # 0: common beginnings are computed once; 1: once for each request
-        self.share_known = False
+        self.evaluations_done = 0
+        self.sharing_known = False
+        # 0: the beginning of a batch is computed once; 1: once for each request.
+        self._unshared = 1.0
         self._excess = 1.0
         self._started = time.monotonic()
 
@@ -96,7 +104,8 @@ class TokenBudget:
     def of(
         cls, budget: Budget, model: Model, *, evaluations: int = DEFAULT_EVALUATIONS
     ) -> TokenBudget:
-        """The token_budget for a budget. Minutes become tokens where the backend knows its speed."""
+        """The counter for a budget. Minutes become tokens where the backend knows its speed;
+        without tokens and minutes `evaluations` counts."""
         if budget.tokens is not None:
             return cls(tokens=budget.tokens)
         if budget.minutes is None:
@@ -113,32 +122,34 @@ class TokenBudget:
             return self.tokens - self.spent
         if self.seconds is not None:
             return self.seconds - (time.monotonic() - self._started)
-        return (self.evaluations or 0) - self.done
+        return (self.evaluations or 0) - self.evaluations_done
 
-    def price(self, cost: TokenEstimate) -> float:
-        """What an evaluation takes from `left`, at most."""
+    def cost_of(self, estimate: TokenEstimate) -> float:
+        """The most that an evaluation takes from `left`, in its unit."""
         if self.tokens is not None:
-            return (cost.shared + self._unshared * (cost.apart - cost.shared)) * self._excess
+            repeated = estimate.without_sharing - estimate.with_sharing
+            return (estimate.with_sharing + self._unshared * repeated) * self._excess
         if self.seconds is not None:
             rate = (time.monotonic() - self._started) / self.spent if self.spent else 0.0
-            return rate * cost.shared
+            return rate * estimate.with_sharing
         return 1.0
 
-    def affords(self, cost: TokenEstimate, *, keep: float = 0.0) -> bool:
-        """Whether an evaluation of this size stays within the budget and leaves `keep` of it."""
-        return self.left > 0 and self.price(cost) <= self.left - keep
+    def affords(self, estimate: TokenEstimate, *, reserve: float = 0.0) -> bool:
+        """Whether an evaluation of this size stays within the budget and leaves `reserve` of it."""
+        return self.left > 0 and self.cost_of(estimate) <= self.left - reserve
 
-    def book(self, usage: Usage) -> int:
+    def spend(self, usage: Usage) -> int:
         """Count the tokens of one answer as spent; returns them."""
-        real = computed(usage)
-        self.spent += real
-        return real
+        tokens = computed_tokens_of(usage)
+        self.spent += tokens
+        return tokens
 
-    def settle(self, cost: TokenEstimate, real: int) -> None:
-        """Close an evaluation that was estimated at `cost` and took `real` tokens."""
-        if cost.apart:
-            self._excess = max(self._excess, real / cost.apart)
-        if cost.apart > 1.2 * cost.shared:
-            seen = min(1.0, max(0.0, (real - cost.shared) / (cost.apart - cost.shared)))
-            self._unshared = max(self._unshared, seen) if self.share_known else seen
-            self.share_known = True
+    def learn_from(self, estimate: TokenEstimate, real: int) -> None:
+        """Correct later estimates by an evaluation that took `real` tokens."""
+        together, apart = estimate.with_sharing, estimate.without_sharing
+        if apart:
+            self._excess = max(self._excess, real / apart)
+        if apart > 1.2 * together:
+            unshared = min(1.0, max(0.0, (real - together) / (apart - together)))
+            self._unshared = max(self._unshared, unshared) if self.sharing_known else unshared
+            self.sharing_known = True

@@ -20,7 +20,7 @@ from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 
 if TYPE_CHECKING:
-    from luthier.engine.session import Session
+    from luthier.engine import Session
 
 TEXT_TOKENS = 16
 
@@ -90,13 +90,13 @@ class PrefixTuning(Technique):
         require_free_adapter_slot(model, self.name)
         start = starting_model(model, task, style=self.prompt)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(start.adaptation) as bare_session:
+        with backend.session(start.adaptation) as bare_session:
             prefix = self._start(bare_session, model, start, task, seed)
             length = len(prefix.ids)
             pairs = keys_and_values(bare_session, prefix.ids)
             scale = scales(pairs)
             trials = [KeysAndValues(pairs.flatten(1), scale) for _ in prefix.learning_rates]
-            session = replace(bare_session, opened=prefix.starts_with_bos)
+            session = replace(bare_session, bos_in_prefix=prefix.starts_with_bos)
             result = fit(
                 start,
                 task,

@@ -20,7 +20,7 @@ from luthier.techniques.base import Card, Footprint, Technique, check_needs, set
 if TYPE_CHECKING:
     import torch
 
-    from luthier.engine.session import Session
+    from luthier.engine import Session
     from luthier.training.parameters import SoftPromptParameters
     from luthier.training.trainable import Trainable
 
@@ -117,7 +117,7 @@ class SoftPrompt(Technique):
         backend = model.backend
         start = starting_model(model, task, style=self.prompt).adapt(soft_prompt=None)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(start.adaptation) as session, torch.random.fork_rng():
+        with backend.session(start.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
             chosen = self._start(session, model, start, task, seed)
             trials = []
@@ -217,13 +217,12 @@ def trials_of(
     no tree mask, under a prefix adapter, and with LUTHIER_ENGINE=plain, each trial and row runs in
     full.
     """
-    from luthier.engine.reference import chosen_engine, knows_trees
+    from luthier.engine import uses_prefix_trees
     from luthier.training.prompt_tuning.trials import SoftTrials
     from luthier.training.sequential_trials import SequentialTrials
     from luthier.training.trainable import FROZEN_BASE
 
-    plain = chosen_engine() == "plain" or session.encoder_decoder or not knows_trees(session)
-    if plain or session.prefix_cache(1) is not None:
+    if not uses_prefix_trees(session) or session.prefix_cache(1) is not None:
         return SequentialTrials(session, trials, cost_factor=FROZEN_BASE, placement=placement)
     return SoftTrials(session, trials, placement=placement)
 

@@ -75,7 +75,7 @@ class FullFineTuning(Technique):
             )
         start = starting_model(model, task, style=self.prompt)
         tokens = budget_tokens(budget, backend)
-        with backend.training_session(start.adaptation) as of_base:
+        with backend.session(start.adaptation) as of_base:
             fork = copy.deepcopy(of_base.module)
             session = replace(of_base, module=fork)
             parameters = WeightParameters(fork)

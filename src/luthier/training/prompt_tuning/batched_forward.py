@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from luthier.engine.decoder_scoring import masks
-from luthier.engine.session import Session
+from luthier.engine import Session, attention_masks
 from luthier.training.prompt_tuning.kept_attention import Aside, PlainProducts, stays_aside
 from luthier.training.prompt_tuning.kept_cache import Kept, KeptCache
 from luthier.training.prompt_tuning.last_layer import narrowed
@@ -108,13 +107,15 @@ def _forward(
             cache.update(*(t.repeat_interleave(each, 0) for t in (keys, values)), i)
     lengths = past.lengths.to(device).repeat_interleave(each).unsqueeze(1)
     positions = offset.to(device) + lengths
-    there = torch.arange(before, device=device) < lengths
+    cached = torch.arange(before, device=device)
+    keys = torch.cat([cached.expand(rows, before), positions], dim=1)
+    there = cached < lengths
     seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
     with reading, narrowed(session, keep, ids.shape[1]):
         out = session.module(
             inputs_embeds=session.embed(ids.to(device), soft),
-            attention_mask=masks(
-                session, torch.cat([seen, sees.to(device)], -1), positions, before
+            attention_mask=attention_masks(
+                session, torch.cat([seen, sees.to(device)], -1), positions, keys
             ),
             position_ids=positions,
             past_key_values=cache,

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from luthier.engine.precision import fast_matmul
-from luthier.engine.session import Session
+from luthier.engine import Session, autocast
 from luthier.training.prompt_tuning.kept_cache import Kept, KeptCache, Layers
 from luthier.training.prompt_tuning.prefill import prefill
 
@@ -61,7 +60,7 @@ class CachedInputs:
         """Compute inputs in batches of like length and hold what fits; returns all of them."""
         session, start = self.session, len(self.shared)
         out: dict[tuple[int, ...], Layers] = {}
-        with fast_matmul(session.device, session.dtype):
+        with autocast(session.device, session.dtype):
             if self._start is None and start and new:
                 self._start = prefill(session, [self.shared])
             at = 0

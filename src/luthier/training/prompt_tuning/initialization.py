@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.models.answering import render_for
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration

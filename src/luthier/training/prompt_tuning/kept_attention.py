@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from luthier.engine.precision import Float32Attention
-from luthier.engine.prefix_tree.masks import sliding_window
-from luthier.engine.prefix_tree.shared_attention import splits
-from luthier.engine.session import Session
+from luthier.engine import (
+    Float32Attention,
+    Session,
+    sliding_window,
+    supports_split_attention,
+)
 from luthier.training.prompt_tuning.kept_cache import Kept, Layers
 
 MOST_WEIGHTS = 8_000_000  # of one layer, kept for the backward pass; above that the fused one
@@ -33,7 +35,8 @@ def stays_aside(session: Session, past: Kept, rows: int, width: int) -> bool:
     longest = int(past.lengths.max())
     weights = rows * config.num_attention_heads * width * (width + longest)
     pays = longest >= LONGER * width and weights <= MOST_WEIGHTS
-    return bool(config._attn_implementation == "sdpa" and pays) and splits(session)
+    sdpa = config._attn_implementation == "sdpa"
+    return bool(sdpa and pays) and supports_split_attention(session)
 
 
 class Aside(DynamicCache):  # type: ignore[misc]

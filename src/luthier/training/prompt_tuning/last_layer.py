@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 
 # What a layer is given for each column, and the dimension that counts them. A layer that is given
 # other tensors runs for all columns.

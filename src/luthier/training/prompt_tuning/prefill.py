@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.training.prompt_tuning.kept_cache import KeptCache, Padded
 from luthier.training.prompt_tuning.last_layer import Filled
 

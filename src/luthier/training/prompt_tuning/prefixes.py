@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.training.parameters import KeysAndValues
 from luthier.training.prompt_tuning.prefill import prefill
 from luthier.training.prompt_tuning.strategies import Ids, KeyValuePrefix, Strategy

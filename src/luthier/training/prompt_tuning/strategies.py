@@ -1,4 +1,4 @@
-"""Three strategies to train virtual tokens over a frozen decoder; each computes once what is shared.
+"""Three strategies to train virtual tokens over a frozen decoder; what is shared is computed once.
 
 After the input (`SoftSuffix`), each trial is a branch of virtual tokens and answer over the input's
 cached keys and values. Before it (`SoftPrefix`), the virtual tokens, and what all inputs begin
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from luthier.engine.session import Session
+from luthier.engine import Session
 from luthier.training.prompt_tuning.batched_forward import Columns, tail_logprobs
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs, common_prefix
 from luthier.training.prompt_tuning.kept_cache import Padded

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from luthier.engine.decoder_scoring import LOGITS_A_BATCH, TOKENS_A_BATCH, token_rows
-from luthier.engine.precision import fast_matmul
-from luthier.engine.session import Session
+from luthier.engine import Session, autocast, token_rows
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import label_requests, label_score
@@ -20,6 +18,9 @@ from luthier.training.rows import TrainRow
 from luthier.training.trainable import FROZEN_BASE, DevEvaluation, State
 
 ROWS_PER_BATCH = 32  # of a dev evaluation, at most
+
+TOKENS_A_BATCH = 3072  # more is slower on a CPU: larger activations are mapped anew each time
+LOGITS_A_BATCH = 48_000_000  # elements: 192 MB of float32
 
 
 class SoftTrials:
@@ -68,7 +69,7 @@ class SoftTrials:
         """(B, J) for each trial, by one forward pass for all of them."""
         softs = [self.trials[k].soft()[0] for k in trials]
         prompts, answers = [r.prompt for r in rows], [list(r.answers) for r in rows]
-        with fast_matmul(self.session.device, self.session.dtype):
+        with autocast(self.session.device, self.session.dtype):
             found = self.strategy.logprobs(softs, prompts, answers)
         return list(found.unbind(1))
 
@@ -152,7 +153,7 @@ class SoftTrials:
         tails = sum(len(a) for a in answers[0]) + 1
         size = max(1, LOGITS_A_BATCH // (len(prompts) * tails * self.session.vocabulary))
         out = []
-        with fast_matmul(self.session.device, self.session.dtype):
+        with autocast(self.session.device, self.session.dtype):
             if not trials:
                 strategy.fill_cache(prompts)
                 return torch.zeros(len(prompts), 0, len(answers[0]))

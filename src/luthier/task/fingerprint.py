@@ -1,0 +1,65 @@
+"""The fingerprint of a task: a hash over everything in it that can change a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.records import Example
+from luthier.serialization import to_plain
+from luthier.task.reading.documents import documents_digest
+from luthier.task.spec import TaskSpec
+
+
+def task_fingerprint(spec: TaskSpec, *, train: str, dev: str, test: str) -> str:
+    """SHA-256 (hex) over the definition of a task and the digests of its three splits."""
+    definition = {
+        "name": spec.name,
+        "instruction": spec.instruction,
+        "kind": str(spec.kind),
+        "scorer": scorer_identity(spec.scorer),
+        "labels": spec.labels,
+        "label_descriptions": spec.label_descriptions,
+        "context": spec.context,
+        "objective": spec.objective,
+        "schema": spec.schema,
+        "names": (spec.input_name, spec.target_name),
+        "knowledge": documents_digest(spec.knowledge),
+        "max_new_tokens": spec.max_new_tokens,
+        "train": train,
+        "dev": dev,
+        "test": test,
+    }
+    if spec.unconstrained:  # absent elsewhere, so that other tasks keep their fingerprints
+        definition["unconstrained"] = True
+    text = json.dumps(definition, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def examples_digest(examples: Sequence[Example]) -> str:
+    """SHA-256 (hex) over every field of every example, in order."""
+    total = hashlib.sha256()
+    for e in examples:
+        asked = e.input if isinstance(e.input, str) else to_plain(e.input)
+        cells = [e.id, asked, e.target, e.group, e.context]
+        row = json.dumps(cells if e.evidence is None else [*cells, e.evidence], ensure_ascii=True)
+        total.update(row.encode() + b"\n")
+    return total.hexdigest()
+
+
+def scorer_identity(scorer: str | Callable[..., Any]) -> str:
+    """A scorer as text: its name, with the hash of its file where it comes from one."""
+    if not isinstance(scorer, str):
+        module = getattr(scorer, "__module__", "")
+        return f"{module}:{getattr(scorer, '__qualname__', repr(type(scorer)))}"
+    file, colon, function = scorer.rpartition(":")
+    if colon and file.endswith(".py"):
+        try:
+            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        except OSError:
+            content = ""
+        return f"{Path(file).name}:{function}:{content}"
+    return scorer
