@@ -27,6 +27,7 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
 from luthier.models.endpoint_calls import NOT_THE_API, calling, in_parallel, server_error
 from luthier.models.openai_form import openai_messages
@@ -118,6 +119,13 @@ class EndpointBackend(Backend):
             )
         return in_parallel(self._score, requests)
 
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """Echoed completions; CapabilityError where the server does not give them."""
+        self._check(adaptation)
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return in_parallel(self._text_logprobs, texts)
+
     def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
         """A chat completion in the pieces that the server sends. A cached answer is one piece."""
         self._check(adaptation)
@@ -195,30 +203,41 @@ class EndpointBackend(Backend):
         head = _plain(request.prompt)
         scored, computed = [], 0
         for continuation in request.continuations:
-            body = {
-                "model": self.model,
-                "prompt": head + continuation,
-                "max_tokens": 1,
-                "echo": True,
-                "logprobs": 1,
-                "temperature": 0.0,
-            }
-
-            def call(body: dict[str, Any] = body) -> dict[str, Any]:
-                echo = self.client.completions.create(**body).choices[0].logprobs
-                return {
-                    "offsets": list(echo.text_offset),
-                    "logprobs": list(echo.token_logprobs),
-                    "tokens": list(echo.tokens),
-                    "top": [dict(t) if t else {} for t in echo.top_logprobs or []],
-                }
-
-            reply = self._cached("echo", body, 0, call)
+            reply = self._echo(head + continuation)
             scored.append(_echoed(reply, len(head), len(head) + len(continuation)))
             computed += len(reply["tokens"])
         logprobs, tokens, greedy, before = zip(*scored, strict=True) if scored else ((),) * 4
         usage = Usage(before[-1] if before else 0, 0, computed, len(request.continuations))
         return ScoreResult(logprobs, tokens, greedy, usage)
+
+    def _text_logprobs(self, text: str) -> TokenLogprobs:
+        reply = self._echo(text)
+        # What the server had to generate after the text is left out.
+        count = sum(offset < len(text) for offset in reply["offsets"])
+        return TokenLogprobs(tuple(reply["tokens"][:count]), tuple(reply["logprobs"][:count]))
+
+    def _echo(self, text: str) -> dict[str, Any]:
+        """The tokens of a text and of one that follows it: where each starts, its log-probability
+        and the likeliest in its place."""
+        body = {
+            "model": self.model,
+            "prompt": text,
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": 1,
+            "temperature": 0.0,
+        }
+
+        def call() -> dict[str, Any]:
+            echo = self.client.completions.create(**body).choices[0].logprobs
+            return {
+                "offsets": list(echo.text_offset),
+                "logprobs": list(echo.token_logprobs),
+                "tokens": list(echo.tokens),
+                "top": [dict(t) if t else {} for t in echo.top_logprobs or []],
+            }
+
+        return self._cached("echo", body, 0, call)
 
     def _cached(
         self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], dict[str, Any]]
