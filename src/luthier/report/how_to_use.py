@@ -61,7 +61,7 @@ def _parts(folder: Path, labels: bool) -> tuple[str, ...]:
         sentences.append("`knowledge/` is the index that answers are looked up in.")
     if labels:
         sentences.append(
-            "Luthier takes the likeliest of the labels. A server that writes freely has to be held "
-            "to the labels, or stopped at the end of one: nothing else stops it there."
+            "Luthier takes the likeliest of the labels. A server that generates freely has to be "
+            "constrained to the labels, or stopped at the end of one: nothing else stops it there."
         )
     return tuple(sentences)

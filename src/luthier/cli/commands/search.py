@@ -1,4 +1,4 @@
-"""`luthier search`: passages of an index, with where they stand."""
+"""`luthier search`: passages of an index, with their places."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ def search(
 
 
 def shown(text: str) -> str:
-    """In one line, and without what a terminal would take for an order."""
+    """The text in one line, without control characters that a terminal would obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
