@@ -17,6 +17,7 @@ from luthier.models.backend import ScoreRequest
 from luthier.models.load import load
 from luthier.models.prompt import Demonstration, Prompt, Rendered
 from luthier.records import Capability, Example
+from luthier.testing import check_backend
 
 pytest.importorskip("openai", reason="needs luthier[endpoint]")
 
@@ -43,10 +44,14 @@ class Server(BaseHTTPRequestHandler):
                 self._stream([" ", text, "\n", "more"])
                 return
             message = {"role": "assistant", "content": f" {text}\nmore"}
-            usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            count = min(2, body["max_tokens"])
+            usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
+            choices = [
+                {"index": i, "message": message, "finish_reason": "stop"}
+                for i in range(body.get("n", 1))
+            ]
             self._send(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "small",
-                             "choices": [choice], "usage": usage})  # fmt: skip
+                             "choices": choices, "usage": usage})  # fmt: skip
         elif not self.echo:
             self._send(400, {"error": {"message": "echo is not supported"}})
         else:
@@ -112,6 +117,11 @@ def test_the_only_model_is_found_and_log_probabilities_are_detected(serve):
     assert Capability.LOGPROBS not in without.capabilities
     with pytest.raises(CapabilityError):
         without.backend.score([ScoreRequest(Rendered(text="a"), (" b",))], Adaptation())
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_the_contract(serve, echo):
+    check_backend(load(serve(echo=echo)[0]).backend)
 
 
 def test_several_models_must_be_named(serve):

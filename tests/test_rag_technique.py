@@ -132,13 +132,13 @@ def test_raft_hides_the_answer_from_its_share_of_questions(index: Path) -> None:
     task = _task()
     started = _rag(index, k=2).fit(model, task.without_test(), budget=Budget(tokens=0))
     for share, expected in ((1.0, len(task.train)), (0.0, 0)):
-        lessons = RAFT(k=2, oracle_share=share)._lessons(started, task.train, seed=0)
+        lessons = RAFT(k=2, oracle_share=share)._training_examples(started, task.train, seed=0)
         told = [f"is {e.target}." in (e.context or "") for e in lessons]
         assert sum(told) == expected
         assert all(len((e.context or "").splitlines()) == 2 for e in lessons)
     some = [
         f"is {e.target}." in (e.context or "")
-        for e in RAFT(k=2, oracle_share=0.5)._lessons(started, task.train, seed=1)
+        for e in RAFT(k=2, oracle_share=0.5)._training_examples(started, task.train, seed=1)
     ]
     assert 0 < sum(some) < len(some)
 
@@ -420,7 +420,7 @@ def test_a_query_map_learns_which_passage_answers(
                     out[row, place if asked else (place + 1) % len(TOWNS)] = 1.0
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
 
-    monkeypatch.setattr(question_map.Embedder, "of", classmethod(lambda cls, _: cls(embed)))
+    monkeypatch.setattr(question_map.QuestionEmbedder, "of", classmethod(lambda cls, _: cls(embed)))
     index = make_index(tmp_path)
     rows = [{**r, "input": r["input"].replace("mayor", "head")} for r in town_rows()]
     task = Task.from_examples(

@@ -27,6 +27,7 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
 from luthier.models.endpoint_calls import NOT_THE_API, calling, in_parallel, server_error
 from luthier.models.openai_form import openai_messages
@@ -117,6 +118,13 @@ class EndpointBackend(Backend):
                 next_step="Generate text instead, or use a server with /completions and echo.",
             )
         return in_parallel(self._score, requests)
+
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """Echoed completions; CapabilityError where the server does not give them."""
+        self._check(adaptation)
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return in_parallel(self._text_logprobs, texts)
 
     def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
         """A chat completion in the pieces that the server sends. A cached answer is one piece."""
@@ -209,25 +217,7 @@ class EndpointBackend(Backend):
         head = _plain(request.prompt)
         logprobs, counts, greedy, prompt_tokens, computed = [], [], [], 0, 0
         for continuation in request.continuations:
-            body = {
-                "model": self.model,
-                "prompt": head + continuation,
-                "max_tokens": 1,
-                "echo": True,
-                "logprobs": 1,
-                "temperature": 0.0,
-            }
-
-            def call(body: dict[str, Any] = body) -> dict[str, Any]:
-                found = self.client.completions.create(**body).choices[0].logprobs
-                return {
-                    "offsets": list(found.text_offset),
-                    "logprobs": list(found.token_logprobs),
-                    "tokens": list(found.tokens),
-                    "top": [dict(t) if t else {} for t in found.top_logprobs or []],
-                }
-
-            reply = self._cached("echo", body, 0, call)
+            reply = self._echo(head + continuation)
             end = len(head) + len(continuation)
             # The first token that reaches past the prompt may have merged with its end.
             inside = [
@@ -253,6 +243,35 @@ class EndpointBackend(Backend):
             computed += len(reply["tokens"])
         usage = Usage(prompt_tokens, 0, computed, len(request.continuations))
         return ScoreResult(tuple(logprobs), tuple(counts), tuple(greedy), usage)
+
+    def _text_logprobs(self, text: str) -> TokenLogprobs:
+        reply = self._echo(text)
+        # What the server had to generate after the text is left out.
+        count = sum(offset < len(text) for offset in reply["offsets"])
+        return TokenLogprobs(tuple(reply["tokens"][:count]), tuple(reply["logprobs"][:count]))
+
+    def _echo(self, text: str) -> dict[str, Any]:
+        """The tokens of a text and of one that follows it: where each starts, its log-probability
+        and the likeliest in its place."""
+        body = {
+            "model": self.model,
+            "prompt": text,
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": 1,
+            "temperature": 0.0,
+        }
+
+        def call() -> dict[str, Any]:
+            found = self.client.completions.create(**body).choices[0].logprobs
+            return {
+                "offsets": list(found.text_offset),
+                "logprobs": list(found.token_logprobs),
+                "tokens": list(found.tokens),
+                "top": [dict(t) if t else {} for t in found.top_logprobs or []],
+            }
+
+        return self._cached("echo", body, 0, call)
 
     def _cached(
         self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], dict[str, Any]]
