@@ -13,7 +13,7 @@ from luthier.models.fake import FakeBackend
 from luthier.models.load import load, open_backend
 from luthier.retrieval.embed import open_embedder
 from luthier.retrieval.stores import is_address, open_store
-from luthier.scoring.scorers import resolve_scorer
+from luthier.scoring import resolve_scorer
 from luthier.task.spec import read_task_spec
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.prompt.zero_shot import ZeroShot
