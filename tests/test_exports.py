@@ -11,10 +11,9 @@ import typing
 from pathlib import Path
 
 import pytest
-from luthier.techniques.registry import BUILT_IN, technique_class
 
 import luthier
-from luthier import content, errors, records
+from luthier import content, errors, records, registry
 
 SOURCE = Path(luthier.__file__).parent
 NAMES = [name for name in luthier.__all__ if name != "__version__"]
@@ -62,7 +61,10 @@ def test_the_imports_for_type_checkers_name_what_is_exported():
 
 
 def test_every_technique_is_exported():
-    assert {technique_class(name).__name__ for name in BUILT_IN} <= set(luthier.__all__)
+    built_in = registry.EXTENSION_POINTS["techniques"].built_in
+    classes = {registry.get("techniques", name).__name__ for name in built_in}
+    assert len(classes) == len(built_in)
+    assert classes <= set(luthier.__all__)
 
 
 @pytest.mark.parametrize("module", [errors, content, records], ids=lambda m: m.__name__)

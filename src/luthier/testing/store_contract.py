@@ -10,7 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.retrieval.index_store import IndexUpdate, IndexStore, StoredDocument, Vectors
+from luthier.retrieval.index_store import IndexStore, IndexUpdate, StoredDocument, Vectors
 from luthier.retrieval.types import IndexSettings, Passage
 from luthier.testing.expectations import expect, expect_close, expect_equal, expect_error
 
