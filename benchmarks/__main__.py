@@ -74,10 +74,10 @@ def run(name: str, where: str) -> list[dict[str, Any]]:
     module, function = where.split(":")
     package = "benchmarks.jobs" if name in JOBS else "benchmarks"
     found = getattr(importlib.import_module(f"{package}.{module}"), function)()
-    lines = [] if isinstance(found, dict) else [line.record() for line in found]
-    body = found if isinstance(found, dict) else {"lines": lines}
+    records = [] if isinstance(found, dict) else [m.record() for m in found]
+    body = found if isinstance(found, dict) else {"lines": records}
     write(RESULTS / f"{name}.json", {"benchmark": name, **surroundings(), **body})
-    return lines
+    return records
 
 
 def write(path: Path, figures: dict[str, Any]) -> None:

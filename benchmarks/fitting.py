@@ -1,6 +1,6 @@
 """Our side of the training jobs: the engine's own loop for a stated number of steps.
 
-Neither side looks at dev while the clock runs; what was reached is measured afterwards, for both
+Neither side evaluates dev while the clock runs; what was reached is measured afterwards, for both
 by the same scoring code.
 """
 
@@ -29,7 +29,7 @@ from luthier.training.rows import TrainRow, batches, rows_for
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingSetup:
     """A task on nano, ready to train on: the model with its bare prompt, and the rows."""
 
     task: Task
@@ -39,7 +39,7 @@ class Ground:
     scale: float  # root mean square of the embedding table, the unit of learning rates
 
     @classmethod
-    def of(cls, task: Task, *, tokens: int) -> Ground:
+    def of(cls, task: Task, *, tokens: int) -> TrainingSetup:
         """`tokens` is the length of the soft prompts to come."""
         backend = nano()
         model = starting(luthier.models.Model(backend), task.without_test(), "bare")
@@ -74,22 +74,22 @@ class Ground:
 
 
 def train_prompts(
-    ground: Ground, rates: Sequence[float], *, placement: str, steps: int, seed: int = 0
+    setup: TrainingSetup, rates: Sequence[float], *, placement: str, steps: int, seed: int = 0
 ) -> list[torch.Tensor]:
     """One soft prompt (1, P, H) for each rate (in units of the table's scale), all trained to the
     end for `steps` steps of 16 rows: nothing is stopped early, as nothing is at the peer."""
-    holders = [SoftPromptParameters(ground.start, bottleneck=None) for _ in rates]
-    with nano().session(ground.model.adaptation) as session:
-        trainable = trials_of(session, holders, placement)  # type: ignore[arg-type]
+    trial_parameters = [SoftPromptParameters(setup.start, bottleneck=None) for _ in rates]
+    with nano().session(setup.model.adaptation) as session:
+        trainable = trials_of(session, trial_parameters, placement)
         run_steps(
-            trainable, ground.rows, tuple(r * ground.scale for r in rates), steps=steps, seed=seed
+            trainable, setup.rows, tuple(r * setup.scale for r in rates), steps=steps, seed=seed
         )
-    return [holder.soft().detach() for holder in holders]
+    return [parameters.soft().detach() for parameters in trial_parameters]
 
 
 def steps_by_trial(history: Sequence[FitStep]) -> dict[int, int]:
-    """How many steps each trial took, from a fit's record: those since the look before count for
-    every trial that a look measured."""
+    """How many steps each trial took, from a fit's record: those since the dev evaluation before
+    count for every trial of the next one."""
     out: dict[int, int] = {}
     before = 0
     for step in sorted({entry.step or 0 for entry in history}):
@@ -113,7 +113,7 @@ def run_steps(
     peer's are. A budget in tokens would buy one trial another number of them than eight."""
     trainable.ready(rows)
     fit = TrainingLoop(
-        trainable, rows=rows, look=lambda trials: ([0.0] * len(trials), 0), seed=seed,
+        trainable, rows=rows, evaluate_dev=lambda trials: ([0.0] * len(trials), 0), seed=seed,
         schedule=Schedule(tokens=1, candidates=(rates,), batch_size=batch_size),
     )  # fmt: skip
     fit.at.live = list(range(len(rates)))

@@ -39,13 +39,13 @@ class Equality:
 
     @property
     def holds(self) -> bool:
-        """Within the stated tolerance; a gap that is no number does not hold."""
+        """Whether the gap is within the stated tolerance; one that is no number is not."""
         return self.gap <= self.tolerance
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """One line of the table: how many times as fast as the peer."""
+    """How many times as fast as the peer: one row of the table."""
 
     job: str
     peer_name: str
@@ -100,7 +100,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Share:
-    """One line that is no ratio to a peer: a share of the machine, or a slope."""
+    """A measurement that is no ratio to a peer: a share of the machine, or a slope."""
 
     job: str
     kind: str
@@ -111,7 +111,7 @@ class Share:
 
     @property
     def verdict(self) -> Verdict | None:
-        """At least `must_be`, or at most where the line says so; None where nothing is asked."""
+        """At least `must_be`, or at most where `at_most` says so; None where nothing is asked."""
         if self.must_be is None:
             return None
         good = self.value <= self.must_be if self.at_most else self.value >= self.must_be
@@ -130,7 +130,7 @@ class Share:
         }
 
 
-Line = Ratio | Share
+Measurement = Ratio | Share
 
 
 def clock() -> tuple[Callable[[], float], str]:
@@ -142,7 +142,7 @@ def clock() -> tuple[Callable[[], float], str]:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the work returned. Rubbish of what ran before is cleared off the clock."""
+    """Seconds, and what the work returned. Garbage of earlier work is collected off the clock."""
     gc.collect()
     now, _ = clock()
     start = now()

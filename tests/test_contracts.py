@@ -77,6 +77,12 @@ def _dense_index(folder: Path) -> Path:
     return folder / "dense"
 
 
+def test_every_backend_is_checked() -> None:
+    here, in_test_models_endpoint = {"local", "fake"}, {"endpoint"}
+    built_in = set(registry.EXTENSION_POINTS["backends"].built_in)
+    assert built_in == here | in_test_models_endpoint
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_local_backend(family: str) -> None:
     check_backend(tiny.backend(family))

@@ -6,9 +6,8 @@ import pytest
 import torch
 import transformers
 
-from luthier.engine import reference
+from luthier.engine import memory, reference
 from luthier.engine.local_backend import LocalBackend
-from luthier.engine.prefix_tree import memory
 from luthier.errors import BackendError, CapabilityError, UserError
 from luthier.models.adaptation import Adaptation
 from luthier.models.backend import ScoreRequest

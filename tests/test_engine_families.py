@@ -13,8 +13,8 @@ import transformers
 from luthier.engine import engine_choice
 from luthier.engine.local_backend import LocalBackend
 from luthier.engine.prefix_tree import run_tree, shared_attention
-from luthier.engine.prefix_tree.planner import Costs
-from luthier.engine.token_rows import token_rows
+from luthier.engine.prefix_tree.planner import PlanLimits
+from luthier.engine.request_rows import token_rows
 from luthier.errors import ModelError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import GenerateRequest, ScoreRequest
@@ -111,11 +111,11 @@ def by_ids(base: LocalBackend, request: ScoreRequest) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("costs", [None, Costs(call=8, packed_row=24, tree=5)])
+@pytest.mark.parametrize("limits", [None, PlanLimits(call=8, packed_row=24, tree=5)])
 @pytest.mark.parametrize("family", MORE)
-def test_scores_are_those_of_the_module_itself(family, costs, monkeypatch):
-    if costs is not None:
-        monkeypatch.setattr(run_tree, "costs_of", lambda *_: costs)
+def test_scores_are_those_of_the_module_itself(family, limits, monkeypatch):
+    if limits is not None:
+        monkeypatch.setattr(run_tree, "plan_limits", lambda *_: limits)
         monkeypatch.setattr(shared_attention, "WORTH_IT", 1)
     base = backend(family)
     for scored, request in zip(base.score(REQUESTS, Adaptation()), REQUESTS, strict=True):

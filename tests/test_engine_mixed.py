@@ -10,8 +10,8 @@ import peft
 import pytest
 import torch
 
-from luthier.engine.adapters import low_rank
-from luthier.engine.local_backend import LocalBackend, injected
+from luthier.engine import LocalBackend, injected
+from luthier.engine.adapters.batched_lora import shares_batches
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
 from luthier.models.prompt import Rendered
@@ -104,8 +104,8 @@ def test_what_is_more_than_plain_lora_runs_by_itself():
     backend = tiny.backend("llama")
     plain = trained_lora(backend, 2, 0)
     dora = trained_lora(backend, 2, 1, use_dora=True)
-    assert low_rank.mixes(plain)
-    assert not low_rank.mixes(dora)
+    assert shares_batches(plain)
+    assert not shares_batches(dora)
     request = ScoreRequest(Rendered(text="Input: pay\nLabel:"), LABELS)
     asked = [(request, Adaptation(adapter=a)) for a in (plain, dora, plain)]
     for got, (_, adaptation) in zip(backend.score_mixed(asked), asked, strict=True):

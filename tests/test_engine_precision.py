@@ -26,7 +26,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
     monkeypatch.delenv("LUTHIER_PRECISION")
     monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
-    precision._kept.cache_clear()
+    precision._measured.cache_clear()
 
     class Machine:
         gain = 1.0
@@ -39,7 +39,7 @@ def machine(monkeypatch, tmp_path):
     made = Machine()
     monkeypatch.setattr(precision, "measured_speedup", made.measure)
     yield made
-    precision._kept.cache_clear()
+    precision._measured.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_machine_is_timed_once_and_its_decision_kept(machine):
     machine.gain = 1.3
     first = precision.matmul_precision()
     machine.gain = 0.9  # as a busy machine would have it the next time
-    precision._kept.cache_clear()  # a new process
+    precision._measured.cache_clear()  # a new process
     assert precision.matmul_precision() == first
     assert machine.timed == 1
     assert len(json.loads(precision.precision_file().read_text())) == 1

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from luthier.engine import reference
 from luthier.engine.prefix_tree import run_tree, shared_attention
-from luthier.engine.prefix_tree.planner import Costs, Node, plan_tree
-from luthier.engine.token_rows import TokenRow
+from luthier.engine.prefix_tree.planner import PlanLimits, PrefixNode, plan_tree
+from luthier.engine.request_rows import TokenRow
 from luthier.errors import UserError
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
@@ -25,8 +25,8 @@ LABELS = (" billing", " billing account", " b", " delivery", " account access", 
 PATHS = st.lists(st.lists(st.sampled_from(PARTS), max_size=5), min_size=1, max_size=6)
 CHOSEN = st.lists(st.sampled_from(LABELS), min_size=1, max_size=5)
 # From "every shared token is worth a node" to "nothing is", wide rows and narrow.
-COSTS = st.builds(
-    Costs,
+LIMITS = st.builds(
+    PlanLimits,
     call=st.sampled_from([0, 8, 64]),
     packed_row=st.sampled_from([1, 24, 256]),
     tree=st.sampled_from([2, 5, 512]),
@@ -86,24 +86,24 @@ ADAPTATIONS = {
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @quick
-@given(PATHS, st.data(), COSTS, st.sampled_from(sorted(ADAPTATIONS)), st.sampled_from([1, 10_000]))
+@given(PATHS, st.data(), LIMITS, st.sampled_from(sorted(ADAPTATIONS)), st.sampled_from([1, 10_000]))
 def test_random_trees_score_as_the_plain_way(
-    backends, family, paths, data, costs, adaptation, worth_it
+    backends, family, paths, data, limits, adaptation, worth_it
 ):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_tree, "costs_of", lambda *_: costs)
+        patch.setattr(run_tree, "plan_limits", lambda *_: limits)
         patch.setattr(shared_attention, "WORTH_IT", worth_it)
         check(backends[family], ADAPTATIONS[adaptation], requests)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @quick
-@given(PATHS, st.data(), COSTS, st.sampled_from([1, 10_000]))
-def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, costs, worth_it):
+@given(PATHS, st.data(), LIMITS, st.sampled_from([1, 10_000]))
+def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, limits, worth_it):
     requests = [ScoreRequest(Rendered(text="".join(p)), tuple(data.draw(CHOSEN))) for p in paths]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_tree, "costs_of", lambda *_: costs)
+        patch.setattr(run_tree, "plan_limits", lambda *_: limits)
         patch.setattr(shared_attention, "WORTH_IT", worth_it)
         check(backends[family], prefix(family), requests)
 
@@ -111,20 +111,20 @@ def test_random_trees_behind_a_prefix_adapter(backends, family, paths, data, cos
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple)
 
 
-@given(st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=4)), max_size=12), COSTS)
-def test_a_plan_holds_every_branch_once_under_what_it_shares(asked, costs):
+@given(st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=4)), max_size=12), LIMITS)
+def test_a_plan_holds_every_branch_once_under_what_it_shares(asked, limits):
     rows = [
         TokenRow(prefix, tuple(dict.fromkeys(continuations))) for prefix, continuations in asked
     ]
     held = []
 
-    def look(node: Node, kept: tuple[int, ...]):
+    def look(node: PrefixNode, kept: tuple[int, ...]):
         if node.sample is not None:
             assert node.sample.prefix[: node.start] == kept
             kept = node.sample.prefix[: node.stop]
             assert len(kept) == node.stop
         for packed_row in node.packed_rows:
-            for part in packed_row.parts:
+            for part in packed_row.segments:
                 assert part.prefix[:-1][: len(kept)] == kept
                 held.extend((part.row, b) for b in part.continuations)
                 assert part.tree.targets == tuple(
@@ -133,7 +133,7 @@ def test_a_plan_holds_every_branch_once_under_what_it_shares(asked, costs):
         for child in node.children:
             look(child, kept)
 
-    look(plan_tree(rows, costs), ())
+    look(plan_tree(rows, limits), ())
     assert sorted(held) == [
         (k, b) for k, row in enumerate(rows) for b in range(len(row.continuations))
     ]
@@ -166,7 +166,7 @@ def test_each_distinct_token_is_computed_once(backends):
     assert computed < 0.25 * sum(len(t) for t in prefixes)
 
 
-def test_the_same_request_twice_costs_nothing_more(backends):
+def test_the_same_request_twice_limits_nothing_more(backends):
     request = ScoreRequest(Rendered(text="Input: where is my parcel\nLabel:"), LABELS)
     turned = ScoreRequest(request.prompt, LABELS[::-1])
     first, again, back = check(backends["gpt2"], Adaptation(), [request, request, turned])
@@ -202,14 +202,14 @@ def test_a_long_shared_prefix_is_read_and_not_copied(backends, family, monkeypat
     head = "Input: my card was charged twice\nLabel: billing\n\n" * 6
     requests = [ScoreRequest(Rendered(text=f"{head}Input: {i}\nLabel:"), LABELS[:3]) for i in "abc"]
     parts: list[tuple[int, int]] = []
-    real = shared_attention._part
+    real = shared_attention._attention_part
 
     def seen(query, key, *args, **kwargs):
         parts.append((len(key), key.shape[2]))
         return real(query, key, *args, **kwargs)
 
-    monkeypatch.setattr(shared_attention, "_part", seen)
-    monkeypatch.setattr(run_tree, "costs_of", lambda *_: Costs(call=8, packed_row=24))
+    monkeypatch.setattr(shared_attention, "_attention_part", seen)
+    monkeypatch.setattr(run_tree, "plan_limits", lambda *_: PlanLimits(call=8, packed_row=24))
     check(backends[family], Adaptation(), requests)
     prefixes = [length for rows, length in parts if length > 60]
     assert len(prefixes) == 3  # one a layer

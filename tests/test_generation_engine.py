@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from luthier.engine.generation import decode_loop
-from luthier.engine.generation.decode_loop import closed
+from luthier.engine.generation.decode_loop import compacted
+from luthier.engine.generation.decoder_batch import DecoderBatch
 from luthier.errors import BackendError
 from luthier.models.adaptation import Adaptation, Decoding, VirtualTokens
 from luthier.models.backend import GenerateRequest
@@ -182,7 +183,7 @@ TIGHT = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: n
 def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch, error):
     backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
     expected = [g.text for g in backend.generate(requests(), adaptation)]
-    step, refused = decode_loop.Slots.step, []
+    step, refused = DecoderBatch.step, []
 
     def tight(self, tokens):
         if len(tokens) > 2:
@@ -190,7 +191,7 @@ def test_out_of_memory_means_smaller_company_not_failure(backends, monkeypatch, 
             raise error
         return step(self, tokens)
 
-    monkeypatch.setattr(decode_loop.Slots, "step", tight)
+    monkeypatch.setattr(DecoderBatch, "step", tight)
     assert [g.text for g in backend.generate(requests(), adaptation)] == expected
     assert refused
 
@@ -199,7 +200,7 @@ def test_where_not_even_one_answer_fits(backends, monkeypatch):
     def full(self, tokens):
         raise MemoryError
 
-    monkeypatch.setattr(decode_loop.Slots, "step", full)
+    monkeypatch.setattr(DecoderBatch, "step", full)
     with pytest.raises(BackendError, match="memory"):
         backends["llama"].generate(requests(), Adaptation(decoding=FREE))
 
@@ -207,13 +208,13 @@ def test_where_not_even_one_answer_fits(backends, monkeypatch):
 def test_fewer_write_at_once_where_memory_is_short(backends, monkeypatch):
     backend, adaptation = backends["llama"], Adaptation(decoding=FREE)
     expected = [g.text for g in backend.generate(requests(), adaptation)]
-    step, rows = decode_loop.Slots.step, []
+    step, rows = DecoderBatch.step, []
 
     def seen(self, tokens):
         rows.append(len(tokens))
         return step(self, tokens)
 
-    monkeypatch.setattr(decode_loop.Slots, "step", seen)
+    monkeypatch.setattr(DecoderBatch, "step", seen)
     monkeypatch.setenv("LUTHIER_MEMORY", "200K")
     assert [g.text for g in backend.generate(requests(), adaptation)] == expected
     assert max(rows) < len(INPUTS)
@@ -233,5 +234,5 @@ def test_the_plain_engine_gives_the_same_text(backends, monkeypatch):
     ("stay", "order"), [([0, 1], [0, 1]), ([1, 3], [3, 1]), ([], []), ([0, 2, 4, 5], [0, 5, 2, 4])]
 )
 def test_rows_that_stay_move_as_little_as_possible(stay, order):
-    assert closed(stay) == order
+    assert compacted(stay) == order
     assert sorted(order) == stay

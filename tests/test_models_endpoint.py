@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from luthier.errors import BackendError, CapabilityError, ModelError
+from luthier.content import Image, Message, Text, ToolCall, ToolResult
+from luthier.errors import BackendError, CapabilityError, ModelError, UserError
 from luthier.models.adaptation import Adaptation, Adapter, Decoding
 from luthier.models.backend import ScoreRequest
 from luthier.models.load import load
 from luthier.models.prompt import Demonstration, Prompt, Rendered
 from luthier.records import Capability, Example
+from luthier.testing import check_backend
 
 pytest.importorskip("openai", reason="needs luthier[endpoint]")
 
@@ -25,6 +27,7 @@ class Server(BaseHTTPRequestHandler):
     minus its length."""
 
     echo = True
+    ends = "stop"
     models = ("small",)
     asked: list = []  # noqa: RUF012 - shared on purpose
 
@@ -35,12 +38,20 @@ class Server(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).asked.append(body)
         if self.path.endswith("/chat/completions"):
-            text = body["messages"][-1]["content"].split()[-1]
+            content = body["messages"][-1]["content"]
+            text = "picture" if isinstance(content, list) else content.split()[-1]
+            if body.get("stream"):
+                self._stream([" ", text, "\n", "more"])
+                return
             message = {"role": "assistant", "content": f" {text}\nmore"}
-            usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            count = min(2, body["max_tokens"])
+            usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
+            choices = [
+                {"index": i, "message": message, "finish_reason": "stop"}
+                for i in range(body.get("n", 1))
+            ]
             self._send(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "small",
-                             "choices": [choice], "usage": usage})  # fmt: skip
+                             "choices": choices, "usage": usage})  # fmt: skip
         elif not self.echo:
             self._send(400, {"error": {"message": "echo is not supported"}})
         else:
@@ -55,6 +66,18 @@ class Server(BaseHTTPRequestHandler):
                       "finish_reason": "length"}  # fmt: skip
             self._send(200, {"id": "1", "object": "text_completion", "created": 1,
                              "model": "small", "choices": [choice]})  # fmt: skip
+
+    def _stream(self, pieces):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        events = [{"index": 0, "delta": {"content": piece}} for piece in pieces]
+        events.append({"index": 0, "delta": {}, "finish_reason": self.ends})
+        for event in events:
+            chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "small",
+                     "choices": [event]}  # fmt: skip
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def _send(self, code, body):
         data = json.dumps(body).encode()
@@ -94,6 +117,11 @@ def test_the_only_model_is_found_and_log_probabilities_are_detected(serve):
     assert Capability.LOGPROBS not in without.capabilities
     with pytest.raises(CapabilityError):
         without.backend.score([ScoreRequest(Rendered(text="a"), (" b",))], Adaptation())
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_the_contract(serve, echo):
+    check_backend(load(serve(echo=echo)[0]).backend)
 
 
 def test_several_models_must_be_named(serve):
@@ -173,3 +201,75 @@ def test_cache_keeps_answers_apart_by_seed(serve, tmp_path, monkeypatch):
         model.answer([Example("1", "hello there", "")], seed=seed)
     asked = [b["seed"] for b in handler.asked if "seed" in b]
     assert asked == [0, 1]
+
+
+def test_a_stream_is_the_text_in_pieces(serve):
+    url, handler = serve(echo=False)
+    model = load(url)
+    for stop in (("\n",), ("mo",), ()):
+        asked = model.adapt(decoding=Decoding(stop=stop))
+        whole = asked.respond("to the parcel").text
+        pieces = list(asked.stream("to the parcel"))
+        assert "".join(pieces) == whole
+        assert len(pieces) == (1 if stop == ("\n",) else 2 if stop == () else 1)
+    assert [b.get("stream", False) for b in handler.asked[-6:]] == [False, True] * 3
+
+
+def test_a_stream_fills_the_cache_and_is_answered_from_it(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUTHIER_RESPONSE_CACHE", str(tmp_path / "cache.sqlite"))
+    url, handler = serve(echo=False)
+    model = load(url).adapt(decoding=Decoding(stop=()))
+    first = list(model.stream("hello there"))
+    sent = len(handler.asked)
+    assert model.respond("hello there").text == "".join(first) == "there\nmore"
+    assert list(model.stream("hello there")) == ["there\nmore"]
+    assert len(handler.asked) == sent
+
+
+def test_a_stream_that_fails_is_an_error_in_words(serve):
+    model = load(serve(echo=False)[0])
+    model.backend.client = model.backend.client.with_options(base_url="http://127.0.0.1:9/v1")
+    model.backend.client.max_retries = 0
+    with pytest.raises(BackendError, match="failed"):
+        list(model.stream("x"))
+
+
+def test_pictures_are_sent_as_content_parts_and_text_as_plain_strings(serve, tmp_path):
+    url, handler = serve()
+    model = load(url).adapt(prompt=Prompt(instruction="Look."))
+    (tmp_path / "a.jpg").write_bytes(b"jpeg")
+    pictures = (Image(data=b"png"), Image(path=str(tmp_path / "a.jpg")))
+    assert model.respond((Text("What is this?"), *pictures)).text == "picture"
+    system, user = handler.asked[-1]["messages"]
+    assert system == {"role": "system", "content": "Look."}
+    assert user["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5n"}},
+        {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,anBlZw=="}},
+    ]
+    model.respond((Text("only"), Text("words")))
+    assert handler.asked[-1]["messages"][-1]["content"] == "only\nwords"
+    with pytest.raises(UserError, match="cannot be read"):
+        model.respond((Image(path=str(tmp_path / "none.png")),))
+    with pytest.raises(CapabilityError, match="scores text only"):
+        model.adapt(decoding=Decoding(labels=("a", "b"))).respond((Text("x"), *pictures))
+
+
+def test_tool_turns_are_sent_in_the_form_of_the_api(serve):
+    url, handler = serve()
+    turns = [
+        Message("user", "What is 2 + 3?"),
+        Message("assistant", (ToolCall("add", {"a": 2, "b": 3}, id="1"),)),
+        Message("tool", (ToolResult("1", "5"), ToolResult("2", "6"))),
+        Message("user", "So?"),
+    ]
+    load(url).respond(turns)
+    sent = handler.asked[-1]["messages"]
+    function = {"name": "add", "arguments": '{"a": 2, "b": 3}'}
+    assert sent[1] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "1", "type": "function", "function": function}],
+    }
+    assert sent[2] == {"role": "tool", "tool_call_id": "1", "content": "5"}
+    assert sent[3] == {"role": "tool", "tool_call_id": "2", "content": "6"}

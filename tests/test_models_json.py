@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from luthier.content import Usage
 from luthier.models.adaptation import Decoding
+from luthier.models.backend import Generated
 from luthier.models.fake import FakeBackend
 from luthier.models.json_reading import is_json, read_json
 from luthier.models.model import Model
+from luthier.models.parsing import read_response
 from luthier.records import Example
 from luthier.scoring import resolve_scorer
 
@@ -43,11 +46,8 @@ def test_parser_and_scorer_agree(text: str, readable: bool) -> None:
 
 
 def test_a_fenced_answer_under_a_schema_counts_as_parsed() -> None:
-    from luthier.content import Usage
-    from luthier.models.answering import read_text
-
     model = Model(FakeBackend()).adapt(decoding=Decoding(json_schema=SCHEMA))
-    assert read_text(model, FENCED, Usage()).parseable
+    assert read_response(model, Generated(FENCED, Usage())).parseable
     assert read_json(FENCED) == {"name": "Ada"}
 
 

@@ -27,13 +27,13 @@ from luthier.techniques.search.calibration import (
     prior_bias,
 )
 from luthier.techniques.search.candidate import Candidate
-from luthier.techniques.search.demonstrations import (
-    DemonstrationPool,
+from luthier.techniques.search.demonstration_sets import (
     balanced_set,
     diverse_set,
     other_orders,
     shot_counts,
 )
+from luthier.techniques.search.demonstrations import DemonstrationPool
 from luthier.techniques.search.evaluator import CandidateEvaluator, balanced_order
 from luthier.techniques.search.halving import HalvingSchedule, choose, close_to_best
 from luthier.techniques.search.token_budget import TokenBudget, TokenEstimate, estimate_tokens

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.content import ABSTENTION
 from luthier.errors import ModelError
 from luthier.models import load
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
@@ -15,9 +16,8 @@ from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.models.rag import index_copy
-from luthier.models.rag.asking import ask
-from luthier.models.rag.passages import ABSTENTION
 from luthier.records import Example
+from luthier.retrieval import SearchSettings
 from tests.knowledge import PLANTED, knowledge, make_index, write_documents
 
 PROMPT = Prompt(instruction="Answer.", format=PromptFormat("Question", "Answer"))
@@ -76,10 +76,11 @@ def test_orders_in_a_document_change_nothing_but_one_line(index: Path) -> None:
     assert "</s>" not in rendered.text
     assert "\n\n" not in rendered.text.partition("Passage: ")[2]
     assert model.adaptation.decoding == Decoding()
-    told = ask(model, asked.input)
-    assert told.answer == "noon"
-    assert told.check.unknown == (), "[9] in a document is no citation"
-    assert PLANTED.split("\n")[0][:-1] in told.check.citations[0].passage.text
+    response = model.respond(asked.input)
+    assert response.answer == "noon"
+    assert response.grounding is not None
+    assert response.grounding.unknown_citations == (), "[9] in a document is no citation"
+    assert PLANTED.split("\n")[0][:-1] in response.citations[0].text
 
 
 def test_special_tokens_of_the_model_at_hand_are_taken_apart(index: Path) -> None:
@@ -150,13 +151,55 @@ def test_a_large_index_is_pointed_at_and_its_change_refused(
 
 
 def test_an_answer_no_passage_bears_out_is_withheld(index: Path) -> None:
-    told = ask(_model(knowledge(index), lambda _: "Napoleon Bonaparte"), QUESTION.input)
-    assert told.answer == ABSTENTION
-    assert told.said == "Napoleon Bonaparte"
-    assert told.search_seconds >= 0
-    assert told.read_seconds >= 0
+    model = _model(knowledge(index), lambda _: "Napoleon Bonaparte [7]")
+    response = model.respond(QUESTION.text)
+    assert response.answer == model.ask(QUESTION.text) == ABSTENTION
+    assert response.prediction == "Napoleon Bonaparte [7]"
+    assert response.grounding is not None
+    assert (response.grounding.supported, response.grounding.withheld) == (False, True)
+    assert response.grounding.unknown_citations == (7,)
+    assert response.grounding.search_seconds >= 0
+    assert response.grounding.read_seconds > 0
+    assert model.answer([QUESTION])[0].answer == "Napoleon Bonaparte [7]", "a scorer sees it"
 
 
-def test_without_knowledge_there_is_nothing_to_ask_out_of() -> None:
-    with pytest.raises(ModelError, match="no documents"):
-        ask(Model(FakeBackend()), "x")
+def test_a_supported_answer_is_given_with_its_citation(index: Path) -> None:
+    response = _model(knowledge(index), lambda _: "Quist").respond(QUESTION.text)
+    assert response.answer == "Quist"
+    (citation,) = response.citations
+    assert citation.supports
+    assert citation.source.endswith("Dorma.txt")
+
+
+def test_a_label_needs_no_support_word_for_word(index: Path) -> None:
+    model = _model(knowledge(index)).adapt(decoding=Decoding(labels=("north", "south")))
+    response = model.respond(QUESTION.text)
+    assert response.answer in ("north", "south")
+    assert response.grounding is not None
+    assert not response.grounding.supported
+
+
+def test_the_last_question_of_a_conversation_is_looked_up(index: Path) -> None:
+    prompts: list[str] = []
+
+    def reply(prompt: str) -> str:
+        prompts.append(prompt)
+        return "Quist"
+
+    turns = [
+        {"role": "user", "content": "Who is the mayor of Garth?"},
+        {"role": "assistant", "content": "Pemba"},
+        {"role": "user", "content": QUESTION.text},
+    ]
+    response = _model(knowledge(index, search=SearchSettings(k=1, mode="lexical")), reply).respond(
+        turns
+    )
+    assert response.answer == "Quist"
+    earlier, _, last = prompts[0].partition("Answer: Pemba\n\n")
+    assert "The mayor of Dorma is Quist." in last
+    assert "Passage" not in earlier
+
+
+def test_without_knowledge_there_is_nothing_to_cite() -> None:
+    response = Model(FakeBackend(lambda _: "Quist")).respond("x")
+    assert (response.answer, response.grounding, response.citations) == ("Quist", None, ())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.engine.mixture import score_by_token
+from luthier.engine.mixture import score_mixture
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding, Knowledge
 from luthier.models.answering import render_shown
@@ -213,7 +213,7 @@ def test_soft_prompts_stand_in_every_row(slot: Knowledge) -> None:
     ((copies, _),) = with_each_passage(model, [QUESTION])
     prompts = render_shown(model, PROMPT, copies)
     with backend.session(model.adaptation) as session, torch.inference_mode():
-        one = score_by_token(session, prompts[:1], (1.0,), (" Quist",))
+        one = score_mixture(session, prompts[:1], (1.0,), (" Quist",))
     labelled = model.adapt(
         knowledge=replace(slot, search=replace(slot.search, k=1)),
         decoding=Decoding(labels=("Quist", "x")),

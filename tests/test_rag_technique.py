@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import luthier
-from luthier.compare.run_comparison import default_techniques
+from luthier.compare.request import default_techniques
 from luthier.errors import TaskError, TechniqueError
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
@@ -24,7 +24,7 @@ from luthier.task.bundled.pydoc import evidence, sections
 from luthier.task.reading.documents import document_sources, documents_digest
 from luthier.task.task import Task
 from luthier.techniques.base import unmet_by_task
-from luthier.techniques.rag.query_map import QueryMap, _trained
+from luthier.techniques.rag.query_map import QueryMap, train_maps
 from luthier.techniques.rag.raft import RAFT
 from luthier.techniques.rag.rag import RAG
 from luthier.techniques.spelling import parse_technique, spell
@@ -132,13 +132,13 @@ def test_raft_hides_the_answer_from_its_share_of_questions(index: Path) -> None:
     task = _task()
     started = _rag(index, k=2).fit(model, task.without_test(), budget=Budget(tokens=0))
     for share, expected in ((1.0, len(task.train)), (0.0, 0)):
-        lessons = RAFT(k=2, oracle_share=share)._lessons(started, task.train, seed=0)
+        lessons = RAFT(k=2, oracle_share=share)._training_examples(started, task.train, seed=0)
         told = [f"is {e.target}." in (e.context or "") for e in lessons]
         assert sum(told) == expected
         assert all(len((e.context or "").splitlines()) == 2 for e in lessons)
     some = [
         f"is {e.target}." in (e.context or "")
-        for e in RAFT(k=2, oracle_share=0.5)._lessons(started, task.train, seed=1)
+        for e in RAFT(k=2, oracle_share=0.5)._training_examples(started, task.train, seed=1)
     ]
     assert 0 < sum(some) < len(some)
 
@@ -178,8 +178,8 @@ def test_compare_skips_rag_with_the_reason_and_adds_it_where_there_are_documents
         seeds=1,
         out=tmp_path / "run",
     )
-    assert found.row("rag").status == "skipped"
-    assert "names no documents" in (found.row("rag").reason or "")
+    assert found.result("rag").status == "skipped"
+    assert "names no documents" in (found.result("rag").reason or "")
     assert "rag" not in default_techniques(task)
     docs = write_documents(tmp_path / "docs")
     assert "rag" in default_techniques(_task(knowledge=[str(docs)]))
@@ -195,10 +195,10 @@ def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
         seeds=1,
         out=tmp_path / "run",
     )
-    row = found.rows[1]
+    row = found.results[1]
     assert row.status == "finished", row.reason
     assert row.family == "retrieval"
-    measured = {s.metric: s.value for s in row.seeds[0].secondary}
+    measured = {s.metric: s.value for s in row.runs[0].secondary}
     assert measured["recall@5"] == 1.0
     assert measured["groundedness"] == 1.0
     assert found.verdict.best == row.technique
@@ -237,9 +237,8 @@ def test_a_document_that_cannot_be_read_is_told_every_time(
             task, Model(FakeBackend(_reader)), techniques="rag", budget="2Mtok", seeds=1,
             out=tmp_path / "run",
         )  # fmt: skip
-        assert any(
-            "torn.pdf" in document for document in found.rows[0].seeds[0].fit.unread_documents
-        )
+        unread = found.results[0].runs[0].fit.unread_documents
+        assert any("torn.pdf" in document for document in unread)
         step = next(s for s in found.verdict.next_steps if "torn.pdf" in s)
         assert step.startswith("1 document could not be read")
         shutil.rmtree(tmp_path / "run")
@@ -421,7 +420,7 @@ def test_a_query_map_learns_which_passage_answers(
                     out[row, place if asked else (place + 1) % len(TOWNS)] = 1.0
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
 
-    monkeypatch.setattr(question_map.Embedder, "of", classmethod(lambda cls, _: cls(embed)))
+    monkeypatch.setattr(question_map.QuestionEmbedder, "of", classmethod(lambda cls, _: cls(embed)))
     index = make_index(tmp_path)
     rows = [{**r, "input": r["input"].replace("mayor", "head")} for r in town_rows()]
     task = Task.from_examples(
@@ -438,7 +437,7 @@ def test_a_query_map_learns_which_passage_answers(
     slot = started.adaptation.knowledge
     assert slot is not None
     pairs = QueryMap(negatives=2)._pairs(slot, task.train)
-    made = dict(_trained(slot, pairs, rate=1e-2, seed=0))
+    made = dict(train_maps(slot, pairs, rate=1e-2, seed=0))
     questions, positives = embed([q for q, _ in pairs]), embed([p[0].text for _, p in pairs])
     negatives = embed([p[1].text for _, p in pairs])
 

@@ -13,8 +13,8 @@ from luthier.models.fake import FakeBackend
 from luthier.models.load import load, open_backend
 from luthier.retrieval.embed import open_embedder
 from luthier.retrieval.stores import is_address, open_store
-from luthier.scoring.scorers import resolve_scorer
-from luthier.task.spec import read_task_spec
+from luthier.scoring import resolve_scorer
+from luthier.task.read_spec import read_task_spec
 from luthier.techniques.adapter.lora import LoRA
 from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.techniques.spelling import make
@@ -46,7 +46,7 @@ def announce(monkeypatch: pytest.MonkeyPatch) -> Iterator[Announce]:
 )
 def test_every_name_can_be_got_and_has_its_contract(kind: str, name: str) -> None:
     found = registry.get(kind, name)
-    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].contract)
+    assert all(hasattr(found, part) for part in registry.EXTENSION_POINTS[kind].parts)
 
 
 def test_a_plugin_stands_beside_ours(announce: Announce) -> None:

@@ -13,7 +13,7 @@ import pytest
 from luthier.cli.main import run
 from luthier.errors import TaskError
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.ingest.sources import Found
+from luthier.retrieval.ingest.sources import SourceFile
 
 pytest.importorskip("semantic_text_splitter", reason="needs luthier[rag]")
 WORDS = IndexSettings(embedder="none")
@@ -35,13 +35,13 @@ def _let_pass(monkeypatch: pytest.MonkeyPatch, seconds: float = 10.0) -> None:
 
 def _reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    real = Found.read
+    real = SourceFile.read
 
-    def read(self: Found) -> bytes:
+    def read(self: SourceFile) -> bytes:
         names.append(self.name)
         return real(self)
 
-    monkeypatch.setattr(Found, "read", read)
+    monkeypatch.setattr(SourceFile, "read", read)
     return names
 
 

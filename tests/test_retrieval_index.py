@@ -11,7 +11,7 @@ import pytest
 from luthier.cli.main import run
 from luthier.errors import StorageError, TaskError, UserError
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.search_index import fused
+from luthier.retrieval.ranking import fuse_rankings
 
 pytest.importorskip("semantic_text_splitter", reason="needs luthier[rag]")
 WORDS = IndexSettings(embedder="none")
@@ -105,7 +105,7 @@ def test_a_failed_run_leaves_the_last_version(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.retrieval.stores.sqlite._place", break_off)
+        patch.setattr("luthier.retrieval.stores.sqlite_index._place", break_off)
         with pytest.raises(KeyboardInterrupt):
             build_index([docs], tmp_path / "i", settings=WORDS)
     index = open_index(tmp_path / "i")
@@ -115,7 +115,7 @@ def test_a_failed_run_leaves_the_last_version(
 
 
 def test_fusion_sums_reciprocal_ranks() -> None:
-    assert fused([["7", "8"], ["8"]]) == [("8", 1 / 62 + 1 / 61), ("7", 1 / 61)]
+    assert fuse_rankings([["7", "8"], ["8"]]) == [("8", 1 / 62 + 1 / 61), ("7", 1 / 61)]
 
 
 def test_the_commands_index_and_search(

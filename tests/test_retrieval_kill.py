@@ -29,7 +29,7 @@ def _write(docs: Path, round_number: int) -> None:
 
 def _rounds(into: str) -> set[str]:
     """The rounds of which the index holds passages: one, or it is a mixture of two versions."""
-    with open_store(into).reading() as reader:
+    with open_store(into).reader() as reader:
         found = reader.matching(["document round"], 10_000)[0]
         texts = [p.text for p in reader.passages([i for i, _ in found])]
         query = Letters().embed(["zzz"])
@@ -80,5 +80,5 @@ def test_kills_lose_nothing(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def _all(into: str) -> list[tuple[str, float]]:
-    with open_store(into).reading() as reader:
+    with open_store(into).reader() as reader:
         return reader.matching(["document"], 10_000)[0]

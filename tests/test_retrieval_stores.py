@@ -24,7 +24,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Example
 from luthier.retrieval import IndexSettings, SearchSettings, build_index, open_index
-from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument
+from luthier.retrieval.index_store import IndexStore, IndexUpdate, StoredDocument
 from luthier.retrieval.stores import open_store
 from luthier.testing import check_store
 from luthier.testing.store_contract import (
@@ -84,7 +84,7 @@ def test_all_stores_find_the_same_ten(address: Callable[[str], str]) -> None:
     for name in STORES:
         store = open_store(address(name))
         publish_documents(store, made, vectors)
-        with store.reading() as reader:
+        with store.reader() as reader:
             found[name] = [[i for i, _ in r] for r in reader.nearest(queries, 10)]
     oracle = [exact_ranking(ids, vectors, q, 10) for q in queries]
     assert found == dict.fromkeys(STORES, oracle)
@@ -162,7 +162,7 @@ def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
         ids = [p.id for passages in more.values() for p in passages]
 
         def die_in_the_middle(store: IndexStore) -> None:
-            with store.writing(IndexSettings(), lambda: 32) as writer:
+            with store.writer(IndexSettings(), lambda: 32) as writer:
                 writer.keep_computed(ids, unit_vectors(5, 1))
                 _stop(tmp_path / "pg")
                 writer.without_vector(ids)
@@ -170,13 +170,13 @@ def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             die_in_the_middle(store)
         assert "See that the server is up" in str(caught.value)
-        with pytest.raises(StorageError), store.reading():
+        with pytest.raises(StorageError), store.reader():
             pass
     with postgres(tmp_path / "pg") as uri:
         store = open_store(f"{uri}#handbook")
-        with store.reading() as reader:
+        with store.reader() as reader:
             assert reader.counts() == (10, 2)
-        with store.writing(IndexSettings(), lambda: 32) as writer:
+        with store.writer(IndexSettings(), lambda: 32) as writer:
             assert writer.without_vector(ids) == set(), "what was computed is kept"
 
 
@@ -225,7 +225,7 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
 
     def recall(store: IndexStore, alive: set[str]) -> float:
         _, right = oracle.search(queries, len(ids))
-        with store.reading() as reader:
+        with store.reader() as reader:
             found = reader.nearest(queries, 10)
         shares = []
         for ranking, order in zip(found, right, strict=True):
@@ -235,42 +235,42 @@ def test_a_graph_finds_nearly_what_exact_search_finds(
 
     assert recall(open_store(tmp_path / "i"), set(ids)) >= 0.97
     first, second, *_ = made
-    with store.writing(IndexSettings(), lambda: 32) as writer:
+    with store.writer(IndexSettings(), lambda: 32) as writer:
         again = [p for p in made[second] if p.start % 2]
-        writer.publish(Edition(gone=[first], new={second: (StoredDocument("new"), again)},
+        writer.publish(IndexUpdate(removed=[first], added={second: (StoredDocument("new"), again)},
                                facts={"fingerprint": "two"}))  # fmt: skip
     assert [*(tmp_path / "i").glob("*graph*")] == [graph], "a few edits need no new graph"
     alive = {p.id for n in made if n not in (first, second) for p in made[n]}
     assert recall(store, alive | {p.id for p in again}) >= 0.97
     few = [p for n in (*list(made)[2:], second) for p in made[n] if p.id in alive][:15]
     with monkeypatch.context() as patch:  # killed before it saw to the graph
-        patch.setattr("luthier.retrieval.stores.dense.Dense.follow", lambda *_: None)
+        patch.setattr("luthier.retrieval.stores.dense.DenseSearch.update_graph", lambda *_: None)
         other = tmp_path / "other"
         shutil.copytree(tmp_path / "i", other)
         shrunk = open_store(other)
-        with shrunk.writing(IndexSettings(), lambda: 32) as writer:
+        with shrunk.writer(IndexSettings(), lambda: 32) as writer:
             name = few[0].source
-            writer.publish(Edition(gone=[n for n in writer.held() if n != name],
-                                   new={name: (StoredDocument("few"), few)},
+            writer.publish(IndexUpdate(removed=[n for n in writer.documents() if n != name],
+                                   added={name: (StoredDocument("few"), few)},
                                    facts={"fingerprint": "three"}))  # fmt: skip
         assert [*other.glob("*graph*")]
         assert recall(shrunk, {p.id for p in few if p.source == name}) == 1.0
-    with shrunk.writing(IndexSettings(), lambda: 32):
+    with shrunk.writer(IndexSettings(), lambda: 32):
         pass
     assert not [*other.glob("*graph*")], "too few for a graph"
     graph.unlink()
     assert recall(open_store(tmp_path / "i"), alive | {p.id for p in again}) == 1.0, "exact"
-    with store.writing(IndexSettings(), lambda: 32):
+    with store.writer(IndexSettings(), lambda: 32):
         pass
     assert [*(tmp_path / "i").glob("*graph*")], "made anew by the next run"
 
 
 def test_the_matrix_and_the_database_agree_on_ties() -> None:
-    from luthier.retrieval.stores.dense import exact
+    from luthier.retrieval.stores.dense import exact_nearest
 
     matrix = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
     numbers = np.array([3, 5, 7, 9], np.int64)
-    assert exact(numbers, matrix, np.array([1, 0], np.float32), 2) == [(3, 1.0), (7, 1.0)]
+    assert exact_nearest(numbers, matrix, np.array([1, 0], np.float32), 2) == [(3, 1.0), (7, 1.0)]
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -110,7 +110,7 @@ def test_unknown_label(tmp_path: Path) -> None:
 
 def test_duplicate_ids(tmp_path: Path) -> None:
     said = refused(task_file(tmp_path, rows(), "id: customer"))
-    assert "20 ids in column 'customer' stand more than once; the first is 'c0'" in said
+    assert "20 ids in column 'customer' occur more than once; the first is 'c0'" in said
     assert "(line 2, 3, 4)" in said
     assert "`group: customer`" in said
 
@@ -177,7 +177,7 @@ def test_a_header_alone(tmp_path: Path) -> None:
         ("just words", "holds a str"),
         ("- a\n- b", "holds a list"),
         ("a: [1, 2", "line 1, column 9: not YAML"),
-        ("name: a\nname: b", "the key 'name' stands twice"),
+        ("name: a\nname: b", "the key 'name' occurs twice"),
         ("a: &x 1\nb: *x", "aliases"),
         ("a: !!python/object:os.system x", "not YAML"),
         ("a: !!timestamp soon", "not YAML"),
@@ -224,7 +224,7 @@ def test_a_task_file_in_latin_1(tmp_path: Path) -> None:
         ("split: {train: .nan, dev: 0.2, test: 0.2}", "fractions or files"),
         ("rename: [a]", "must be a mapping"),
         ("schema: 'no.json'", "cannot read"),
-        ("schema: {type: 3}", "no valid JSON schema"),
+        ("schema: {type: 3}", "not a valid JSON schema"),
         ("input: {a: b}", "must be text"),
         ("data: '${NOT_SET_ANYWHERE}/x.csv'", "NOT_SET_ANYWHERE is not set"),
         ("data: hub:a/b/c", "is no hub source"),
@@ -307,7 +307,7 @@ def test_a_label_that_looks_like_a_slip_is_noted(tmp_path: Path) -> None:
     some = [{**row, "queue": "refunds" if i % 2 else "delivery"} for i, row in enumerate(rows())]
     some[7]["queue"] = "refund"
     notes = Task.load(task_file(tmp_path, some, "")).notes
-    assert any("'refund' stands once: is it 'refunds'?" in note for note in notes)
+    assert any("'refund' occurs once: is it 'refunds'?" in note for note in notes)
     mended = Task.load(task_file(tmp_path, some, "rename: {refund: refunds}"))
     assert mended.labels == ("delivery", "refunds")
-    assert not any("stands once" in note for note in mended.notes)
+    assert not any("occurs once" in note for note in mended.notes)

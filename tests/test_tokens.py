@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 import luthier
 from luthier.engine import tokenization as module
-from luthier.engine.tokenization import continued, tokenised
+from luthier.engine.tokenization import retokenize, tokenize
 
 # fmt: off
 WORDS = [
@@ -119,14 +119,14 @@ def test_a_continued_text_has_the_ids_of_the_whole(
 ) -> None:
     known_as = tokenizer(kind)
     begins *= repeats
-    known, whole = tokenised(known_as, [begins + one, begins + other], special=special)
-    found, same = continued(known_as, known, [begins + other, begins + one], special=special)
+    known, whole = tokenize(known_as, [begins + one, begins + other], special=special)
+    found, same = retokenize(known_as, known, [begins + other, begins + one], special=special)
     assert same is known or same == known
     assert found.ids == whole.ids
     assert found.spans == whole.spans
     assert found.ids[: found.kept] == known.ids[: found.kept]
     # And from there back: what was joined serves as well as what was not.
-    (back,) = continued(known_as, found, [begins + one], special=special)
+    (back,) = retokenize(known_as, found, [begins + one], special=special)
     assert back.ids == known.ids
 
 
@@ -134,23 +134,23 @@ def test_a_continued_text_has_the_ids_of_the_whole(
 def test_only_what_differs_is_tokenised(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known_as = tokenizer(kind)
     begins = " ".join(corpus()[:40])
-    (known,) = tokenised(known_as, [begins + "\n\nText: one"], special=True)
+    (known,) = tokenize(known_as, [begins + "\n\nText: one"], special=True)
     asked: list[int] = []
 
     def counting(tokenizer: Any, texts: Sequence[str], *, special: bool) -> Any:
         asked.extend(map(len, texts))
-        return tokenised(tokenizer, texts, special=special)
+        return tokenize(tokenizer, texts, special=special)
 
-    monkeypatch.setattr(module, "tokenised", counting)
-    (found,) = continued(known_as, known, [begins + "\n\nText: other"], special=True)
-    assert sum(asked) < 2 * module.AGAIN
+    monkeypatch.setattr(module, "tokenize", counting)
+    (found,) = retokenize(known_as, known, [begins + "\n\nText: other"], special=True)
+    assert sum(asked) < 2 * module.OVERLAP
     assert found.kept > 0.9 * len(found.ids)
 
 
 def test_one_long_word_is_tokenised_whole() -> None:
     known_as = tokenizer("byte-level, numbers from the right")
     digits = "7" * 1000
-    known, whole = tokenised(known_as, [digits, digits + "8"], special=True)
-    (found,) = continued(known_as, known, [digits + "8"], special=True)
+    known, whole = tokenize(known_as, [digits, digits + "8"], special=True)
+    (found,) = retokenize(known_as, known, [digits + "8"], special=True)
     assert found.kept == 0
     assert found.ids == whole.ids

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import transformers
 
-from luthier.engine.local_backend import LocalBackend, fingerprint_of
+from luthier.engine import LocalBackend
+from luthier.engine.pretrained import fingerprint_of
 from luthier.models.model import Model
 
 TEXT = [
@@ -102,9 +103,7 @@ def backend(family: str, seed: int = 0) -> LocalBackend:
             if parameter.dim() > 1:
                 parameter.data.normal_(0.0, 0.15)
     words = tokenizer(bos=family not in ("gpt2", "t5"), eos=family == "t5")
-    return LocalBackend(
-        module, words, name=f"tiny-{family}", fingerprint=fingerprint_of("", module)
-    )
+    return LocalBackend(module, words, name=f"tiny-{family}", fingerprint=fingerprint_of(module))
 
 
 def model(family: str, seed: int = 0) -> Model:

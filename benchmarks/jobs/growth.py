@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import Classification, nano
-from benchmarks.fitting import Ground, train_prompts
-from benchmarks.measure import Line, Share, timed
+from benchmarks.fitting import TrainingSetup, train_prompts
+from benchmarks.measure import Measurement, Share, timed
 from benchmarks.operations import after_inputs, inputs_once, scoring_operations
 from luthier.models.adaptation import Adaptation
 from luthier.task.task import Task
@@ -45,7 +45,7 @@ class Axis:
         )
         return time, tokens, operations
 
-    def lines(self) -> list[Line]:
+    def measurements(self) -> list[Measurement]:
         """Over the distinct tokens, as is asked for, and over the operations."""
         time, tokens, operations = self.slopes
         setting = {
@@ -68,7 +68,7 @@ class Axis:
         ]
 
 
-def run() -> Sequence[Line]:
+def run() -> Sequence[Measurement]:
     """The five axes, and growth.svg beside the results."""
     axes = [
         _scoring("inputs", (8, 16, 32, 64, 128), lambda n: replace(BASE, inputs=n)),
@@ -80,7 +80,7 @@ def run() -> Sequence[Line]:
         _trials((1, 2, 4, 8)),
     ]
     draw(axes, RESULTS / "growth.svg")
-    return [line for axis in axes for line in axis.lines()]
+    return [m for axis in axes for m in axis.measurements()]
 
 
 def draw(axes: Sequence[Axis], path: Path) -> None:
@@ -136,24 +136,24 @@ def _scoring(name: str, sizes: tuple[int, ...], case: Callable[[int], Classifica
 
 def _trials(sizes: tuple[int, ...], *, steps: int = 6) -> Axis:
     """Soft prompts after the input: the inputs once, then virtual tokens and answers a trial."""
-    ground = Ground.of(Task.load("routing"), tokens=20)
-    ground = replace(ground, rows=ground.rows[: steps * 16])
+    setup = TrainingSetup.of(Task.load("routing"), tokens=20)
+    setup = replace(setup, rows=setup.rows[: steps * 16])
     seconds = []
     for size in sizes:
         seconds.append(
             min(
                 timed(
-                    lambda n=size: train_prompts(ground, [0.3] * n, placement="after", steps=steps)
+                    lambda n=size: train_prompts(setup, [0.3] * n, placement="after", steps=steps)
                 )[0]
                 for _ in range(2)
             )
         )
-    inputs = sum(r.start for r in ground.rows)
+    inputs = sum(r.start for r in setup.rows)
     # A trained token costs a forward and a backward pass.
-    moving = 2 * sum(20 + len(r.answer) - 1 for r in ground.rows)
+    moving = 2 * sum(20 + len(r.answer) - 1 for r in setup.rows)
     config = nano().module.config
-    once = inputs_once(config, ground.rows)
-    each = after_inputs(config, ground.rows, virtual=20)
+    once = inputs_once(config, setup.rows)
+    each = after_inputs(config, setup.rows, virtual=20)
     return Axis(
         "trials",
         sizes,

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from benchmarks.cases import nano
-from benchmarks.fitting import Ground, first_batches, run_steps
+from benchmarks.fitting import TrainingSetup, first_batches, run_steps
 from benchmarks.machine import matmul_peak
-from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
+from benchmarks.measure import Equality, Measurement, Ratio, Side, in_turn, seconds_of
 from benchmarks.operations import floor, whole_rows
 from benchmarks.peers import trainer, trl_sft
 from luthier.engine import Session
@@ -26,10 +26,10 @@ from luthier.training.sequential_trials import SequentialTrials
 RANK, RATE, PACK, BATCH = 8, 1e-3, 512, 8
 
 
-def variable_lengths(*, examples: int = 128) -> Sequence[Line]:
+def variable_lengths(*, examples: int = 128) -> Sequence[Measurement]:
     """One epoch over rows of 20 to some 400 tokens; only real tokens count, padding does not."""
-    ground = Ground.of(Task.load("routing"), tokens=1)
-    rows = joined_rows(ground.rows, examples)
+    setup = TrainingSetup.of(Task.load("routing"), tokens=1)
+    rows = joined_rows(setup.rows, examples)
     tokens = sum(len(r.ids) for r in rows)
     backend = nano()
     choices = {
@@ -41,7 +41,7 @@ def variable_lengths(*, examples: int = 128) -> Sequence[Line]:
     steps = len(rows) // BATCH
     peaks = [matmul_peak(torch.float32)]
     mine, theirs = in_turn(
-        lambda k: _ours(ground, rows, steps), lambda k: _peer(rows, bf16, attention), rounds=3
+        lambda k: _ours(setup, rows, steps), lambda k: _peer(rows, bf16, attention), rounds=3
     )
     peaks.append(matmul_peak(torch.float32))
     seconds = seconds_of(mine)
@@ -49,8 +49,8 @@ def variable_lengths(*, examples: int = 128) -> Sequence[Line]:
         whole_rows(backend.module.config, b, virtual=0)
         for b in first_batches(rows, steps, size=BATCH)
     )
-    alone = gradient_gap(ground, _peer(rows[:1], bf16, attention).trainer)
-    packed = gradient_gap(ground, theirs[-1][1].trainer)
+    alone = gradient_gap(setup, _peer(rows[:1], bf16, attention).trainer)
+    packed = gradient_gap(setup, theirs[-1][1].trainer)
     return [
         Ratio(
             job="LoRA, variable lengths",
@@ -108,14 +108,14 @@ def joined_rows(rows: Sequence[TrainRow], examples: int) -> list[TrainRow]:
     return made
 
 
-def gradient_gap(ground: Ground, trained: Any) -> float:
+def gradient_gap(setup: TrainingSetup, trained: Any) -> float:
     """Largest difference over the largest value between the peer's gradient of a pack and ours of
     the same rows, at the weights that the peer trained."""
     import peft
 
     rows, theirs = trl_sft.one_pack(trained)
     weights = peft.get_peft_model_state_dict(trained.model)
-    with nano().session(_fresh(ground)) as session:
+    with nano().session(_fresh(setup)) as session:
         trials = _trials(session)
         trials.load(0, weights)
         trials.losses(rows, [0])[0].backward()  # type: ignore[no-untyped-call]
@@ -124,13 +124,13 @@ def gradient_gap(ground: Ground, trained: Any) -> float:
         return max(float((mine[n] - g).abs().max()) for n, g in theirs.items()) / largest
 
 
-def _ours(ground: Ground, rows: Sequence[TrainRow], steps: int) -> None:
+def _ours(setup: TrainingSetup, rows: Sequence[TrainRow], steps: int) -> None:
     torch.manual_seed(0)
-    with nano().session(_fresh(ground)) as session:
+    with nano().session(_fresh(setup)) as session:
         run_steps(_trials(session), rows, (RATE,), steps=steps, seed=0, batch_size=BATCH)
 
 
-def _fresh(ground: Ground) -> Adaptation:
+def _fresh(setup: TrainingSetup) -> Adaptation:
     import peft
 
     config = adapter_config(
@@ -138,7 +138,7 @@ def _fresh(ground: Ground) -> Adaptation:
             task_type="CAUSAL_LM", r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"
         )
     )
-    return replace(ground.model.adaptation, adapter=Adapter(config, {}))
+    return replace(setup.model.adaptation, adapter=Adapter(config, {}))
 
 
 def _trials(session: Session) -> SequentialTrials:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import Classification, nano
-from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of, timed
+from benchmarks.measure import Equality, Measurement, Ratio, Side, in_turn, seconds_of, timed
 from benchmarks.peers.peft_switching import Switching
 from luthier.engine import injected
 from luthier.models.adaptation import Adaptation, Adapter
@@ -20,8 +20,8 @@ ADAPTERS, RANK = 32, 8
 CASE = Classification(shared=20, inputs=128, input_tokens=40, labels=8)
 
 
-def queue(*, rounds: int = 3) -> Sequence[Line]:
-    """Four inputs an adapter, shuffled; the peer gets its fastest way on the first queue."""
+def queue(*, rounds: int = 3) -> Sequence[Measurement]:
+    """Four inputs an adapter, shuffled; the peer switches as is fastest on the first queue."""
     backend = nano()
     adapters = [random_lora(k) for k in range(ADAPTERS)]
     adaptations = [Adaptation(adapter=a) for a in adapters]
@@ -31,24 +31,24 @@ def queue(*, rounds: int = 3) -> Sequence[Line]:
         list(zip(CASE.requests(backend.tokenizer, seed=k), order, strict=True))
         for k in range(rounds)
     ]
-    ways = [
+    peers = [
         Switching(backend.module, backend.tokenizer, adapters, rows=rows, together=together)
         for rows, together in ((1, False), (4, False), (4, True), (16, True))
     ]
     tried: dict[str, Any] = {}
-    for way in ways:
-        name = way.settings["way"]
+    for peer in peers:
+        name = peer.settings["switching"]
         try:
-            way.score(queues[0][:16])
-            tried[name] = timed(lambda w=way: w.score(queues[0]))[0]
+            peer.score(queues[0][:16])
+            tried[name] = timed(lambda p=peer: p.score(queues[0]))[0]
         except ValueError as error:  # this base cannot be served so
             tried[name] = str(error)
-    able = [w for w in ways if isinstance(tried[w.settings["way"]], float)]
-    peer = min(able, key=lambda w: tried[w.settings["way"]])
+    able = [p for p in peers if isinstance(tried[p.settings["switching"]], float)]
+    fastest = min(able, key=lambda p: tried[p.settings["switching"]])
     backend.score_mixed([(r, adaptations[k]) for r, k in queues[0][:16]])
     mine, theirs = in_turn(
         lambda k: backend.score_mixed([(r, adaptations[a]) for r, a in queues[k]]),
-        lambda k: peer.score(queues[k]),
+        lambda k: fastest.score(queues[k]),
         rounds=rounds,
     )
     gap = max(
@@ -66,7 +66,7 @@ def queue(*, rounds: int = 3) -> Sequence[Line]:
             peer=Side(
                 seconds_of(theirs),
                 CASE.inputs,
-                settings=peer.settings,
+                settings=fastest.settings,
                 notes={"seconds_of_the_first_queue": tried},
             ),
             equality=Equality("log-probabilities of the labels, nats", gap, 2e-3),
@@ -87,10 +87,10 @@ def random_lora(seed: int) -> Adapter:
     """An adapter as a fit would leave it, with random weights: what they say costs no time."""
     import peft
 
-    made = peft.LoraConfig(
+    lora_config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"
     )
-    config = adapter_config(made)
+    config = adapter_config(lora_config)
     generator = torch.Generator().manual_seed(seed)
     with injected(nano().module, Adapter(config, {})) as wrapped:
         shapes = {k: t.shape for k, t in peft.get_peft_model_state_dict(wrapped).items()}

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.cases import Classification, llama_135m
 from benchmarks.machine import matmul_peak
-from benchmarks.measure import Equality, Line, Ratio, Share, Side, in_turn, seconds_of
+from benchmarks.measure import Equality, Measurement, Ratio, Share, Side, in_turn, seconds_of
 from benchmarks.operations import scoring_operations
 from luthier.engine import LocalBackend
 from luthier.models.adaptation import Adaptation
@@ -23,20 +23,20 @@ TOLERANCE = {torch.bfloat16: 0.1, torch.float32: 1e-3}
 ROWS = 2
 
 
-def few_shot() -> Sequence[Line]:
+def few_shot() -> Sequence[Measurement]:
     """600 shared tokens; a round gives the harness one of the 200 inputs, and seconds an input
     compare."""
     return _against_harness("few-shot classification", FEW_SHOT, peer_inputs=1, must_be=40.0)
 
 
-def zero_shot() -> Sequence[Line]:
+def zero_shot() -> Sequence[Measurement]:
     """A short instruction, the same inputs on both sides."""
     return _against_harness("zero-shot classification", ZERO_SHOT, peer_inputs=24, must_be=4.0)
 
 
 def _against_harness(
     name: str, case: Classification, *, peer_inputs: int, must_be: float, rounds: int = 3
-) -> list[Line]:
+) -> list[Measurement]:
     from benchmarks.peers.lm_eval_hf import Harness
 
     backend = llama_135m()

@@ -2,7 +2,7 @@
 
 Luthier's loop trains the trials in one pass and drops the worse half after every rung; the peer
 runs each to its end, one after another, for as many steps as our winner took: half of the eight,
-whose time a trial stands for all. Both judge by the loss on dev, and the sides are equal if their
+whose time a trial stands for all. Both choose by the loss on dev, and the sides are equal if their
 best prompts have the same dev loss.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from benchmarks.cases import nano
-from benchmarks.fitting import Ground, first_batches, steps_by_trial
+from benchmarks.fitting import TrainingSetup, first_batches, steps_by_trial
 from benchmarks.jobs.tuning import PEER, TOKENS, peer_run, peer_settings, setting
 from benchmarks.machine import matmul_peak
-from benchmarks.measure import Equality, Line, Ratio, Side, in_turn, seconds_of
+from benchmarks.measure import Equality, Measurement, Ratio, Side, in_turn, seconds_of
 from benchmarks.operations import after_inputs, floor, inputs_once
 from benchmarks.peers import trainer as peer
 from luthier.records import FitRecord
@@ -37,29 +37,30 @@ BATCH = 4
 TOLERANCE = 0.05
 
 
-def eight_trials() -> Sequence[Line]:
+def eight_trials() -> Sequence[Measurement]:
     """Two rounds of our whole fit, each beside two of the peer's runs."""
-    ground = Ground.of(Task.load("routing"), tokens=TOKENS)
-    budget = budget_tokens(ground)
-    soft, record = search(ground, budget)
+    setup = TrainingSetup.of(Task.load("routing"), tokens=TOKENS)
+    budget = budget_tokens(setup)
+    soft, record = search(setup, budget)
+    assert record.training is not None
     steps = steps_by_trial(record.history)
     chosen = max(steps.values())
-    settings, tried = peer_settings(ground, steps=chosen, batch_size=BATCH)
+    settings, tried = peer_settings(setup, steps=chosen, batch_size=BATCH)
     losses: dict[float, float] = {}
 
     def theirs(k: int) -> float:
         seconds = 0.0
         for rate in PEER_RATES[k::2]:
-            wrapped, spent = peer_run(ground, settings, rate=rate)
+            wrapped, spent = peer_run(setup, settings, rate=rate)
             seconds += spent
-            losses[rate] = ground.dev_loss(ground.soft(peer.virtual_tokens(wrapped), "before"))
+            losses[rate] = setup.dev_loss(setup.soft(peer.virtual_tokens(wrapped), "before"))
         return seconds
 
     peaks = [matmul_peak(torch.float32)]
-    mine, kept = in_turn(lambda k: search(ground, budget), theirs, rounds=2)
+    mine, kept = in_turn(lambda k: search(setup, budget), theirs, rounds=2)
     peaks.append(matmul_peak(torch.float32))
     seconds = seconds_of(mine)
-    best = ground.dev_loss(ground.soft(soft, "after"))
+    best = setup.dev_loss(setup.soft(soft, "after"))
     return [
         Ratio(
             job="8 prompt-tuning trials",
@@ -77,8 +78,8 @@ def eight_trials() -> Sequence[Line]:
                 },
                 notes={
                     "best_dev_loss": best,
-                    "best_rate": record.training.learning_rate / ground.scale,
-                    "floor": floor(_operations(ground, steps), min(seconds), max(peaks)),
+                    "best_rate": record.training.learning_rate / setup.scale,
+                    "floor": floor(_operations(setup, steps), min(seconds), max(peaks)),
                 },
             ),
             # The time of train() alone, without building the Trainer.
@@ -98,50 +99,50 @@ def eight_trials() -> Sequence[Line]:
                 best - min(losses.values()),
                 TOLERANCE,
             ),
-            setting={**setting(ground), "batch_size": BATCH, "rates": list(RATES)},
+            setting={**setting(setup), "batch_size": BATCH, "rates": list(RATES)},
         )
     ]
 
 
-def search(ground: Ground, budget: int) -> tuple[torch.Tensor, FitRecord]:
-    """What `SoftPrompt.fit` does, judged by the loss on dev as the peer is: the winner's virtual
+def search(setup: TrainingSetup, budget: int) -> tuple[torch.Tensor, FitRecord]:
+    """What `SoftPrompt.fit` does, scored by the loss on dev as the peer is: the winner's virtual
     tokens (1, P, H) and the record."""
-    decoding = replace(ground.model.adaptation.decoding, labels=(), stop=())
-    model = ground.model.adapt(decoding=decoding)
-    holders = _holders(ground)
+    decoding = replace(setup.model.adaptation.decoding, labels=(), stop=())
+    model = setup.model.adapt(decoding=decoding)
+    trial_parameters = _trial_parameters(setup)
     with nano().session(model.adaptation) as session:
         fitted = fit(
             model,
-            ground.task.without_test(),
+            setup.task.without_test(),
             session=session,
-            trainable=trials_of(session, holders, "after"),
-            settings=Settings(tuple(r * ground.scale for r in RATES), BATCH),
+            trainable=trials_of(session, trial_parameters, "after"),
+            settings=Settings(tuple(r * setup.scale for r in RATES), BATCH),
             tokens=budget,
             seed=0,
             room=TOKENS,
         )
-    return holders[fitted.winners[0]].soft().detach(), fitted.record
+    return trial_parameters[fitted.winners[0]].soft().detach(), fitted.record
 
 
-def budget_tokens(ground: Ground) -> int:
+def budget_tokens(setup: TrainingSetup) -> int:
     """The least with which a fit searches among so many rates."""
-    with nano().session(ground.model.adaptation) as session:
-        trainable = trials_of(session, _holders(ground), "after")
-        trainable.ready(ground.rows)
-        once = trainable.standing(ground.rows)
-        epoch = trainable.cost(ground.rows, [0]) - once
+    with nano().session(setup.model.adaptation) as session:
+        trainable = trials_of(session, _trial_parameters(setup), "after")
+        trainable.ready(setup.rows)
+        once = trainable.standing(setup.rows)
+        epoch = trainable.cost(setup.rows, [0]) - once
     steps = STEPS_WORTH_SEARCHING * len(RATES) + 1
-    return int(once + steps * epoch * BATCH / len(ground.rows))
+    return int(once + steps * epoch * BATCH / len(setup.rows))
 
 
-def _holders(ground: Ground) -> list[SoftPromptParameters]:
-    return [SoftPromptParameters(ground.start, bottleneck=None) for _ in RATES]
+def _trial_parameters(setup: TrainingSetup) -> list[SoftPromptParameters]:
+    return [SoftPromptParameters(setup.start, bottleneck=None) for _ in RATES]
 
 
-def _operations(ground: Ground, steps: dict[int, int]) -> float:
-    """Of training; looks at dev are left out."""
+def _operations(setup: TrainingSetup, steps: dict[int, int]) -> float:
+    """The operations of training; dev evaluations are left out."""
     config: Any = nano().module.config
-    batches = first_batches(ground.rows, max(steps.values()), size=BATCH)
+    batches = first_batches(setup.rows, max(steps.values()), size=BATCH)
     each = sum(after_inputs(config, b, virtual=TOKENS) for b in batches) / len(batches)
     distinct = {tuple(r.prompt): r for b in batches for r in b}
     return inputs_once(config, distinct.values()) + each * sum(steps.values())

@@ -17,8 +17,8 @@ from typing import Any
 
 import luthier
 from benchmarks.cases import nano
-from benchmarks.fitting import Ground, steps_by_trial
-from benchmarks.measure import Equality, Line, Ratio, Side, timed
+from benchmarks.fitting import TrainingSetup, steps_by_trial
+from benchmarks.measure import Equality, Measurement, Ratio, Side, timed
 from benchmarks.peers import trainer
 from luthier.compare.comparison import Comparison
 from luthier.models.adaptation import Adaptation
@@ -83,15 +83,15 @@ def kind_of(adaptation: Adaptation) -> str:
     return "few-shot" if adaptation.prompt.demonstrations else "zero-shot"
 
 
-def comparison() -> Sequence[Line]:
+def comparison() -> Sequence[Measurement]:
     """One round: the peer's takes minutes."""
     task = Task.load("routing")
     asked = Asked()
     with asked.listening():
         seconds, result = timed(lambda: ours(task))
     # A row names the settings that are not a technique's own defaults.
-    chosen = {row.technique.split("(")[0]: row.seeds[0] for row in result.rows}
-    for row in result.rows:
+    chosen = {row.technique.split("(")[0]: row.runs[0] for row in result.results}
+    for row in result.results:
         if row.status != "finished":
             raise RuntimeError(f"{row.technique} ended as {row.status}: {row.reason}")
     parts = [prompts(asked, kind) for kind in ("zero-shot", "few-shot")]
@@ -109,14 +109,14 @@ def comparison() -> Sequence[Line]:
                 1,
                 settings={"budget_tokens": BUDGET, "seeds": 1},
                 notes={
-                    "fit_seconds": {r.technique: r.seeds[0].fit.fit_seconds for r in result.rows},
-                    "accuracy": {r.technique: r.score.value for r in result.rows},
+                    "fit_seconds": {r.technique: r.runs[0].fit.fit_seconds for r in result.results},
+                    "accuracy": {r.technique: r.score.value for r in result.results},
                 },
             ),
             peer=Side((total,), 1, notes={"parts": {p["technique"]: p for p in parts}}),
             equality=Equality(
                 "log-probabilities of the labels of zero-shot and few-shot, nats; soft prompt and "
-                "LoRA train by other ways for the same steps: their accuracies are noted",
+                "LoRA train differently for the same steps: their accuracies are noted",
                 max(p["gap"] for p in parts if p["gap"] is not None),
                 TOLERANCE,
             ),
@@ -167,7 +167,7 @@ def trained(technique: str, task: Task, asked: Asked, fit: Any) -> dict[str, Any
     that won here, and that time counts for each rate that was tried; which one to keep it gets for
     nothing."""
     low_rank = LoRA()
-    ground = Ground.of(task, tokens=8)
+    setup = TrainingSetup.of(task, tokens=8)
     backend = nano()
     steps = max(steps_by_trial(fit.history).values())
     rates = fit.training.learning_rates_tried
@@ -177,16 +177,16 @@ def trained(technique: str, task: Task, asked: Asked, fit: Any) -> dict[str, Any
         module = trainer.fresh(backend.module, attention=attention)
         if technique == "lora":
             return trainer.lora(module, rank=low_rank.rank, seed=0)
-        return trainer.prompt_tuning(module, ground.start)
+        return trainer.prompt_tuning(module, setup.start)
 
     settings, tried = trainer.tuned(
         fresh,
         backend.tokenizer,
-        ground.rows,
+        setup.rows,
         trainer.Settings(steps=steps, learning_rate=fit.training.learning_rate, batch_size=size),
     )
     wrapped = fresh(settings.attention)
-    training = trainer.train(wrapped, backend.tokenizer, ground.rows, settings)
+    training = trainer.train(wrapped, backend.tokenizer, setup.rows, settings)
     wrapped.eval()
     keys = list(asked.found[technique])
     harness, by_rows = fastest(wrapped, keys)
@@ -228,7 +228,7 @@ def accuracy(task: Task, keys: Sequence[Any], scored: Sequence[Sequence[float]])
     """Of the likeliest label, on the test messages; labels stand in the task's order."""
     right = {}
     for example in task.test:
-        right[example.input.strip()] = example.target
+        right[example.text.strip()] = example.target
     hits = []
     for (text, _), logprobs in zip(keys, scored, strict=True):
         target = next((t for i, t in right.items() if i in text), None)

@@ -41,11 +41,11 @@ class Switching:
     @property
     def settings(self) -> dict[str, Any]:
         """For the results file."""
-        way = "adapter_names" if self.together else "set_adapter"
+        switching = "adapter_names" if self.together else "set_adapter"
         if self.rows > 1:
-            way += f", {self.rows} requests a batch"
-            way += "" if self.together else ", sorted by adapter"
-        return {"way": way, "labels_in_one_batch": True}
+            switching += f", {self.rows} requests a batch"
+            switching += "" if self.together else ", sorted by adapter"
+        return {"switching": switching, "labels_in_one_batch": True}
 
     @torch.inference_mode()
     def score(self, asked: Sequence[tuple[ScoreRequest, int]]) -> list[list[float]]:

@@ -22,7 +22,8 @@ from luthier.retrieval.index_store import Vectors
 
 
 def measured(texts: list[str], rounds: int) -> dict[str, object]:
-    """Passages a second for each way, and the least cosine with sentence-transformers' vectors."""
+    """Passages a second for each embedder, and the least cosine with the vectors of
+    sentence-transformers."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -36,19 +37,19 @@ def measured(texts: list[str], rounds: int) -> dict[str, object]:
     def one_by_one() -> Vectors:
         return np.stack([peer.encode(t, normalize_embeddings=True) for t in texts])
 
-    ways: dict[str, Callable[[], Vectors]] = {
+    embedders: dict[str, Callable[[], Vectors]] = {
         "sentence-transformers, encode(list)": at_once,
         "sentence-transformers, encode(one) in a loop": one_by_one,
         "luthier": lambda: MiniLM().embed(texts),
     }
     right = at_once()
     MiniLM().embed(texts[:2])
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in embedders}
     cosines: dict[str, float] = {}
     for _ in range(rounds):
-        for name, way in ways.items():
+        for name, embed in embedders.items():
             began = time.process_time()
-            made = way()
+            made = embed()
             seconds[name].append(time.process_time() - began)
             cosines[name] = float((made * right).sum(1).min())
     return {
@@ -72,9 +73,13 @@ def main() -> None:
     texts = [
         text[at : at + draw.randint(asked.longest // 7, asked.longest)].strip() for at in starts
     ]
-    told = {"passages": asked.passages, "longest": asked.longest, **measured(texts, asked.rounds)}
-    asked.out.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    print(json.dumps(told, indent=1))
+    figures = {
+        "passages": asked.passages,
+        "longest": asked.longest,
+        **measured(texts, asked.rounds),
+    }
+    asked.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

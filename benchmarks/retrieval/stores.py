@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.retrieval.index_store import Edition, StoredDocument, Vectors
+from luthier.retrieval.index_store import IndexUpdate, StoredDocument, Vectors
 from luthier.retrieval.stores import open_store
 from luthier.retrieval.types import IndexSettings, Passage
 
@@ -41,12 +41,12 @@ def methods(vectors: Vectors, names: list[str], folder: Path) -> Iterator[dict[s
 
 
 def _numpy(vectors: Vectors, name: str, folder: Path) -> dict[str, Any]:
-    from luthier.retrieval.stores.dense import exact
+    from luthier.retrieval.stores.dense import exact_nearest
 
     numbers = np.arange(len(vectors))
     return {
         "bytes": vectors.nbytes,
-        "search": lambda q: [n for n, _ in exact(numbers, vectors, q, K)],
+        "search": lambda q: [n for n, _ in exact_nearest(numbers, vectors, q, K)],
     }
 
 
@@ -93,13 +93,13 @@ def _store(vectors: Vectors, name: str, folder: Path) -> dict[str, Any]:
     store = open_store(place if name == "sqlite" else f"lancedb://{place}")
     passages = [Passage(f"{i:032x}", f"text {i}", "all", i, i + 1) for i in range(len(vectors))]
     width = vectors.shape[1]
-    with store.writing(IndexSettings(), lambda: width) as writer:
+    with store.writer(IndexSettings(), lambda: width) as writer:
         for at in range(0, len(vectors), 10_000):
             part = [p.id for p in passages[at : at + 10_000]]
             writer.keep_computed(part, vectors[at : at + 10_000])
         facts = {"fingerprint": "0" * 16, "dimension": str(width), "settings": "{}"}
-        writer.publish(Edition(new={"all": (StoredDocument("x"), passages)}, facts=facts))
-    entered = store.reading()
+        writer.publish(IndexUpdate(added={"all": (StoredDocument("x"), passages)}, facts=facts))
+    entered = store.reader()
     reader = entered.__enter__()  # for as long as the measurement goes
     return {
         "bytes": store.bytes(),

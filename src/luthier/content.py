@@ -6,12 +6,15 @@ inside; code that knows pictures or tools reads the parts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool-calls"]
+# What an answer says, word for word, where the documents do not hold one.
+ABSTENTION = "not in the documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class ToolCall:
     name: str
     arguments: Mapping[str, Any]
     id: str = ""
+
+    @property
+    def text(self) -> str:
+        """The call in words, for a model that reads text only: `add({"a": 1, "b": 2})`."""
+        return f"{self.name}({json.dumps(dict(self.arguments), ensure_ascii=False)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +81,10 @@ class Conversation:
 
     @classmethod
     def of(cls, turns: Input | Sequence[Message | Mapping[str, Any]]) -> Conversation:
-        """A conversation from a text, from parts, or from messages (also as `{"role", "content"}`
-        mappings, the form of the OpenAI API).
+        """A conversation from a text, from parts, or from messages, which may be mappings with a
+        `role` and a `content` that is a text or a sequence of parts.
 
-        TypeError for anything else.
+        TypeError for anything else, ValueError for a role there is not.
         """
         if isinstance(turns, Conversation):
             return turns
@@ -90,7 +98,7 @@ class Conversation:
             if isinstance(turn, Message):
                 messages.append(turn)
             elif isinstance(turn, Mapping):
-                messages.append(Message(turn["role"], turn["content"]))
+                messages.append(_message_of(turn))
             else:
                 raise TypeError(f"a turn is a Message or a mapping, not {type(turn).__name__}")
         return cls(tuple(messages))
@@ -101,12 +109,57 @@ Input = str | tuple[Part, ...] | Conversation
 
 
 def text_of(content: Input) -> str:
-    """All text of a content, its parts or turns on lines of their own; "" where there is none."""
+    """All text of a content, its parts or turns on lines of their own; "" where there is none.
+
+    Pictures are left out; tool calls and their results are written in words.
+    """
     if isinstance(content, str):
         return content
     if isinstance(content, Conversation):
         return "\n".join(message.text for message in content.messages)
-    return "\n".join(part.text for part in content if isinstance(part, Text | ToolResult))
+    return "\n".join(part.text for part in content if not isinstance(part, Image))
+
+
+def question_of(content: Input) -> str:
+    """The text that is asked now: of a conversation its last user turn, else all of it."""
+    if isinstance(content, Conversation):
+        turns = (m.text for m in reversed(content.messages) if m.role == "user")
+        return next(turns, "")
+    return text_of(content)
+
+
+def single_text(content: Input) -> str | None:
+    """The text of an input that is one question in words alone; None for any other input."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Conversation):
+        if len(content.messages) != 1 or content.messages[0].role != "user":
+            return None
+        return single_text(content.messages[0].content)
+    if all(isinstance(part, Text) for part in content):
+        return "\n".join(part.text for part in content if isinstance(part, Text))
+    return None
+
+
+def has_images(content: Input) -> bool:
+    """Whether a content holds a picture."""
+    if isinstance(content, str):
+        return False
+    if isinstance(content, Conversation):
+        return any(has_images(message.content) for message in content.messages)
+    return any(isinstance(part, Image) for part in content)
+
+
+def _message_of(turn: Mapping[str, Any]) -> Message:
+    role, content = turn.get("role"), turn.get("content")
+    if role not in get_args(Role):
+        raise ValueError(f"there is no role {role!r}: a turn is of {', '.join(get_args(Role))}")
+    if not isinstance(content, str):
+        parts = tuple(content) if isinstance(content, Sequence) else (content,)
+        if not all(isinstance(part, Part) for part in parts):
+            raise TypeError(f"the content of a turn is a text or parts, not {content!r:.80}")
+        content = cast("tuple[Part, ...]", parts)
+    return Message(cast(Role, role), content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +214,23 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounding:
+    """How far an answer rests on the documents it was looked up in.
+
+    `supported`: every sentence is borne out by a passage. `withheld`: the answer is free text that
+    no passage bears out, so it is not given. `unknown_citations` are cited numbers that no passage
+    has. `search_seconds` is what the search took (0 where it was remembered), `read_seconds` all
+    the rest.
+    """
+
+    supported: bool
+    withheld: bool
+    unknown_citations: tuple[int, ...] = ()
+    search_seconds: float = 0.0
+    read_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What a model answered.
 
@@ -168,7 +238,9 @@ class Response:
     could not be read. `parseable` says whether unconstrained decoding would have produced a
     readable answer: where labels are scored `parsed` is always a label, and `parseable` is what the
     parse rate counts. `label_logprobs` are natural logs, one for each label, where labels were
-    scored. `turns` are the tool calls and results of the turn loop before the final answer.
+    scored. `tool_calls` were asked for and not run; `turns` are the calls that were run, and their
+    results, before this answer. `citations` and `grounding` are those of `Model.respond` where the
+    model looks answers up in documents; `grounding` is None elsewhere.
     """
 
     text: str
@@ -180,8 +252,15 @@ class Response:
     tool_calls: tuple[ToolCall, ...] = ()
     citations: tuple[Citation, ...] = ()
     turns: tuple[Message, ...] = ()
+    grounding: Grounding | None = None
+
+    @property
+    def prediction(self) -> str:
+        """The prediction; the raw text where none could be read."""
+        return self.text if self.parsed is None else self.parsed
 
     @property
     def answer(self) -> str:
-        """The prediction; the raw text where none could be read."""
-        return self.text if self.parsed is None else self.parsed
+        """The prediction, or "not in the documents" where no passage bears it out."""
+        withheld = self.grounding is not None and self.grounding.withheld
+        return ABSTENTION if withheld else self.prediction

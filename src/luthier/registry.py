@@ -8,9 +8,9 @@ A package announces what it brings in its pyproject.toml, one group for each kin
 
 | kind | what the name refers to |
 |---|---|
-| techniques | a subclass of `luthier.techniques.base.Technique` |
-| scorers | a function `(prediction, target) -> number`, or a `luthier.scoring.Scorer` |
-| backends | a subclass of `luthier.models.Backend` with `open(name, *, device)`, for "NAME:…" |
+| techniques | a subclass of `luthier.Technique` |
+| scorers | a function `(prediction, target) -> number`, or a `luthier.Scorer` |
+| backends | a subclass of `luthier.Backend` with `open(name, *, device)`, for "NAME:…" |
 | stores | a class or function that takes the address "NAME://…" and gives an `IndexStore` |
 | embedders | a class or function that takes "NAME" or "NAME:…" and gives an `Embedder` |
 
@@ -35,17 +35,20 @@ from luthier.errors import ModelError, TaskError, TechniqueError, UserError, did
 class ExtensionPoint:
     """One kind of thing that can be plugged in.
 
-    `noun`, `error` and `hint` (a next step) are for messages, `built_in` maps names to "module:attribute", `contract`
-    names the attributes that an implementation must have, `contract_home` says where the contract
-    is written down, and `schemes` maps the beginnings of addresses to built-in names.
+    **Fields**
+
+    - `noun`, `error` and `hint` (a next step): for messages.
+    - `contract`: where the contract is written down; `parts` are attributes that it asks for.
+    - `built_in`: "module:attribute" by name.
+    - `schemes`: built-in names by what an address begins with.
     """
 
     noun: str
     error: type[UserError]
-    built_in: Mapping[str, str]
     hint: str
-    contract: tuple[str, ...]
-    contract_home: str
+    contract: str
+    parts: tuple[str, ...]
+    built_in: Mapping[str, str]
     schemes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,9 +56,12 @@ log = logging.getLogger(__name__)
 _SCORERS = "luthier.scoring.scorers"
 EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
     "techniques": ExtensionPoint(
-        "technique",
-        TechniqueError,
-        {
+        noun="technique",
+        error=TechniqueError,
+        hint='A recipe is written "few-shot -> lora".',
+        contract="luthier.Technique",
+        parts=("name", "family", "needs", "trained", "card", "footprint", "fit", "chain"),
+        built_in={
             "zero-shot": "luthier.techniques.prompt.zero_shot:ZeroShot",
             "few-shot": "luthier.techniques.prompt.few_shot:FewShot",
             "prompt-search": "luthier.techniques.prompt.prompt_search:PromptSearch",
@@ -68,14 +74,14 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "raft": "luthier.techniques.rag.raft:RAFT",
             "query-map": "luthier.techniques.rag.query_map:QueryMap",
         },
-        'A recipe is written "few-shot -> lora".',
-        ("name", "family", "needs", "trained", "card", "footprint", "fit", "chain"),
-        "luthier.techniques.base.Technique",
     ),
     "scorers": ExtensionPoint(
-        "scorer",
-        TaskError,
-        {
+        noun="scorer",
+        error=TaskError,
+        hint="Name one of these in the task's `scorer`.",
+        contract="luthier.Scorer",
+        parts=(),
+        built_in={
             "accuracy": f"{_SCORERS}.class_labels:ACCURACY",
             "macro-f1": f"{_SCORERS}.class_labels:MACRO_F1",
             "exact-match": f"{_SCORERS}.short_answers:EXACT_MATCH",
@@ -90,36 +96,33 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "json-fields": f"{_SCORERS}.structured:JSON_FIELDS",
             "perplexity": f"{_SCORERS}.likelihood:PERPLEXITY",
         },
-        "Name one of these in the task's `scorer`.",
-        (),
-        "luthier.scoring.Scorer",
     ),
     "backends": ExtensionPoint(
-        "backend",
-        ModelError,
-        {
+        noun="backend",
+        error=ModelError,
+        hint="Install the package that brings it.",
+        contract="luthier.Backend",
+        parts=("open", "generate", "score"),
+        built_in={
             "local": "luthier.engine.local_backend:LocalBackend",
             "endpoint": "luthier.models.endpoint:EndpointBackend",
             "fake": "luthier.models.fake:FakeBackend",
         },
-        "Install the package that brings it.",
-        ("open", "generate", "score"),
-        "luthier.models.backend.Backend",
-        {"fake": "fake", "http": "endpoint", "https": "endpoint"},
+        schemes={"fake": "fake", "http": "endpoint", "https": "endpoint"},
     ),
     "stores": ExtensionPoint(
-        "store of indexes",
-        UserError,
-        {
+        noun="store of indexes",
+        error=UserError,
+        hint="Install the package that brings it.",
+        contract="luthier.retrieval.index_store.IndexStore",
+        parts=("__call__",),
+        built_in={
             "sqlite": "luthier.retrieval.stores.sqlite:SqliteStore",
             "lancedb": "luthier.retrieval.stores.lance:LanceStore",
             "postgresql": "luthier.retrieval.stores.postgres:PostgresStore",
             "qdrant": "luthier.retrieval.stores.qdrant:QdrantStore",
         },
-        "Install the package that brings it.",
-        ("__call__",),
-        "luthier.retrieval.index_store.IndexStore",
-        {
+        schemes={
             "lancedb": "lancedb",
             "postgresql": "postgresql",
             "postgres": "postgresql",
@@ -129,17 +132,17 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
         },
     ),
     "embedders": ExtensionPoint(
-        "embedder",
-        UserError,
-        {
+        noun="embedder",
+        error=UserError,
+        hint="Install the package that brings it.",
+        contract="luthier.retrieval.embed.Embedder",
+        parts=("__call__",),
+        built_in={
             "minilm": "luthier.retrieval.embed.minilm:MiniLM",
             "endpoint": "luthier.retrieval.embed.endpoint_embedder:EndpointEmbedder.connect",
             "sentence-transformers": "luthier.retrieval.embed.sentence:SentenceEmbedder",
         },
-        "Install the package that brings it.",
-        ("__call__",),
-        "luthier.retrieval.embed.Embedder",
-        {"minilm": "minilm", "http": "endpoint", "https": "endpoint"},
+        schemes={"minilm": "minilm", "http": "endpoint", "https": "endpoint"},
     ),
 }
 
@@ -234,10 +237,10 @@ def _import(point: ExtensionPoint, name: str, plugin: EntryPoint) -> Any:
             f"{type(error).__name__}: {error}",
             next_step="Mend or remove the package that brings it.",
         ) from error
-    missing = [attribute for attribute in point.contract if not hasattr(found, attribute)]
+    missing = [attribute for attribute in point.parts if not hasattr(found, attribute)]
     if missing:
         raise point.error(
             f"The plugin {point.noun} {name!r} ({plugin.value}) lacks {', '.join(missing)}",
-            next_step=f"See {point.contract_home} for what it must have.",
+            next_step=f"See {point.contract} for what it must have.",
         )
     return found

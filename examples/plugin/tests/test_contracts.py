@@ -7,7 +7,7 @@ from luthier_keywords.first_word import first_word
 from luthier_keywords.keyword_backend import KeywordBackend
 from luthier_keywords.label_words import LabelWords
 
-from luthier.errors import ModelError
+from luthier import ModelError
 from luthier.testing import check_backend, check_scorer, check_technique
 
 RULES = {"delivery": ["parcel"], "billing": ["pay", "charged"], "account access": ["password"]}

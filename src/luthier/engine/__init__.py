@@ -12,14 +12,14 @@ Other rooms import from this module only. What they need:
 """
 
 from luthier.engine.adapters.injected import injected
-from luthier.engine.attention_masks import attention_masks, sliding_window
+from luthier.engine.continuation_scoring import score_continuations
 from luthier.engine.engine_choice import uses_prefix_trees
 from luthier.engine.local_backend import LocalBackend
+from luthier.engine.masks import attention_masks, sliding_window
 from luthier.engine.precision import Float32Attention, autocast, matmul_precision
 from luthier.engine.prefix_tree.shared_attention import supports_split_attention
-from luthier.engine.score_continuations import score_continuations
+from luthier.engine.request_rows import token_rows
 from luthier.engine.session import Session
-from luthier.engine.token_rows import token_rows
 
 __all__ = [
     "Float32Attention",

@@ -5,121 +5,111 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 
-from luthier.engine.attention_masks import attention_masks
+from luthier.engine.masks import attention_masks
+from luthier.engine.memory import ModelShape, memory_cap, run_in_halves
 from luthier.engine.precision import autocast
-from luthier.engine.prefix_tree.batch_layout import RowLayout, layout_row, tree_batch
+from luthier.engine.prefix_tree.batch_layout import RowLayout, packed_batch, row_layout
 from luthier.engine.prefix_tree.continuation_tree import continuation_tree
-from luthier.engine.prefix_tree.memory import Shape, memory_cap, out_of_memory
-from luthier.engine.prefix_tree.planner import PackedRow, RowPart
+from luthier.engine.prefix_tree.planner import PackedRow, Segment
 from luthier.engine.prefix_tree.read_scores import read_scores
+from luthier.engine.request_rows import RowScores, TokenRow
 from luthier.engine.session import Session
-from luthier.engine.token_rows import RowScores, TokenRow, rows_by_vote
-from luthier.engine.votes import results_of
-from luthier.errors import BackendError
-from luthier.models.backend import ScoreRequest, ScoreResult
 
 TOKENS_A_BATCH = 4096
 RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention, so a mask can hold them
 
 
-def score(session: Session, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
-    """Summed log-probabilities of every continuation, end of sequence included."""
+def score_encoded_rows(session: Session, rows: Sequence[TokenRow]) -> list[RowScores]:
+    """The scores of distinct rows, in their order; the end of the sequence counts.
+
+    Prompts of like length are encoded together, and then their trees are decoded together.
+    """
+    shape, cap = ModelShape.of(session), memory_cap(session.device)
+    waiting = sorted(range(len(rows)), key=lambda k: -len(rows[k].prefix))
+    scores = [RowScores([], [], 0) for _ in rows]
     with autocast(session.device, session.dtype):
-        return results_of(rows_by_vote(session, requests), partial(_score_rows, session))
+        while waiting:
+            width = len(rows[waiting[0]].prefix)
+            tail = max(1 + sum(len(c) - 1 for c in rows[k].continuations) for k in waiting)
+            row_bytes = shape.row_bytes(width, 0, 0) + shape.row_bytes(tail, width, tail)
+            size = max(1, min(TOKENS_A_BATCH // max(width, tail), cap // row_bytes))
+            members, waiting = waiting[:size], waiting[size:]
+            found = run_in_halves(
+                lambda batch: _score_batch(session, batch),
+                [(k, rows[k]) for k in members],
+                _halves,
+                describe=lambda batch: f"A prompt of {len(batch[0][1].prefix)} tokens",
+            )
+            for k, part in (pair for pairs in found for pair in pairs):
+                scores[k] = RowScores(
+                    scores[k].logprobs + part.logprobs,
+                    scores[k].greedy + part.greedy,
+                    scores[k].computed + part.computed,
+                )
+    return scores
 
 
-def encode_prompts(
-    session: Session, prompts: Sequence[Sequence[int]], soft: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded embeddings (B, S, H) and mask (B, S), virtual tokens of every vote in front."""
-    rows = [
-        session.insert_virtual(p, len(p), vote=v) for p in prompts for v in range(session.votes)
+Batch = list[tuple[int, TokenRow]]  # rows with their numbers
+
+
+def _halves(batch: Batch) -> list[Batch] | None:
+    """Fewer prompts, or else fewer continuations of the one prompt."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [batch[:middle], batch[middle:]]
+    number, row = batch[0]
+    middle = len(row.continuations) // 2
+    if not middle:
+        return None
+    return [
+        [(number, replace(row, continuations=part))]
+        for part in (row.continuations[:middle], row.continuations[middle:])
     ]
-    return _padded(session, rows, soft)
 
 
-def _padded(
-    session: Session, rows: Sequence[Sequence[int]], soft: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(r) for r in rows)
-    pad = session.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[*r, *[pad] * (longest - len(r))] for r in rows], device=session.device)
-    mask = torch.tensor(
-        [[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=session.device
-    )
-    return session.embed(ids, soft), mask
-
-
-def _score_rows(session: Session, rows: Sequence[TokenRow]) -> list[RowScores]:
-    """Distinct prompts in batches of like length, each batch encoded and its trees decoded."""
-    shape, cap = Shape.of(session), memory_cap(session.device)
-    order = sorted(range(len(rows)), key=lambda k: -len(rows[k].prefix))
-    out: dict[int, RowScores] = {}
-    while order:
-        width = len(rows[order[0]].prefix)
-        tail = max(1 + sum(len(b) - 1 for b in rows[k].continuations) for k in order)
-        by_memory = cap // (shape.row(width, 0, 0) + shape.row(tail, width, tail))
-        size = max(1, min(TOKENS_A_BATCH // max(width, tail), by_memory))
-        members, order = order[:size], order[size:]
-        out.update(zip(members, _batch(session, [rows[k] for k in members]), strict=True))
-    return [out[k] for k in range(len(rows))]
-
-
-def _batch(session: Session, rows: list[TokenRow]) -> list[RowScores]:
-    """One batch, or its halves where memory is short: fewer prompts, then fewer continuations."""
-    try:
-        embeds, mask = _padded(session, [r.prefix for r in rows])
-        encoded = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
-        if session.module.config.model_type in RELATIVE:
-            return _decode_trees(session, rows, encoded, mask)
-        return _decode_apart(session, rows, encoded, mask)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        if len(rows) == 1 and len(rows[0].continuations) == 1:
-            raise BackendError(
-                f"A prompt of {len(rows[0].prefix)} tokens does not fit in memory",
-                next_step="Close other programs, or use a smaller base or shorter inputs.",
-            ) from error
-    if len(rows) > 1:
-        middle = len(rows) // 2
-        return _batch(session, rows[:middle]) + _batch(session, rows[middle:])
-    middle = len(rows[0].continuations) // 2
-    a, b = (
-        _batch(session, [replace(rows[0], continuations=part)])[0]
-        for part in (rows[0].continuations[:middle], rows[0].continuations[middle:])
-    )
-    return [RowScores(a.logprobs + b.logprobs, a.greedy + b.greedy, a.computed + b.computed)]
+def _score_batch(session: Session, batch: Batch) -> list[tuple[int, RowScores]]:
+    rows = [row for _, row in batch]
+    device, pad = session.device, session.tokenizer.pad_token_id or 0
+    longest = max(len(r.prefix) for r in rows)
+    ids = torch.tensor([[*r.prefix, *[pad] * (longest - len(r.prefix))] for r in rows])
+    lengths = torch.tensor([[len(r.prefix)] for r in rows])
+    mask = (torch.arange(longest) < lengths).long().to(device)
+    embeds = session.embed(ids.to(device))
+    encoded = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
+    relative = session.module.config.model_type in RELATIVE
+    scores = (_decode_trees if relative else _decode_apart)(session, rows, encoded, mask)
+    return list(zip((number for number, _ in batch), scores, strict=True))
 
 
 def _decode_trees(
     session: Session, rows: Sequence[TokenRow], encoded: Any, mask: torch.Tensor
 ) -> list[RowScores]:
+    """All continuations of a prompt in one row."""
     start = int(session.module.config.decoder_start_token_id)
     layouts: list[RowLayout] = []
     for k, row in enumerate(rows):
         tree = continuation_tree(row.continuations, start)
-        part = RowPart((start,), tree, k, tuple(range(len(row.continuations))))
-        layouts.append(layout_row(PackedRow((part,), len(tree.ids), 0), 0))
-    batch = tree_batch(layouts, 0, session.tokenizer.pad_token_id or 0)
+        segment = Segment((start,), tree, k, tuple(range(len(row.continuations))))
+        layouts.append(row_layout(PackedRow((segment,), len(tree.ids), 0), 0))
+    batch = packed_batch(layouts, 0, session.tokenizer.pad_token_id or 0)
     positions = batch.positions.to(session.device)
-    seen = attention_masks(session, batch.visible.to(session.device), positions, positions)
+    visible = batch.visible.to(session.device)
+    masks = attention_masks(session, visible, positions, positions)
     logits = session.module(
         encoder_outputs=encoded,
         attention_mask=mask,
         decoder_input_ids=batch.ids.to(session.device),
-        decoder_attention_mask=seen + _position_bias(session, positions),
+        decoder_attention_mask=masks + _position_bias(session, positions),
         use_cache=False,
     ).logits[:, -batch.keep :]
     values, best = read_scores(logits, layouts)
     out, at = [], 0
-    for row, place in zip(rows, layouts, strict=True):
-        scored = RowScores([], [], len(row.prefix) + len(place.ids))
+    for row, layout in zip(rows, layouts, strict=True):
+        scored = RowScores([], [], len(row.prefix) + len(layout.ids))
         for continuation in row.continuations:
             scored.logprobs.append(sum(values[at : at + len(continuation)]))
             scored.greedy.append(all(best[at : at + len(continuation)]))
@@ -130,8 +120,7 @@ def _decode_trees(
 
 def _position_bias(session: Session, positions: torch.Tensor) -> torch.Tensor:
     """What to add to the decoder's attention (B, heads, W, W), so that its biases go by `positions`
-    (B, W) and no longer by places in the row (Raffel et al. 2020, arXiv:1910.10683, section
-    2.1)."""
+    (B, W) and not by places in the row (Raffel et al. 2020, arXiv:1910.10683, section 2.1)."""
     first: Any = session.module.get_decoder().block[0].layer[0].SelfAttention
     width = positions.shape[1]
     bucket = first._relative_position_bucket(
@@ -140,26 +129,27 @@ def _position_bias(session: Session, positions: torch.Tensor) -> torch.Tensor:
         num_buckets=first.relative_attention_num_buckets,
         max_distance=first.relative_attention_max_distance,
     )
-    wanted = first.relative_attention_bias(bucket).permute(0, 3, 1, 2)
-    placed: torch.Tensor = first.compute_bias(width, width, device=positions.device)
-    difference: torch.Tensor = wanted - placed
+    by_position = first.relative_attention_bias(bucket).permute(0, 3, 1, 2)
+    by_place: torch.Tensor = first.compute_bias(width, width, device=positions.device)
+    difference: torch.Tensor = by_position - by_place
     return difference
 
 
 def _decode_apart(
     session: Session, rows: Sequence[TokenRow], encoded: Any, mask: torch.Tensor
 ) -> list[RowScores]:
-    """For decoders that count places: every continuation in a row of its own, prompts still
-    encoded once."""
+    """For decoders that count places: every continuation in a row of its own, while prompts are
+    still encoded once."""
     hidden, out = encoded.last_hidden_state, []
     for k, row in enumerate(rows):
-        longest, many = max(len(b) for b in row.continuations), len(row.continuations)
+        longest, count = max(len(c) for c in row.continuations), len(row.continuations)
         labels = torch.tensor(
-            [[*b, *[-100] * (longest - len(b))] for b in row.continuations], device=session.device
+            [[*c, *[-100] * (longest - len(c))] for c in row.continuations], device=session.device
         )
+        encoder_outputs = type(encoded)(last_hidden_state=hidden[k : k + 1].expand(count, -1, -1))
         logits = session.module(
-            encoder_outputs=type(encoded)(last_hidden_state=hidden[k : k + 1].expand(many, -1, -1)),
-            attention_mask=mask[k : k + 1].expand(many, -1),
+            encoder_outputs=encoder_outputs,
+            attention_mask=mask[k : k + 1].expand(count, -1),
             labels=labels,
             use_cache=False,
         ).logits.float()

@@ -1,10 +1,10 @@
-"""In which number format a CPU multiplies matrices: decided here, by measurement.
+"""The number format in which a CPU multiplies matrices, decided by measurement.
 
 Weights, sums of losses, softmax and optimiser are float32 on a CPU. Its matrix products may run in
 bfloat16, which pays on some processors (tile instructions: several times as fast) and costs on
 others (on one with AVX512-BF16 alone 0.5 times as fast), and no flag tells them apart. So a product
-like a layer's is timed in both, once a machine: what came out is kept in the cache folder, so that
-results repeat, and goes into the provenance of a comparison. Steps of generation stay in float32
+like a layer's is timed in both, once a machine. The result is kept in the cache folder, so that
+runs repeat, and goes into the provenance of a comparison. Steps of generation stay in float32
 everywhere: few rows a step, and the weights would be converted for each.
 """
 
@@ -39,38 +39,43 @@ Format = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class MatmulPrecision:
-    """`bfloat16_speedup`: how many times as fast bfloat16 was; None where nothing was measured."""
+    """A number format; `bfloat16_speedup` says how many times as fast bfloat16 was, and is None
+    where nothing was measured."""
 
     format: Format
     bfloat16_speedup: float | None = None
 
 
 def matmul_precision() -> MatmulPrecision:
-    """What LUTHIER_PRECISION says, or what was measured on this machine. UserError for a value that
-    is no format."""
-    asked = os.environ.get(VARIABLE, "").strip().lower() or "auto"
-    if asked == "auto":
-        return _kept(torch.get_num_threads())
-    if asked == "float32":
+    """What LUTHIER_PRECISION says, or what was measured on this machine.
+
+    UserError for a value that is no format.
+    """
+    value = os.environ.get(VARIABLE, "").strip().lower() or "auto"
+    if value == "auto":
+        return _measured(torch.get_num_threads())
+    if value == "float32":
         return MatmulPrecision("float32")
-    if asked == "bfloat16":
+    if value == "bfloat16":
         return MatmulPrecision("bfloat16")
     raise UserError(
-        f"{VARIABLE}={asked!r} is no number format",
+        f"{VARIABLE}={value!r} is no number format",
         choices=CHOICES,
-        next_step=did_you_mean(asked, CHOICES) or "Unset it to let Luthier measure.",
+        next_step=did_you_mean(value, CHOICES) or "Unset it to let Luthier measure.",
     )
 
 
 def precision_file() -> Path:
-    """Where decisions are kept, by processor, threads and version of torch."""
+    """The file that keeps measurements, by processor, threads and version of torch."""
     return default_cache_path().with_name("precision.json")
 
 
 @contextmanager
 def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Surround a forward pass of many tokens. Changes nothing on an accelerator, whose base is in
-    bfloat16 already, nor where float32 was decided on.
+    """Surround a forward pass of many tokens: its matrix products run in the format decided on.
+
+    `device` and `dtype` are those of the base. Nothing changes on an accelerator, whose base is in
+    bfloat16 already, nor where the format is float32.
 
     Attention stays in float32: its backward pass runs several times slower in bfloat16.
     """
@@ -82,7 +87,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 @lru_cache
-def _kept(threads: int) -> MatmulPrecision:
+def _measured(threads: int) -> MatmulPrecision:
     if not _multiplies_bfloat16():
         return MatmulPrecision("float32")
     here = provenance()
@@ -93,14 +98,17 @@ def _kept(threads: int) -> MatmulPrecision:
             return MatmulPrecision(**before[key])
     speedup = measured_speedup()
     found = MatmulPrecision("bfloat16" if speedup > MARGIN else "float32", round(speedup, 2))
-    with suppress(StorageError):  # only a memory: the next process measures again
+    with suppress(StorageError):  # without the file the next process measures again
         write_text(precision_file(), json.dumps({**before, key: asdict(found)}, indent=1))
     return found
 
 
 def measured_speedup() -> float:
     """How many times as fast a linear layer is when its input and weight are converted to bfloat16
-    and its output back. Both in turn, the best of each: what else runs slows both."""
+    and its output back.
+
+    Both formats are timed in turn and the best time of each counts, for what else runs slows both.
+    """
     rows, inner, outer = SHAPE
     values, weight = torch.rand(rows, inner), torch.rand(outer, inner)
 
@@ -116,7 +124,7 @@ def measured_speedup() -> float:
 
 
 def _multiplies_bfloat16() -> bool:
-    """False only where it would be emulated, and timing it would take long."""
+    """Whether to time it: not where it would be emulated, for that would take long."""
     if torch.backends.cpu.get_cpu_capability().startswith(("AVX", "DEFAULT")):
         names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, lambda: False)() for name in names)
@@ -132,12 +140,12 @@ def _read() -> dict[str, Any]:
 
 
 class Float32Attention(TorchFunctionMode):
-    """Runs every scaled dot-product attention inside it in float32, by `attend`."""
+    """Inside it every scaled dot-product attention runs in float32, by `attend`."""
 
-    def attend(self, given: dict[str, Any]) -> torch.Tensor:
-        """The attention of `query` to `key` and `value`, by torch's names, all in float32. A
-        subclass may do it another way."""
-        return torch.nn.functional.scaled_dot_product_attention(**given)
+    def attend(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """The attention of `query` to `key` and `value`; `inputs` has torch's names, all in
+        float32. A subclass may compute it another way."""
+        return torch.nn.functional.scaled_dot_product_attention(**inputs)
 
     def __torch_function__(
         self,
@@ -149,10 +157,10 @@ class Float32Attention(TorchFunctionMode):
         named = dict(kwargs or {})
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **named)
-        given = dict(zip(_INPUTS, args, strict=False)) | named
-        dtype = given["query"].dtype
+        inputs = dict(zip(_INPUTS, args, strict=False)) | named
+        dtype = inputs["query"].dtype
         with torch.autocast("cpu", enabled=False):
-            out = self.attend({name: _wide(value) for name, value in given.items()})
+            out = self.attend({name: _wide(value) for name, value in inputs.items()})
         return out.to(dtype)
 
 

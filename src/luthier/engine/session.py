@@ -1,8 +1,8 @@
 """A session: one base with one adaptation applied, ready to run rows of tokens.
 
-Virtual tokens are written into rows as ids above the vocabulary: id `vocabulary + v·P + j` is
-virtual token j of vote v. So everything that handles rows of ids (prefix sharing, batching, the
-label tree) handles soft prompts without knowing of them.
+Virtual tokens stand in rows as ids above the vocabulary: id `vocabulary + v·P + j` is virtual token
+j of vote v. So everything that handles rows of ids (prefix sharing, batching, the continuation
+tree) handles soft prompts without knowing of them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 
-from luthier.engine.tokenization import Tokens, continued
-from luthier.models.adaptation import VirtualTokens
+from luthier.engine.tokenization import Tokens, retokenize
 from luthier.models.prompt import Rendered
 
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """`module` is the Hugging Face model with weights and adapter applied; `peft` wraps it where
-    an adapter is in use. `soft` is the (V, P, H) tensor of virtual tokens, or None. `bos_in_prefix`: the
-    prefix of the adapter begins with BOS, so that rows begin without."""
+    """What `Backend.session` gives: a model, its tokenizer, and what stands before its texts.
+
+    - `module`: the Hugging Face model with weights and adapter applied.
+    - `peft`: the PeftModel around it where an adapter is in use, else None.
+    - `soft`: the virtual tokens, (V votes, P, H), or None.
+    - `placement`: where they stand, as in `VirtualTokens`.
+    - `bos_in_prefix`: the prefix of the adapter begins with BOS, so that rows begin without.
+    """
 
     module: Any
     tokenizer: Any
@@ -30,19 +34,19 @@ class Session:
     soft: torch.Tensor | None = None
     placement: str = "before"
     bos_in_prefix: bool = False
-    # What was tokenised last, for the next prompt mostly begins alike. Held as one object, so that
-    # threads may share a session.
+    # What was tokenised last, for the next prompt mostly begins alike. It is replaced as a whole,
+    # so that threads may share a session.
     _last: list[Tokens] = field(default_factory=list, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
-        """Where the module is."""
+        """The device of the module."""
         device: torch.device = self.embeddings.weight.device
         return device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the embeddings, hence of the activations."""
+        """The type of the embeddings, hence of the activations."""
         dtype: torch.dtype = self.embeddings.weight.dtype
         return dtype
 
@@ -68,6 +72,15 @@ class Session:
         return int(limit) if limit else None
 
     @property
+    def text_limit(self) -> int | None:
+        """How many tokens of text the context holds beside virtual tokens and an adapter's prefix;
+        None when the base sets no limit."""
+        if self.context_length is None:
+            return None
+        virtual = 0 if self.soft is None else int(self.soft.shape[1])
+        return self.context_length - virtual - self.prefix_length
+
+    @property
     def votes(self) -> int:
         """How many soft prompts vote; 1 without one."""
         return 1 if self.soft is None else int(self.soft.shape[0])
@@ -80,7 +93,7 @@ class Session:
 
     @property
     def prefix_length(self) -> int:
-        """Tokens of a prefix-tuning adapter, whose keys and values come before every row."""
+        """The tokens of a prefix-tuning adapter, whose keys and values come before every row."""
         if self.peft is None:
             return 0
         config = self.peft.active_peft_config
@@ -99,12 +112,12 @@ class Session:
         )
 
     def encode(self, prompt: Rendered) -> list[int]:
-        """Token ids of a prompt, special tokens as the model expects them, without virtual
+        """The ids of a prompt with the special tokens that the model expects, without virtual
         tokens."""
         return self._row(self._tokens(prompt))
 
     def encode_pair(self, prompt: Rendered, continuation: str) -> tuple[list[int], int]:
-        """The one pair of `encode_pairs`."""
+        """What `encode_pairs` returns for one continuation."""
         return self.encode_pairs(prompt, [continuation])[0]
 
     def encode_pairs(
@@ -123,21 +136,21 @@ class Session:
             return [(ids + list(target), len(ids)) for target in targets]
         texts = [tokens.text + c for c in continuations]
         found = []
-        for after in continued(self.tokenizer, tokens, texts, special=tokens.special):
+        for after in retokenize(self.tokenizer, tokens, texts, special=tokens.special):
             joined = self._row(after)
-            # BOS may have gone from both.
+            # `bos_in_prefix` may have taken BOS from both.
             start = max(0, after.kept - 1)
             while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
                 start += 1
-            # An empty prompt, or one that merged as a whole: the continuation follows an opening.
+            # After an empty prompt, or one that merged as a whole, it follows an opening token.
             found.append((joined, start) if start else ([self.opening_token, *joined], 1))
         return found
 
     def insert_virtual(self, ids: Sequence[int], start: int, *, vote: int = 0) -> list[int]:
         """Put the virtual tokens of one vote into a row whose answer starts at `start`.
 
-        "before": at the beginning, after BOS if there is one, for a first token that the base has
-        always seen keeps its place; "after": just before the answer.
+        Placed "before", they stand at the beginning, after BOS if there is one, for a first token
+        that the base has always seen keeps its place; placed "after", just before the answer.
         """
         if self.soft is None:
             return list(ids)
@@ -151,7 +164,8 @@ class Session:
         return [*ids[:at], *virtual, *ids[at:]]
 
     def embed(self, ids: torch.Tensor, soft: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, T) ids, virtual ones included, to (B, T, H) embeddings; gradients flow to `soft`."""
+        """The embeddings (B, T, H) of ids (B, T), virtual ones included; gradients flow to `soft`,
+        which stands in for the session's own virtual tokens."""
         soft = self.soft if soft is None else soft
         real: torch.Tensor = self.embeddings(ids.clamp(max=self.vocabulary - 1))
         if self.encoder_decoder:  # some encoders scale what they look up themselves
@@ -193,7 +207,7 @@ class Session:
     def _tokens(self, prompt: Rendered) -> Tokens:
         templated = bool(prompt.messages and getattr(self.tokenizer, "chat_template", None))
         last = self._last[0] if self._last else None
-        found = continued(self.tokenizer, last, [self.text(prompt)], special=not templated)
+        found = retokenize(self.tokenizer, last, [self.text(prompt)], special=not templated)
         self._last[:] = found
         return found[0]
 
@@ -208,8 +222,3 @@ class Session:
             if self.bos_in_prefix and len(ids) > 1 and ids[0] == self.tokenizer.bos_token_id:
                 ids = ids[1:]
         return ids
-
-
-def soft_of(tokens: VirtualTokens | None, like: torch.Tensor) -> torch.Tensor | None:
-    """The virtual tokens on the device of the embeddings, float32."""
-    return None if tokens is None else tokens.tensor.to(device=like.device, dtype=torch.float32)

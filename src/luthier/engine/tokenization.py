@@ -1,10 +1,10 @@
 """Tokenising a text that begins as another one did: only what differs is tokenised.
 
 Prompts of one task share their demonstrations, and a prompt is tokenised again with every label
-after it. A tokenizer looks a word or two around, so the tokens of the shared beginning stand: the
-end of it is tokenised once more together with the rest, and where both ways agree over a whole word
-they are joined. Where they agree nowhere (a script without spaces, one long number), or where a
-tokenizer does not say which characters a token covers, the whole text is tokenised.
+after it. A tokenizer looks a word or two around, so the tokens of the shared beginning stay what
+they were: its end is tokenised once more together with the rest, and where both ways agree over a
+whole word they are joined. Where they agree nowhere (a script without spaces, one long number), or
+where a tokenizer does not say which characters a token covers, the whole text is tokenised.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-AGAIN = 96  # characters of the shared beginning that are tokenised once more, some fifteen words
-WORTH_IT = 4 * AGAIN  # a shorter one is tokenised whole
+OVERLAP = 96  # characters of the shared beginning that are tokenised once more, some fifteen words
+LEAST_SHARED = 4 * OVERLAP  # a text that shares less is tokenised whole
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A text and its ids. `spans` are the characters of each id, None where these are not known;
-    `ending` counts special tokens that the tokenizer put behind the text. The first `kept` ids are
-    those of the text that it was `continued` from."""
+    """A text and its ids.
+
+    `special`: with the special tokens that the tokenizer adds; `ending` counts those behind the
+    text. `spans` are the characters of each id, None where these are not known. The first `kept`
+    ids are those of the text that `retokenize` started from.
+    """
 
     text: str
     special: bool
@@ -34,28 +37,28 @@ class Tokens:
     kept: int = 0
 
 
-def tokenised(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[Tokens]:
-    """Whole texts in one call, `special` tokens around them where the tokenizer adds such."""
+def tokenize(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[Tokens]:
+    """Tokenise whole texts in one call, with `special` tokens where the tokenizer adds such."""
     if not texts:
         return []
     if not getattr(tokenizer, "is_fast", False):
         rows = tokenizer(list(texts), add_special_tokens=special).input_ids
         return [Tokens(t, special, list(ids), None) for t, ids in zip(texts, rows, strict=True)]
     found = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
-    made = []
+    results = []
     for text, ids, offsets in zip(texts, found.input_ids, found.offset_mapping, strict=True):
         spans = [(int(lo), int(hi)) for lo, hi in offsets]
         ending = 0
         while special and ending < len(spans) - 1 and spans[-1 - ending] == (0, 0):
             ending += 1
-        made.append(Tokens(text, special, list(ids), spans, ending))
-    return made
+        results.append(Tokens(text, special, list(ids), spans, ending))
+    return results
 
 
-def continued(
+def retokenize(
     tokenizer: Any, known: Tokens | None, texts: Sequence[str], *, special: bool
 ) -> list[Tokens]:
-    """As `tokenised`, from what is known of a text that begins like them."""
+    """What `tokenize` returns, found out of the tokens of a text that begins like these."""
     found: dict[int, Tokens] = {}
     if known is not None and known.special == special:
         cuts: dict[int, Cut] = {}
@@ -65,12 +68,12 @@ def continued(
             elif (cut := _cut(known, text)) is not None:
                 cuts[k] = cut
         tails = [texts[k][cut.at :] for k, cut in cuts.items()]
-        for k, tail in zip(cuts, tokenised(tokenizer, tails, special=False), strict=True):
+        for k, tail in zip(cuts, tokenize(tokenizer, tails, special=False), strict=True):
             joined = _joined(known, texts[k], cuts[k], tail)
             if joined is not None:
                 found[k] = joined
     rest = [k for k in range(len(texts)) if k not in found]
-    whole = tokenised(tokenizer, [texts[k] for k in rest], special=special)
+    whole = tokenize(tokenizer, [texts[k] for k in rest], special=special)
     found.update(zip(rest, whole, strict=True))
     return [found[k] for k in range(len(texts))]
 
@@ -89,8 +92,8 @@ def _common(one: str, other: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """`common` characters are shared; from character `at`, where id `first` begins, everything is
-    tokenised once more."""
+    """Where the tokens of a text that shares `common` characters begin to differ: from character
+    `at`, where id `first` begins, everything is tokenised once more."""
 
     common: int
     first: int
@@ -99,16 +102,18 @@ class Cut:
 
 def _cut(known: Tokens, text: str) -> Cut | None:
     common = _common(known.text, text)
-    if common < WORTH_IT or known.spans is None:
+    if common < LEAST_SHARED or known.spans is None:
         return None
     body = len(known.spans) - known.ending
-    first = bisect_right(known.spans, (common - AGAIN, 0), hi=body) - 1
+    first = bisect_right(known.spans, (common - OVERLAP, 0), hi=body) - 1
     if first < 1 or known.spans[first - 1][1] > known.spans[first][0]:
         return None  # the ids of one character stay together
     return Cut(common, first, known.spans[first - 1][1])
 
 
 def _joined(known: Tokens, text: str, cut: Cut, tail: Tokens) -> Tokens | None:
+    """The known ids up to a word in which they agree with those of the tail, and the tail's from
+    there on; None where they agree over no whole word."""
     assert known.spans is not None
     assert tail.spans is not None
     spans, body = known.spans, len(known.spans) - known.ending

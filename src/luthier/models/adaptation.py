@@ -1,6 +1,6 @@
 """The adaptation: one slot for each place where a language model can be adapted.
 
-Tensors are held in memory as CPU tensors; on disk they are safetensors (see `models.folder`).
+In memory tensors are CPU tensors; on disk they are safetensors (see `models.storage`).
 Nothing here imports torch at run time, so that prompts can be handled without it.
 """
 
@@ -96,10 +96,10 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
-    """Documents to look an answer up in, and how what is found is read.
+    """Documents to search for an answer, and how the passages are read.
 
-    `index` is the folder of an index, `fingerprint` what the index's content was at the fit; an
-    index with another one is refused. `form`: passages as they are ("plain"), after their number
+    `index` is the place of an index, `fingerprint` that of its content at the fit; an index with
+    another one is refused. `form`: passages as they are ("plain"), after their number
     ("numbered"), or numbered with the request to cite them and to abstain ("cited").
 
     `reading`: all passages in one prompt ("joined"); or each passage z in a prompt of its own, the
@@ -123,7 +123,7 @@ class Knowledge:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that what is found, and how it is read, depends on; not where the index lies."""
+        """Everything that the hits and their reading depend on; not where the index lies."""
         digest = None
         if self.query_map is not None:
             digest = hashlib.sha256(self.query_map.numpy().tobytes()).hexdigest()
@@ -133,7 +133,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adaptation:
-    """What stands between a frozen base and the answer. Every slot may be empty."""
+    """What adapts a frozen base, one slot for each place. Every slot may be empty."""
 
     prompt: Prompt = field(default_factory=Prompt)
     soft_prompt: VirtualTokens | None = None

@@ -1,23 +1,22 @@
-"""From a model and inputs to answers: render, score or generate, parse.
+"""From a model and inputs to responses: render, then score labels or generate text.
 
 With labels and a backend that gives log-probabilities the prediction is
-argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read.
+argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read (`parsing`).
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from luthier.content import Response, Usage
+from luthier.content import Input, Response, has_images, question_of, single_text
 from luthier.errors import CapabilityError
-from luthier.models.adaptation import Decoding
-from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.backend import GenerateRequest, ScoreRequest
 from luthier.models.nearest import NearestDemonstrations
-from luthier.models.prompt import Demonstration, Prompt, PromptFormat, Rendered, label_text, render
+from luthier.models.parsing import from_scores, read_response, voted
+from luthier.models.pieces import stripped
+from luthier.models.prompt import Demonstration, Prompt, Rendered, label_text, render
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def wants_chat(model: Model, prompt: Prompt) -> bool:
-    """Whether this prompt goes through the chat template of this model."""
+    """Whether a single question under this prompt goes through the chat template of this model."""
     style = prompt.format.style
     return model.backend.facts.prefers_chat if style == "auto" else style == "chat"
 
@@ -44,73 +43,137 @@ def render_for(
     if knowledge is not None:
         from luthier.models.rag import with_citation_request, with_passages
 
-        prompt, examples = with_citation_request(prompt, knowledge), with_passages(model, examples)
+        prompt = with_citation_request(prompt, knowledge)
+        examples = with_passages(model, examples)
     return render_shown(model, prompt, examples, leave_self_out=leave_self_out)
 
 
 def render_shown(
     model: Model, prompt: Prompt, examples: Sequence[Example], *, leave_self_out: bool = False
 ) -> list[Rendered]:
-    """The same for a prompt and examples that have their passages already."""
+    """The same for a prompt and examples that have their passages already.
+
+    CapabilityError for a picture where the backend reads text only.
+    """
     chat = wants_chat(model, prompt)
-    chosen: Sequence[tuple[Demonstration, ...] | None] = [None] * len(examples)
-    if prompt.selection == "knn" and prompt.demonstrations:
-        pool = NearestDemonstrations(prompt.demonstrations)
-        chosen = pool.nearest(
-            [e.text for e in examples], prompt.shots, leave_self_out=leave_self_out
+    demonstrations = _demonstrations(model, prompt, examples, leave_self_out=leave_self_out)
+    rendered = []
+    for example, shown in zip(examples, demonstrations, strict=True):
+        text, passage = single_text(example.input), example.context
+        if text is None:
+            one = _render_turns(model, prompt, example.input, passage=passage, shown=shown)
+        else:
+            one = render(prompt, text, passage=passage, demonstrations=shown, chat=chat)
+        rendered.append(one)
+    return rendered
+
+
+def _demonstrations(
+    model: Model, prompt: Prompt, examples: Sequence[Example], *, leave_self_out: bool
+) -> list[tuple[Demonstration, ...]]:
+    """What each example is shown: all demonstrations, or those nearest to its question."""
+    pool = prompt.demonstrations
+    chosen = [pool] * len(examples)
+    if prompt.selection == "knn" and pool:
+        chosen = NearestDemonstrations(pool).nearest(
+            [question_of(e.input) for e in examples], prompt.shots, leave_self_out=leave_self_out
         )
-    elif leave_self_out and prompt.demonstrations:
-        chosen = [tuple(d for d in prompt.demonstrations if d.input != e.text) for e in examples]
+    elif leave_self_out and pool:
+        questions = [question_of(e.input) for e in examples]
+        chosen = [tuple(d for d in pool if d.input != question) for question in questions]
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.shown_passages:
         from luthier.models.rag.passages import shown_with_passage
 
-        chosen = [
-            tuple(shown_with_passage(model, s) for s in (prompt.demonstrations if d is None else d))
-            for d in chosen
-        ]
-    return [
-        render(prompt, e.text, passage=e.context, demonstrations=d, chat=chat)
-        for e, d in zip(examples, chosen, strict=True)
-    ]
+        chosen = [tuple(shown_with_passage(model, d) for d in shown) for shown in chosen]
+    return chosen
+
+
+def _render_turns(
+    model: Model, prompt: Prompt, content: Input, *,
+    passage: str | None, shown: tuple[Demonstration, ...],
+) -> Rendered:  # fmt: skip
+    """Several turns, or a picture: through the chat template of any base that has one, unless the
+    prompt's format is "plain"."""
+    from luthier.models.turns import render_turns
+
+    pictures = has_images(content)
+    if pictures and Capability.IMAGES not in model.capabilities:
+        raise CapabilityError(
+            f"{model.backend.name} reads text only, and the input holds a picture",
+            next_step="Ask a model that reads pictures, or say in words what the picture shows.",
+        )
+    style = prompt.format.style
+    chat = wants_chat(model, prompt) or pictures
+    chat = chat or (style == "auto" and model.backend.facts.has_chat_template)
+    return render_turns(prompt, content, passage=passage, demonstrations=shown, chat=chat)
 
 
 def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[Response]:
-    """One answer for each example, in order."""
+    """One response for each example, in order."""
     if not examples:
         return []
-    decoding = model.adaptation.decoding
-    negatives: list[Rendered] = []
     knowledge = model.adaptation.knowledge
     if knowledge is not None and knowledge.reading != "joined":
         from luthier.models.rag.marginal import answer_marginally
 
         return answer_marginally(model, examples, seed=seed)
+    if scores_labels(model):
+        decoding = model.adaptation.decoding
+        scored = model.backend.score(
+            label_requests(model, render_for(model, examples)), model.adaptation
+        )
+        return [from_scores(s, decoding) for s in scored]
+    model, requests = _generate_requests(model, examples, seed=seed)
+    return [
+        voted([read_response(model, sample) for sample in (generated, *generated.others)])
+        for generated in model.backend.generate(requests, model.adaptation)
+    ]
+
+
+def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
+    """The text of one response in pieces, whose join is the `text` that `answer` returns.
+
+    It is one piece where no part of an answer is known before all of it: labels that are scored,
+    votes, and passages that are read apart.
+    """
+    decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
+    apart = knowledge is not None and knowledge.reading != "joined"
+    if apart or decoding.votes > 1 or scores_labels(model):
+        yield answer(model, [example], seed=seed)[0].text
+        return
+    model, (request,) = _generate_requests(model, [example], seed=seed)
+    yield from stripped(model.backend.stream(request, model.adaptation))
+
+
+def scores_labels(model: Model) -> bool:
+    """Whether answers are labels that are scored, not text that is generated.
+
+    CapabilityError where guidance is asked for as well.
+    """
+    decoding = model.adaptation.decoding
+    if decoding.labels and decoding.guidance_scale != 1.0:
+        raise CapabilityError(
+            f"guidance_scale is {decoding.guidance_scale:g} where labels are scored",
+            next_step="Guidance is for free text: set it to 1, or leave the labels out.",
+        )
+    can_score = Capability.LOGPROBS in model.capabilities
+    return bool(decoding.labels) and decoding.votes == 1 and can_score
+
+
+def _generate_requests(
+    model: Model, examples: Sequence[Example], *, seed: int
+) -> tuple[Model, list[GenerateRequest]]:
+    """The model and what to ask of it: guidance takes the `negative` part out of its prompt."""
+    decoding, negatives = model.adaptation.decoding, []
     if decoding.guidance_scale != 1.0:
-        if decoding.labels:
-            raise CapabilityError(
-                f"guidance_scale is {decoding.guidance_scale:g} where labels are scored",
-                next_step="Guidance is for free text: set it to 1, or leave the labels out.",
-            )
-        # What is to be avoided is said by the guidance, not in the prompt.
         own = model.adaptation.prompt
         negatives = render_for(model.adapt(prompt=negative_of(own)), examples)
         model = model.adapt(prompt=replace(own, negative=""))
     prompts = render_for(model, examples)
-    if decoding.labels and decoding.votes == 1 and Capability.LOGPROBS in model.capabilities:
-        continuations = label_continuations(model, prompts[0])
-        scored = model.backend.score(
-            [ScoreRequest(p, continuations) for p in prompts], model.adaptation
-        )
-        return [from_scores(s, decoding) for s in scored]
-    requests = [
+    return model, [
         GenerateRequest(p, seed, decoding.votes, negatives[i] if negatives else None)
         for i, p in enumerate(prompts)
-    ]
-    generated = model.backend.generate(requests, model.adaptation)
-    return [
-        voted([read_text(model, s.text.strip(), s.usage, cut=s.cut) for s in (g, *g.others)])
-        for g in generated
     ]
 
 
@@ -129,49 +192,6 @@ def negative_of(prompt: Prompt) -> Prompt:
     )
 
 
-def voted(answers: Sequence[Response]) -> Response:
-    """The answer that most agree on, the earliest of equals (self-consistency, arXiv:2203.11171,
-    section 2). Case, punctuation and spaces do not divide votes; what was not read has none."""
-    if len(answers) == 1:
-        return answers[0]
-    keys = [None if a.parsed is None else _plain(a.parsed) or a.parsed for a in answers]
-    counts = Counter(k for k in keys if k is not None)
-    best = keys.index(counts.most_common(1)[0][0]) if counts else 0
-    usage = sum((a.usage for a in answers), Usage())
-    return replace(answers[best], usage=usage)
-
-
-def read_text(model: Model, text: str, usage: Usage, *, cut: bool = False) -> Response:
-    """The answer in a generated text: the label it names, or the text less its citations.
-
-    Under a JSON schema only JSON is an answer, and the scorer says whether it holds; under a regex
-    only a text that was not `cut` is.
-    """
-    decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
-    said = text
-    if knowledge is not None and knowledge.form != "plain":
-        from luthier.models.rag.citations import without_citations
-
-        said = without_citations(text)
-    if decoding.labels:
-        parsed = parse_label(said, decoding.labels, model.adaptation.prompt.format)
-    elif decoding.json_schema is not None:
-        from luthier.models.json_reading import is_json
-
-        parsed = said if is_json(said) else None
-    elif decoding.regex is not None and cut:
-        parsed = None
-    else:
-        parsed = said or None
-    return Response(text, parsed, parsed is not None, usage=usage)
-
-
-def _plain(text: str) -> str:
-    """Case, signs at word ends and spaces evened out; the sign of a number and JSON stay."""
-    words = (re.sub(r"^[^\w+\-{\[]+|[^\w}\]]+$", "", word) for word in text.casefold().split())
-    return " ".join(word for word in words if word)
-
-
 def label_continuations(model: Model, prompt: Rendered) -> tuple[str, ...]:
     """The text of each label as it would follow this prompt."""
     form = model.adaptation.prompt.format
@@ -180,40 +200,13 @@ def label_continuations(model: Model, prompt: Rendered) -> tuple[str, ...]:
     )
 
 
-def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | None:
-    """The label a generation names, None when it names none.
-
-    Case, punctuation at the ends and `_`/`-`/space are not told apart. The first line counts; a
-    label must be the whole of it or, for chatty models, stand in it alone. The longest match wins.
-    """
-
-    def plain(s: str) -> str:
-        return " ".join(re.sub(r"[\W_]+", " ", s).casefold().split())
-
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    said = plain(first)
-    names = {plain(label_text(label, form)): label for label in labels}
-    names |= {plain(label): label for label in labels}
-    if said in names:
-        return names[said]
-    found = [n for n in names if n and re.search(rf"(?<!\w){re.escape(n)}(?!\w)", said)]
-    outer = [n for n in found if not any(n != m and n in m for m in found)]
-    hits = {names[n] for n in outer}
-    return hits.pop() if len(hits) == 1 else None
-
-
-def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
-    """The most likely label, each less its bias."""
-    bias = dict(decoding.label_bias)
-    adjusted = {}
-    for label, logprob, tokens in zip(decoding.labels, scored.logprobs, scored.tokens, strict=True):
-        value = logprob / max(tokens, 1) if decoding.length_normalised else logprob
-        adjusted[label] = value - bias.get(label, 0.0)
-    best = max(adjusted, key=lambda label: adjusted[label])
-    return Response(
-        text=best,
-        parsed=best,
-        parseable=any(scored.greedy),
-        label_logprobs=dict(zip(decoding.labels, scored.logprobs, strict=True)),
-        usage=scored.usage,
-    )
+def label_requests(model: Model, prompts: Sequence[Rendered]) -> list[ScoreRequest]:
+    """For each prompt the request to score every label after it."""
+    # Prompts of one model differ in what stands before an answer by their form alone.
+    known: dict[str, tuple[str, ...]] = {}
+    requests = []
+    for prompt in prompts:
+        if prompt.answer_prefix not in known:
+            known[prompt.answer_prefix] = label_continuations(model, prompt)
+        requests.append(ScoreRequest(prompt, known[prompt.answer_prefix]))
+    return requests

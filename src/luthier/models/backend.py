@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.content import Usage
+from luthier.content import ToolCall, Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.prompt import Rendered
@@ -75,14 +75,16 @@ class GenerateRequest:
 class Generated:
     """Generated text, without the stop string.
 
-    `cut`: it did not end by itself, or is no whole answer under its constraint. `others` are the
-    further samples; the usage of all is in the first.
+    `cut`: the text did not end by itself, or is not a whole answer under its constraint. `others`
+    are the further samples; the usage of all is in the first. `tool_calls` are the tools that the
+    model wants to call before it answers.
     """
 
     text: str
     usage: Usage
     cut: bool = False
     others: tuple[Generated, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Backend:
 
     - `name`: how the user named the base: "nano", a hub id, a folder, an address.
     - `fingerprint`: a hash that changes when the base does.
-    - `capabilities`: what the backend can do; nobody finds it out in another way.
+    - `capabilities`: what the backend can do; no caller finds it out in another way.
     - `facts`: sizes and limits.
     """
 

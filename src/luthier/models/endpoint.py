@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from luthier.content import Usage
-from luthier.errors import BackendError, CapabilityError, ModelError
+from luthier.content import Usage, has_images
+from luthier.errors import CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
@@ -27,14 +27,15 @@ from luthier.models.backend import (
     ModelFacts,
     ScoreRequest,
     ScoreResult,
+    TokenLogprobs,
 )
+from luthier.models.endpoint_calls import NOT_THE_API, calling, in_parallel, server_error
+from luthier.models.openai_form import openai_messages
+from luthier.models.pieces import stripped, until_stop
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
-AT_ONCE = 8
 _CACHE_LOCK = threading.Lock()
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 @dataclass(eq=False)
@@ -70,7 +71,8 @@ class EndpointBackend(Backend):
         key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
         if not model:
-            names = _call(url, lambda: [m.id for m in client.models.list()])
+            with calling(url):
+                names = [m.id for m in client.models.list()]
             if len(names) != 1:
                 raise ModelError(
                     f"{url} serves {len(names)} models, and none was named",
@@ -78,11 +80,13 @@ class EndpointBackend(Backend):
                     next_step=f"Name one after a #: {url}#{names[0] if names else 'model'}",
                 )
             model = names[0]
-        capabilities = {Capability.TEXT}
+        # Whether a model reads pictures no server says beforehand; one that does not refuses them.
+        capabilities = {Capability.TEXT, Capability.IMAGES}
         if _echoes(client, model, url):
             capabilities.add(Capability.LOGPROBS)
         else:  # before anything is planned: does it answer at all?
-            _call(url, lambda: _hello(client, model).choices[0].message.content)
+            with calling(url):
+                _ = _hello(client, model).choices[0].message.content
         # Opt-in: a cached answer costs nothing and takes no time, which would spoil measured
         # latency.
         path = os.environ.get("LUTHIER_RESPONSE_CACHE")
@@ -103,7 +107,7 @@ class EndpointBackend(Backend):
     ) -> list[Generated]:
         """Chat completions, several under way at once, in the order of the requests."""
         self._check(adaptation)
-        return _parallel(lambda r: self._generate(r, adaptation), requests)
+        return in_parallel(lambda r: self._generate(r, adaptation), requests)
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Echoed completions; CapabilityError where the server does not give them."""
@@ -113,16 +117,60 @@ class EndpointBackend(Backend):
                 f"{self.name} does not give log-probabilities",
                 next_step="Generate text instead, or use a server with /completions and echo.",
             )
-        return _parallel(self._score, requests)
+        return in_parallel(self._score, requests)
 
-    def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
+    def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
+        """Echoed completions; CapabilityError where the server does not give them."""
+        self._check(adaptation)
+        if Capability.LOGPROBS not in self.capabilities:
+            raise self.lacks(Capability.LOGPROBS)
+        return in_parallel(self._text_logprobs, texts)
+
+    def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
+        """A chat completion in the pieces that the server sends. A cached answer is one piece."""
+        self._check(adaptation)
         decoding = request.decoding or adaptation.decoding
+        body = self._chat_body(request, decoding)
+        cached = self._cached_reply("chat", body, request.seed)
+        pieces = self._streamed(body, request.seed) if cached is None else _first_text(cached)
+        stops = () if decoding.json_schema is not None else decoding.stop
+        with closing(pieces) as open_pieces:  # a stop string closes the connection as well
+            yield from stripped(until_stop(stripped(open_pieces), stops))
+
+    def _streamed(self, body: dict[str, Any], seed: int) -> Generator[str]:
+        """What the server streams, as it is. A whole answer goes to the cache."""
+        text, ended, usage = "", None, None
+        options: dict[str, Any] = {"stream": True}
+        if self.cache is not None:
+            options["stream_options"] = {"include_usage": True}
+        with calling(self.url), self.client.chat.completions.create(**body, **options) as events:
+            for event in events:
+                usage = event.usage or usage
+                for choice in event.choices:
+                    ended = choice.finish_reason or ended
+                    if choice.delta.content:
+                        text += choice.delta.content
+                        yield choice.delta.content
+        if ended is not None:
+            self._keep_reply(
+                "chat",
+                body,
+                seed,
+                {
+                    "texts": [text],
+                    "cut": [ended == "length"],
+                    "prompt_tokens": usage.prompt_tokens if usage else 0,
+                    "generated_tokens": usage.completion_tokens if usage else 0,
+                },
+            )
+
+    def _chat_body(self, request: GenerateRequest, decoding: Decoding) -> dict[str, Any]:
+        """The body of a chat completion. CapabilityError for what the API has no setting for."""
         self._check_decoding(decoding)
-        messages = [{"role": m.role, "content": m.text} for m in request.prompt.messages]
-        messages = messages or [{"role": "user", "content": request.prompt.text}]
-        asked: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages,
+            "messages": openai_messages(request.prompt.messages)
+            or [{"role": "user", "content": request.prompt.text}],
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
             "seed": request.seed,
@@ -130,15 +178,20 @@ class EndpointBackend(Backend):
         # Chat answers may begin with a line end; a stop at it would leave nothing.
         stops = [s for s in decoding.stop if s.strip() and decoding.json_schema is None]
         if stops:
-            asked["stop"] = stops
+            body["stop"] = stops
         if decoding.json_schema is not None:
             schema = {"name": "answer", "schema": json.loads(str(decoding.json_schema))}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.samples > 1:
-            asked["n"] = request.samples
+            body["n"] = request.samples
+        return body
 
-        def answer() -> dict[str, Any]:
-            reply = self.client.chat.completions.create(**asked)
+    def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
+        decoding = request.decoding or adaptation.decoding
+        body = self._chat_body(request, decoding)
+
+        def call() -> dict[str, Any]:
+            reply = self.client.chat.completions.create(**body)
             usage = reply.usage
             return {
                 "texts": [choice.message.content or "" for choice in reply.choices],
@@ -147,41 +200,24 @@ class EndpointBackend(Backend):
                 "generated_tokens": usage.completion_tokens if usage else 0,
             }
 
-        found = self._cached("chat", asked, request.seed, answer)
-        n, m = int(found["prompt_tokens"]), int(found["generated_tokens"])
-        said = []
-        for text in found.get("texts") or [found["text"]]:  # one text: an older cache
-            text = str(text).strip()
-            for stop in () if decoding.json_schema is not None else decoding.stop:
-                text = text.split(stop)[0]
-            said.append(text.strip())
-        cut = found.get("cut") or [False] * len(said)
-        others = [Generated(t, Usage(), c) for t, c in zip(said[1:], cut[1:], strict=True)]
-        return Generated(said[0], Usage(n, m, n + m, 1), cut[0], tuple(others))
+        reply = self._cached("chat", body, request.seed, call)
+        read, written = int(reply["prompt_tokens"]), int(reply["generated_tokens"])
+        stops = () if decoding.json_schema is not None else decoding.stop
+        texts = ["".join(stripped(until_stop([t.strip()], stops))) for t in _texts(reply)]
+        cut = reply.get("cut") or [False] * len(texts)
+        others = [Generated(t, Usage(), c) for t, c in zip(texts[1:], cut[1:], strict=True)]
+        return Generated(texts[0], Usage(read, written, read + written, 1), cut[0], tuple(others))
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
+        if any(has_images(message.content) for message in request.prompt.messages):
+            raise CapabilityError(
+                f"{self.name} scores text only, and the input holds a picture",
+                next_step="Leave the labels out of the decoding: then answers are generated.",
+            )
         head = _plain(request.prompt)
         logprobs, counts, greedy, prompt_tokens, computed = [], [], [], 0, 0
         for continuation in request.continuations:
-            asked = {
-                "model": self.model,
-                "prompt": head + continuation,
-                "max_tokens": 1,
-                "echo": True,
-                "logprobs": 1,
-                "temperature": 0.0,
-            }
-
-            def answer(asked: dict[str, Any] = asked) -> dict[str, Any]:
-                found = self.client.completions.create(**asked).choices[0].logprobs
-                return {
-                    "offsets": list(found.text_offset),
-                    "logprobs": list(found.token_logprobs),
-                    "tokens": list(found.tokens),
-                    "top": [dict(t) if t else {} for t in found.top_logprobs or []],
-                }
-
-            reply = self._cached("echo", asked, 0, answer)
+            reply = self._echo(head + continuation)
             end = len(head) + len(continuation)
             # The first token that reaches past the prompt may have merged with its end.
             inside = [
@@ -208,20 +244,62 @@ class EndpointBackend(Backend):
         usage = Usage(prompt_tokens, 0, computed, len(request.continuations))
         return ScoreResult(tuple(logprobs), tuple(counts), tuple(greedy), usage)
 
+    def _text_logprobs(self, text: str) -> TokenLogprobs:
+        reply = self._echo(text)
+        # What the server had to generate after the text is left out.
+        count = sum(offset < len(text) for offset in reply["offsets"])
+        return TokenLogprobs(tuple(reply["tokens"][:count]), tuple(reply["logprobs"][:count]))
+
+    def _echo(self, text: str) -> dict[str, Any]:
+        """The tokens of a text and of one that follows it: where each starts, its log-probability
+        and the likeliest in its place."""
+        body = {
+            "model": self.model,
+            "prompt": text,
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": 1,
+            "temperature": 0.0,
+        }
+
+        def call() -> dict[str, Any]:
+            found = self.client.completions.create(**body).choices[0].logprobs
+            return {
+                "offsets": list(found.text_offset),
+                "logprobs": list(found.token_logprobs),
+                "tokens": list(found.tokens),
+                "top": [dict(t) if t else {} for t in found.top_logprobs or []],
+            }
+
+        return self._cached("echo", body, 0, call)
+
     def _cached(
-        self, kind: str, asked: dict[str, Any], seed: int, answer: Callable[[], dict[str, Any]]
+        self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
+        """The reply to a body out of the cache, else what `call` returns, which goes there."""
+        reply = self._cached_reply(kind, body, seed)
+        if reply is None:
+            with calling(self.url):
+                reply = call()
+            self._keep_reply(kind, body, seed, reply)
+        return reply
+
+    def _cached_reply(self, kind: str, body: dict[str, Any], seed: int) -> dict[str, Any] | None:
         if self.cache is None:
-            return _call(self.url, answer)
-        key = response_key(model=self.name, prompt=asked, decoding=kind, seed=seed)
+            return None
         with _CACHE_LOCK:
-            kept = self.cache.get(key)
-        if kept is not None:
-            return dict(json.loads(kept))
-        found = _call(self.url, answer)
-        with _CACHE_LOCK:
-            self.cache.put(key, json.dumps(found))
-        return found
+            text = self.cache.get(self._key(kind, body, seed))
+        return None if text is None else dict(json.loads(text))
+
+    def _keep_reply(
+        self, kind: str, body: dict[str, Any], seed: int, reply: dict[str, Any]
+    ) -> None:
+        if self.cache is not None:
+            with _CACHE_LOCK:
+                self.cache.put(self._key(kind, body, seed), json.dumps(reply))
+
+    def _key(self, kind: str, body: dict[str, Any], seed: int) -> str:
+        return response_key(model=self.name, prompt=body, decoding=kind, seed=seed)
 
     def _check_decoding(self, decoding: Decoding) -> None:
         beyond = []
@@ -244,6 +322,15 @@ class EndpointBackend(Backend):
             )
 
 
+def _texts(reply: dict[str, Any]) -> list[str]:
+    """The texts of a reply; a cache of an earlier version holds a single one."""
+    return [str(text) for text in reply.get("texts") or [reply["text"]]]
+
+
+def _first_text(reply: dict[str, Any]) -> Generator[str]:
+    yield _texts(reply)[0]
+
+
 def _plain(prompt: Rendered) -> str:
     """Messages as plain text, for /completions applies no chat template."""
     if not prompt.messages:
@@ -263,10 +350,10 @@ def _echoes(client: Any, model: str, url: str) -> bool:
         found = reply.choices[0].logprobs
         return bool(found and found.token_logprobs and found.text_offset)
     except openai.APIConnectionError as error:
-        raise _unreachable(url, error) from error
+        raise server_error(url, error) from error
     except openai.AuthenticationError as error:
-        raise _unreachable(url, error) from error
-    except (openai.APIError, *_NO_API):
+        raise server_error(url, error) from error
+    except (openai.APIError, *NOT_THE_API):
         return False
 
 
@@ -274,50 +361,3 @@ def _hello(client: Any, model: str) -> Any:
     """The shortest chat there is."""
     messages = [{"role": "user", "content": "Hello"}]
     return client.chat.completions.create(model=model, messages=messages, max_tokens=1)
-
-
-def _call(url: str, answer: Callable[[], A]) -> A:
-    import openai
-
-    try:
-        return answer()
-    except openai.APIError as error:
-        raise _unreachable(url, error) from error
-    except _NO_API as error:
-        raise _no_api(url, error) from error
-
-
-# What the client, or whoever reads its reply, raises where a reply is not of the API's form.
-_NO_API = (ValueError, AttributeError, IndexError, KeyError, TypeError)
-
-
-def _no_api(url: str, error: Exception) -> BackendError:
-    return BackendError(
-        f"{url} answered with something that is no reply of the OpenAI API "
-        f"({type(error).__name__}: {error})",
-        next_step="Is the address that of the API? It mostly ends in /v1.",
-    )
-
-
-def _unreachable(url: str, error: Exception) -> BackendError:
-    steps = {
-        401: "Set LUTHIER_API_KEY to a key the server takes.",
-        403: "Set LUTHIER_API_KEY to a key that may use this model.",
-        404: "Is the address right (it mostly ends in /v1), and the name of the model after the #?",
-        429: "The server wants fewer requests: wait, and run the same command again.",
-    }
-    code = getattr(error, "status_code", None)
-    step = "Is the server up, and the address right (it mostly ends in /v1)?"
-    if code is not None and code >= 500:
-        step = "The server failed: look at its log, and run the same command again."
-    return BackendError(
-        f"{url} failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-        next_step=steps.get(code or 0, step),
-    )
-
-
-def _parallel(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    if len(items) <= 1:
-        return [work(i) for i in items]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(work, items))

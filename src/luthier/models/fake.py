@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from luthier.content import Usage
+from luthier.content import ToolCall, Usage
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import (
     Backend,
@@ -28,14 +28,21 @@ from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
 VOCABULARY = 1000  # words, for the log-probabilities of a text
-Reply = Callable[[str], str] | Mapping[str, str] | None
+Answer = str | ToolCall | tuple[ToolCall, ...]
+Reply = Callable[[str], Answer] | Mapping[str, Answer] | None
 
 
 @dataclass(eq=False)
 class FakeBackend(Backend):
-    """`reply` answers generation: a function of the prompt text, or a mapping from a substring of
-    the prompt to the answer. `capabilities` can be narrowed to play an endpoint without
-    log-probabilities."""
+    """A backend whose answers are given beforehand, or read off the prompt's demonstrations.
+
+    **Fields**
+
+    - `reply`: answers generation, as a function of the prompt text or as a mapping from a substring
+      of the prompt to the answer. An answer is a text, or one tool call or several.
+    - `capabilities`: can be narrowed, to play an endpoint without log-probabilities, or widened by
+      pictures, which it does not look at.
+    """
 
     reply: Reply = None
     name: str = "fake"
@@ -84,22 +91,28 @@ class FakeBackend(Backend):
 
     def _generate(self, request: GenerateRequest, decoding: Decoding) -> Generated:
         text = _flat(request.prompt)
-        answer = self._reply(text)
+        read = self.count_tokens(text)
+        reply = self._reply(request.prompt, text)
+        if not isinstance(reply, str):
+            calls = (reply,) if isinstance(reply, ToolCall) else reply
+            return Generated("", Usage(read, 0, read, 1), tool_calls=calls)
         for stop in decoding.stop:
-            answer = answer.split(stop)[0]
-        words = answer.split()[: decoding.max_new_tokens]
-        tokens, count = self.count_tokens(text), request.samples * len(words)
-        usage = Usage(tokens, count, tokens + count, 1)
-        answer = " ".join(words)
-        others = (Generated(answer, Usage()),) * (request.samples - 1)
-        return Generated(answer, usage, others=others)
+            reply = reply.split(stop)[0]
+        words = reply.split()
+        cut = len(words) > decoding.max_new_tokens
+        answer = " ".join(words[: decoding.max_new_tokens])
+        written = request.samples * len(answer.split())
+        others = (Generated(answer, Usage(), cut),) * (request.samples - 1)
+        return Generated(answer, Usage(read, written, read + written, 1), cut, others)
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
-        blocks, query = _blocks(request.prompt)
+        demonstrations, query = _blocks(request.prompt)
         evidence = []
         for continuation in request.continuations:
             label = continuation.strip()
-            shown = sum(_overlap(query, words) for words, target in blocks if target == label)
+            shown = sum(
+                _overlap(query, words) for words, target in demonstrations if target == label
+            )
             evidence.append(4.0 * shown + 2.0 * _overlap(query, _words(label)))
         total = math.log(sum(math.exp(e) for e in evidence)) if evidence else 0.0
         best = max(range(len(evidence)), key=evidence.__getitem__) if evidence else -1
@@ -111,13 +124,13 @@ class FakeBackend(Backend):
             usage=Usage(tokens, 0, tokens, 1),
         )
 
-    def _reply(self, text: str) -> str:
+    def _reply(self, prompt: Rendered, text: str) -> Answer:
         if callable(self.reply):
             return self.reply(text)
         if self.reply is not None:
             return next((a for key, a in self.reply.items() if key in text), "")
-        blocks, query = _blocks(Rendered(text=text))
-        ranked = sorted(blocks, key=lambda b: -_overlap(query, b[0]))
+        demonstrations, query = _blocks(prompt)
+        ranked = sorted(demonstrations, key=lambda shown: -_overlap(query, shown[0]))
         return ranked[0][1] if ranked else " ".join(query)
 
 

@@ -1,8 +1,8 @@
 """What a generated answer may be, as a grammar for llguidance: a list, a regex or a JSON schema.
 
-Nothing here imports torch or llguidance unless a constraint is asked for, so that a bad one is
-told before any weights load. White space at the ends of an answer never counts: every grammar
-takes one space before the answer, for that is where a plain prompt ("Label:") leaves off.
+Nothing here imports torch or llguidance unless a constraint is set, so that a bad one raises an
+error before any weights load. White space at the ends of an answer never counts: every grammar
+takes one space before the answer, because a plain prompt ("Label:") ends without one.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 # One space at most after separators, none elsewhere: a weak model would go on with white space
 # for ever. Keywords the grammar cannot express are left to the check of the finished answer.
-JSON_FORM = {
+JSON_OPTIONS = {
     "whitespace_flexible": False,
     "item_separator": ", ?",
     "key_separator": ": ?",
     "lenient": True,
 }
-CLOSED = ("object", "array")  # types whose text says by itself that it is over
+CLOSED_TYPES = ("object", "array")  # JSON types whose text shows where it ends
 
 
 def schema_text(schema: str | Mapping[str, Any]) -> str:
     """The schema as one JSON text, keys in their order, which is the order of the answer's keys.
 
-    Raises TechniqueError when it is no JSON schema, or one that no grammar can follow.
+    Raises TechniqueError when it is not a JSON schema, or one that no grammar can follow.
     """
     if isinstance(schema, str):
         try:
@@ -91,33 +91,33 @@ def check_decoding(decoding: Decoding) -> None:
 
 
 def grammar_of(decoding: Decoding, labels: Sequence[str]) -> str | None:
-    """The grammar that answers follow, None for free text. `labels` as they are to be written."""
+    """The grammar that answers follow, None for free text. `labels` are written as in an answer."""
     if labels:
-        return of_choices(labels, decoding.stop)
+        return choices_grammar(labels, decoding.stop)
     if decoding.regex is not None:
-        return of_regex(decoding.regex, decoding.stop)
+        return regex_grammar(decoding.regex, decoding.stop)
     if decoding.json_schema is not None:
-        return of_schema(str(decoding.json_schema), decoding.stop)
+        return schema_grammar(str(decoding.json_schema), decoding.stop)
     return None
 
 
 def ends_by_itself(decoding: Decoding) -> bool:
-    """Whether the constraint alone says where an answer ends, so that stop strings are content."""
+    """Whether the constraint alone shows where an answer ends, so that stop strings are content."""
     schema = decoding.json_schema
-    return schema is not None and json.loads(str(schema)).get("type") in CLOSED
+    return schema is not None and json.loads(str(schema)).get("type") in CLOSED_TYPES
 
 
 def check_regex(pattern: str) -> None:
-    """TechniqueError when the pattern is none that a grammar can follow."""
+    """TechniqueError for a pattern that no grammar can follow."""
     _check(
-        of_regex(pattern, ()),
+        regex_grammar(pattern, ()),
         f"regex {pattern!r} does not compile",
         "The syntax is that of Rust's regex crate: no look-around, no \\b, no back-references; "
         "^ and $ only at the ends.",
     )
 
 
-def of_regex(pattern: str, stop: Sequence[str]) -> str:
+def regex_grammar(pattern: str, stop: Sequence[str]) -> str:
     """A grammar of one pattern, anchored at both ends; a stop string may follow."""
     body = pattern.removeprefix("^")
     if re.search(r"(?<!\\)(\\\\)*\$$", body):
@@ -129,17 +129,17 @@ def of_regex(pattern: str, stop: Sequence[str]) -> str:
     return f"start: /{whole}/"
 
 
-def of_choices(choices: Sequence[str], stop: Sequence[str]) -> str:
+def choices_grammar(choices: Sequence[str], stop: Sequence[str]) -> str:
     """A grammar of a list of texts; a stop string may follow."""
-    return of_regex("|".join(_literal(c.strip()) for c in choices), stop)
+    return regex_grammar("|".join(_literal(c.strip()) for c in choices), stop)
 
 
-def of_schema(schema: str, stop: Sequence[str]) -> str:
-    """A grammar of a JSON schema. A stop string may follow what does not say that it is over."""
+def schema_grammar(schema: str, stop: Sequence[str]) -> str:
+    """A grammar of a JSON schema. A stop string may follow a value that does not show its end."""
     content = json.loads(schema)
-    form = {**JSON_FORM, **content.get("x-guidance", {})}
-    answer = json.dumps({**content, "x-guidance": form})
-    if not stop or content.get("type") in CLOSED:
+    options = {**JSON_OPTIONS, **content.get("x-guidance", {})}
+    answer = json.dumps({**content, "x-guidance": options})
+    if not stop or content.get("type") in CLOSED_TYPES:
         return f'start: " "? answer\nanswer: %json {answer}'
     ends = "|".join(map(_literal, stop))
     return f'start: " "? answer END?\nEND: /{ends}/\nanswer: %json {answer}'
@@ -153,11 +153,11 @@ def _check_schema(text: str) -> None:
         type(_validator(text)).check_schema(json.loads(text))
     except SchemaError as error:
         raise TechniqueError(
-            f"json_schema is no valid JSON schema: {error.message[:160]} (at {error.json_path})",
+            f"json_schema is not a valid JSON schema: {error.message[:160]} (at {error.json_path})",
             next_step="See json-schema.org/understanding-json-schema.",
         ) from error
     _check(
-        of_schema(text, ()),
+        schema_grammar(text, ()),
         "json_schema cannot be followed while an answer is written",
         "Simplify it (no schema that nothing fits, no remote $ref), or leave it out: the scorer "
         "checks finished answers all the same.",
@@ -177,12 +177,12 @@ def _validator(schema: str) -> Any:
 def _check(grammar: str, problem: str, next_step: str) -> None:
     from llguidance import LLMatcher
 
-    wrong, said = LLMatcher.validate_grammar_with_warnings(grammar)
-    if wrong:
-        reason = said[0].split("\n   1 |")[0]
+    failed, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    if failed:
+        reason = messages[0].split("\n   1 |")[0]
         lines = [line.strip() for line in reason.splitlines() if line.strip(" ^")]
-        told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        message = (told or lines[:1])[0].split("failed to compile JSON schema: ")[-1]
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        message = (errors or lines[:1])[0].split("failed to compile JSON schema: ")[-1]
         message = re.sub(r"^at \d+\(\d+\): ", "", message)
         raise TechniqueError(f"{problem}: {message[:200]}", next_step=next_step)
 

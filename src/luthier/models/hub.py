@@ -1,4 +1,4 @@
-"""Is a hub id to be had, before anything tries for half a minute to fetch it?"""
+"""Whether a hub id can be fetched, found out before a library tries for half a minute."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.request import getproxies
 
 from luthier.errors import ModelError
 
-SECONDS = 3.0
+TIMEOUT_SECONDS = 3.0
 
 
 def check_reachable(name: str) -> None:
     """ModelError when `name` is neither in the local cache nor its hub reachable.
 
-    Behind a proxy nothing is tried: there the library itself must find out.
+    Behind a proxy this returns at once, because only the library itself can find out there.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -28,7 +28,7 @@ def check_reachable(name: str) -> None:
             return
         try:
             port = host.port or (80 if host.scheme == "http" else 443)
-            socket.create_connection((host.hostname or "", port), timeout=SECONDS).close()
+            socket.create_connection((host.hostname or "", port), timeout=TIMEOUT_SECONDS).close()
             return
         except OSError as error:
             reason = f"{host.hostname} does not answer ({error.strerror or error})"

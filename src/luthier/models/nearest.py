@@ -10,7 +10,7 @@ from typing import Any
 from luthier.models.prompt import Demonstration
 
 ROWS_AT_ONCE = 1024  # inputs compared with the whole pool at a time, to bound memory
-MOST_RANKED = 64  # neighbours remembered for an input
+MOST_RANKED = 64  # neighbours that are remembered for an input
 
 
 class NearestDemonstrations:
@@ -35,9 +35,9 @@ class NearestDemonstrations:
 
 @lru_cache(maxsize=64)
 def _ranked(
-    pool: tuple[Demonstration, ...], inputs: tuple[str, ...], most: int
+    pool: tuple[Demonstration, ...], inputs: tuple[str, ...], count: int
 ) -> tuple[tuple[int, ...], ...]:
-    """For each input the places in the pool of its `most` nearest, the nearest first."""
+    """For each input the places in the pool of its `count` nearest, the nearest first."""
     import numpy as np
 
     vectoriser, matrix = _index(pool)
@@ -45,7 +45,7 @@ def _ranked(
     for start in range(0, len(inputs), ROWS_AT_ONCE):
         vectors = vectoriser.transform(list(inputs[start : start + ROWS_AT_ONCE]))
         for row in (vectors @ matrix.T).toarray():
-            rows.append(tuple(int(i) for i in np.argsort(-row, kind="stable")[:most]))
+            rows.append(tuple(int(i) for i in np.argsort(-row, kind="stable")[:count]))
     return tuple(rows)
 
 

@@ -23,7 +23,8 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Everything about a prompt that carries no meaning and still moves the score (FormatSpread).
+    """Everything about a prompt that carries no meaning and still moves the score (FormatSpread,
+    arXiv:2310.11324).
 
     `style` "auto" uses the model's chat template where the model prefers it, and plain text
     elsewhere. `label_style` "words" shows `card_arrival` as `card arrival`. `input_place` "around"
@@ -66,7 +67,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What the backend reads: a plain text, or chat messages. One of the two is empty.
+    """A prompt as the backend reads it: a plain text, or chat messages. One of the two is empty.
 
     `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:").
     """
@@ -94,14 +95,14 @@ def render(
     """Write out a prompt for one input. `chat` says which of the two forms the backend wants."""
     shown = prompt.demonstrations if demonstrations is None else demonstrations
     form = prompt.format
-    head = _head(prompt)
+    head = prompt_head(prompt)
     if not chat:
         blocks = [head] if head else []
         blocks += [
-            _block(form, d.input, d.context) + _answer(form, label_text(d.target, form))
+            input_block(form, d.input, d.context) + answer_line(form, label_text(d.target, form))
             for d in shown
         ]
-        query = _block(form, text, passage)
+        query = input_block(form, text, passage)
         query += form.field_separator + form.target_name + form.name_separator.rstrip(" ")
         blocks.append(query)
         # A separator that ends in a space gives that space to the answer: "Label:" + " billing",
@@ -110,13 +111,14 @@ def render(
         return Rendered(text=form.block_separator.join(blocks), answer_prefix=prefix)
     messages = [Message("system", head)] if head else []
     for d in shown:
-        messages.append(Message("user", _chat_turn(form, d.input, d.context)))
+        messages.append(Message("user", chat_turn(form, d.input, d.context)))
         messages.append(Message("assistant", label_text(d.target, form)))
-    messages.append(Message("user", _chat_turn(form, text, passage)))
+    messages.append(Message("user", chat_turn(form, text, passage)))
     return Rendered(messages=tuple(messages))
 
 
-def _head(prompt: Prompt) -> str:
+def prompt_head(prompt: Prompt) -> str:
+    """All that stands before the demonstrations: instruction, context, objective, labels."""
     form = prompt.format
     parts = [prompt.instruction, prompt.context, prompt.objective]
     if prompt.negative:
@@ -135,25 +137,28 @@ def _head(prompt: Prompt) -> str:
     return form.block_separator.join(part.strip() for part in parts if part.strip())
 
 
-def _block(form: PromptFormat, text: str, passage: str | None) -> str:
-    asked = f"{form.input_name}{form.name_separator}{text.strip()}"
+def input_block(form: PromptFormat, text: str, passage: str | None) -> str:
+    """An input under its name, in plain text, with its passage where it has one."""
+    question = f"{form.input_name}{form.name_separator}{text.strip()}"
     if not passage:
-        return asked
-    lines = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+        return question
+    lines = [f"{form.context_name}{form.name_separator}{passage.strip()}", question]
     if form.input_place == "around":
-        lines.insert(0, asked)
+        lines.insert(0, question)
     return form.field_separator.join(lines)
 
 
-def _answer(form: PromptFormat, target: str) -> str:
+def answer_line(form: PromptFormat, target: str) -> str:
+    """An answer under its name, in plain text, with the separator before it."""
     return f"{form.field_separator}{form.target_name}{form.name_separator}{target.strip()}"
 
 
-def _chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:
-    asked = text.strip()
+def chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:
+    """An input as a user's turn of a chat, with its passage where it has one."""
+    question = text.strip()
     if not passage:
-        return asked
-    parts = [f"{form.context_name}{form.name_separator}{passage.strip()}", asked]
+        return question
+    parts = [f"{form.context_name}{form.name_separator}{passage.strip()}", question]
     if form.input_place == "around":
-        parts.insert(0, asked)
+        parts.insert(0, question)
     return "\n\n".join(parts)

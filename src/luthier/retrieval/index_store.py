@@ -1,8 +1,8 @@
 """What keeps an index: a file on this disk, or a server. One protocol for all.
 
-A store shows readers the last complete version of an index, whatever a run of indexing is doing
-or where it was killed, and lets one run write at a time. Names of documents and ids of passages
-are the keys; vectors are of length 1, so that the inner product is the cosine.
+A store shows its readers the last complete version of an index, whatever a run of indexing is doing
+and wherever one was killed, and lets one run write at a time. The names of documents and the ids of
+passages are the keys; vectors have length 1, so that the inner product is the cosine.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from luthier.retrieval.types import IndexSettings, Passage
 
 Vectors = NDArray[np.float32]
 Ranking = list[tuple[str, float]]  # ids of passages and scores, best first
-Where = tuple[tuple[str, str], ...]  # what the metadata of a passage must hold
-Dimension = Callable[[], int] | None  # asked when a store makes room for vectors
+MetadataFilter = tuple[tuple[str, str], ...]  # (name, value): metadata that a passage must have
+Dimension = Callable[[], int] | None  # called when a store creates a column for vectors
 GRAPH_FROM = 20_000  # passages from which approximate search pays (decision 9)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document of an index. `origin` is the source it was found by, "" where that is not known.
+    """A document of an index. `origin` is the source that led to it, "" where that is not known.
 
-    `stamp` tells a file that was not touched since: size, times of its content and of its record
-    (ns), and when it was read (ns); all 0 where there is no such thing.
+    `stamp` identifies a file that has not been touched since: its size, the times of its content
+    and of its record (ns), and when it was read (ns); all 0 where there is no file.
     """
 
     digest: str
@@ -38,86 +38,107 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """What a run of indexing changes, published as one.
+class IndexUpdate:
+    """What a run of indexing changes; it is published as a whole.
 
-    The passages of `gone` documents go, those of `new` ones take the place of what was there;
-    `restamped` ones say what they said. `facts` are written beside the others.
+    **Arguments**
+
+    - `removed`: documents whose passages are deleted.
+    - `added`: documents that are new or have changed, with their passages, which replace those of
+      an earlier version.
+    - `restamped`: documents with the same content and another stamp or origin.
+    - `facts`: facts about the index that are written beside the others.
     """
 
-    gone: Sequence[str] = ()
-    new: Mapping[str, tuple[StoredDocument, Sequence[Passage]]] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+    added: Mapping[str, tuple[StoredDocument, Sequence[Passage]]] = field(default_factory=dict)
     restamped: Mapping[str, StoredDocument] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def replaced(self) -> list[str]:
+        """The documents whose earlier passages are deleted."""
+        return list(dict.fromkeys([*self.removed, *self.added]))
+
+    @property
+    def records(self) -> dict[str, StoredDocument]:
+        """The records of documents to write, by name."""
+        return {name: document for name, (document, _) in self.added.items()} | dict(self.restamped)
+
+    @property
+    def passages(self) -> list[Passage]:
+        """The passages of the added documents."""
+        return [p for _, passages in self.added.values() for p in passages]
 
 
 class IndexReader(Protocol):
     """One complete version of an index."""
 
     def facts(self) -> dict[str, str]:
-        """What is written down about it; empty before its first complete version."""
+        """The facts about the index; empty before its first complete version."""
 
     def counts(self) -> tuple[int, int]:
-        """Passages and documents."""
+        """The numbers of passages and of documents."""
 
-    def nearest(self, vectors: Vectors, k: int, where: Where = ()) -> list[Ranking]:
+    def nearest(self, vectors: Vectors, k: int, where: MetadataFilter = ()) -> list[Ranking]:
         """The k passages of the largest inner product with each of the vectors (Q, H)."""
 
-    def matching(self, queries: Sequence[str], k: int, where: Where = ()) -> list[Ranking]:
+    def matching(self, queries: Sequence[str], k: int, where: MetadataFilter = ()) -> list[Ranking]:
         """The k best passages that share words with each query, by BM25."""
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """In the order asked. KeyError for an id that is not here."""
+        """The passages of these ids, in that order. KeyError for an id that is not in the index."""
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
-        """Those of the passages that have one."""
+        """The vectors of those of the passages that have one."""
 
 
 class IndexWriter(Protocol):
     """The one run that may change an index."""
 
     def facts(self) -> dict[str, str]:
-        """As the reader's."""
+        """The facts about the index, as a reader sees them."""
 
-    def held(self) -> dict[str, StoredDocument]:
-        """The documents by name."""
+    def documents(self) -> dict[str, StoredDocument]:
+        """The documents of the index by name."""
 
     def without_vector(self, ids: Sequence[str]) -> set[str]:
         """Those of the ids whose vector has neither been published nor computed."""
 
     def keep_computed(self, ids: Sequence[str], vectors: Vectors) -> None:
-        """Keep vectors of passages that are not published yet: a killed run does not lose them."""
+        """Keep vectors of passages that are not published yet, so that no kill loses them."""
 
-    def publish(self, edition: Edition) -> None:
-        """Make it the version that readers see, as a whole or not at all."""
+    def publish(self, update: IndexUpdate) -> None:
+        """Make the update visible to readers, as a whole or not at all."""
 
     def passages(self) -> int:
-        """How many are published."""
+        """The number of published passages."""
 
 
 class IndexStore(Protocol):
-    """Where an index is. StorageError for what fails on the way, UserError where there is none."""
+    """The place of one index. StorageError where it fails, UserError where there is no index."""
 
     name: str
-    where: str
+    address: str
 
-    def reading(self) -> AbstractContextManager[IndexReader]:
+    def reader(self) -> AbstractContextManager[IndexReader]:
         """The last complete version, until the end of the `with` block."""
 
-    def writing(
+    def writer(
         self, settings: IndexSettings, dimension: Dimension
     ) -> AbstractContextManager[IndexWriter]:
-        """Alone at it, the index made where there is none. StorageError where another run is.
+        """The only writer, until the end of the `with` block. The index is created if needed.
 
-        `dimension` tells that of the vectors to come, None where there will be none.
+        StorageError where another run is writing. `dimension` returns the length of the vectors to
+        come; it is None where there will be none.
         """
 
     def bytes(self) -> int | None:
-        """What it takes on this disk, None where a server holds it."""
+        """The bytes of the index on this disk, None where a server keeps it."""
 
 
 def place_of(p: Passage) -> list[object]:
-    """Where a passage stands, for JSON; `as_passage` reads it."""
+    """The position, headings and metadata of a passage, for JSON; `as_passage` reads it."""
     return [p.start, p.end, p.page, list(p.headings), dict(p.metadata)]
 
 
@@ -127,6 +148,6 @@ def as_passage(id: str, source: str, text: str, place: Sequence[object]) -> Pass
     return Passage(id, text, source, start, end, page, tuple(headings), metadata)  # type: ignore[arg-type]
 
 
-def labels_of(p: Passage) -> list[str]:
-    """The metadata of a passage and its source, as "name=value", for stores that match lists."""
+def metadata_labels(p: Passage) -> list[str]:
+    """The metadata of a passage and its source as "name=value", for stores that filter by lists."""
     return [f"{k}={v}" for k, v in {**p.metadata, "source": p.source}.items()]

@@ -1,4 +1,4 @@
-"""Order passages anew by a cross-encoder, which reads question and passage together."""
+"""Passages reordered by a cross-encoder, which reads question and passage together."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from luthier.retrieval.index_store import Ranking
 from luthier.retrieval.types import Passage
 
 
-def reranked(name: str, query: str, passages: Sequence[Passage], *, headers: bool) -> Ranking:
+def rerank_passages(
+    name: str, query: str, passages: Sequence[Passage], *, headers: bool
+) -> Ranking:
     """The passages by the cross-encoder's score, best first; equal ones keep their order.
 
-    ModelError where the library or the model is missing.
+    `name` is the cross-encoder, `headers` puts the headings before each passage. ModelError where
+    the library or the model is missing.
     """
     if not passages:
         return []
     texts = [f"{p.header}\n{p.text}" if headers and p.header else p.text for p in passages]
-    scores = _loaded(name).predict([(query, t) for t in texts], show_progress_bar=False)
+    scores = _load(name).predict([(query, t) for t in texts], show_progress_bar=False)
     pairs = [(p.id, float(s)) for p, s in zip(passages, scores, strict=True)]
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str) -> Any:
+def _load(name: str) -> Any:
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:

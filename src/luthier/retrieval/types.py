@@ -1,4 +1,4 @@
-"""The facts of retrieval: what a passage is, how an index is made, how it is searched."""
+"""The records of retrieval: passages, how an index is built, and how it is searched."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STEMMERS = ("english", "none")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a document, with where it stands.
+    """A part of a document, with its place.
 
     `start` and `end` count characters of the text extracted from `source`, end excluded; `text` is
-    exactly that stretch. `page` counts from 1, where the document has pages. `headings` go from the
+    exactly that part. `page` counts from 1, where the document has pages. `headings` go from the
     document's title down to the section.
     """
 
@@ -41,14 +41,14 @@ class Passage:
 
     @property
     def place(self) -> str:
-        """Where it stands, for a citation: "handbook.pdf, page 3, characters 120–480"."""
+        """The place for a citation: "handbook.pdf, page 3, characters 120–480"."""
         page = "" if self.page is None else f", page {self.page}"
         return f"{self.source}{page}, characters {self.start}–{self.end}"
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found. `rank` counts from 1.
+    """A passage that a search found. `rank` counts from 1.
 
     `score` is comparable within one search only: a cosine (dense), a BM25 score (lexical), a sum
     of reciprocal ranks (hybrid), or the reranker's.
@@ -63,10 +63,15 @@ class Hit:
 class SearchSettings:
     """How to search.
 
-    `where` keeps passages whose metadata has all these values ("source" is the document's name).
-    `diversity` in [0, 1] trades relevance for variety by maximal marginal relevance; 0 is off.
-    `candidates` is how many of each ranking take part in fusion, reranking and diversity. `rerank`
-    is a cross-encoder of sentence-transformers, by name or folder, that orders the candidates anew.
+    **Arguments**
+
+    - `k`: the number of passages.
+    - `where`: (name, value) pairs that the metadata of a passage must have; "source" is the name of
+      its document.
+    - `diversity`: in [0, 1], trades relevance for variety by maximal marginal relevance; 0 is off.
+    - `rerank`: a cross-encoder of sentence-transformers, by name or folder, that reorders the
+      candidates.
+    - `candidates`: how many passages of each ranking take part in fusion, reranking and diversity.
     """
 
     k: int = 5
@@ -89,14 +94,19 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """How an index is made; all of it but `urls` stays with the index.
+    """How an index is built. All of it but `urls` is recorded in the index.
 
-    `chunk_characters` bounds a passage (1,000 characters are about 230 tokens: MiniLM reads 256,
-    headings included), `overlap_characters` is what neighbours share. `embedder` is "minilm",
-    "none" (lexical search only), a sentence-transformers model ("org/name" or a folder) or an
-    OpenAI-compatible endpoint ("http://HOST/v1#MODEL"). `headers` puts the headings before the text
-    that is embedded and matched (not before the passage's own text). `stemmer` serves lexical
-    search.
+    **Arguments**
+
+    - `chunk_characters`: the longest passage (1,000 characters are about 230 tokens; MiniLM reads
+      256, headings included).
+    - `overlap_characters`: what neighbouring passages share.
+    - `embedder`: "minilm", "none" (lexical search only), a sentence-transformers model ("org/name"
+      or a folder) or an OpenAI-compatible endpoint ("http://HOST/v1#MODEL").
+    - `headers`: put the headings before the text that is embedded and matched (not before the text
+      of the passage itself).
+    - `stemmer`: "english" or "none", for lexical search.
+    - `urls`: allow sources that are addresses.
     """
 
     chunk_characters: int = 1000
@@ -128,7 +138,7 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """What an index holds. `bytes` is what it takes on this disk, None where a server holds it."""
+    """What an index contains. `bytes` are those on this disk; None where a server keeps it."""
 
     passages: int
     files: int
@@ -140,9 +150,9 @@ class IndexFacts:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one run of indexing did, in files and passages.
+    """What one run of indexing did, in documents and passages.
 
-    `kept` documents are of sources that were not named this time, `kept_of`.
+    `kept` counts documents of sources that were not named in this run; `kept_of` are those sources.
     """
 
     added: int
@@ -159,7 +169,7 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class IndexProgress:
-    """How far indexing is. Bytes are those of the documents that are new or changed."""
+    """The progress of indexing. Bytes are those of the documents that are new or changed."""
 
     phase: Literal["reading", "embedding", "publishing"]
     files_done: int
@@ -171,7 +181,7 @@ class IndexProgress:
 
 
 class IndexListener(Protocol):
-    """Whoever watches indexing."""
+    """Receives the progress of indexing."""
 
     def progressed(self, progress: IndexProgress) -> None:
         """Called after every batch of documents."""

@@ -46,22 +46,25 @@ def read_tables(spec: TaskSpec) -> dict[str, Table]:
 
 
 def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
-    """Rows to examples, examples to splits, splits checked for leaks."""
+    """The task of a definition and its rows, by source: "all", or one source for each split.
+
+    `seed` moves examples between splits. TaskError where the rows do not make a task.
+    """
     check_documents(spec.knowledge)
     notes: list[str] = []
     examples_by_source: dict[str, Sequence[Example]] = {}
     for part, table in tables.items():
-        found, remarks = read_examples(table, spec)
+        found, table_notes = read_examples(table, spec)
         if part in SPLITS:
-            # Ids often begin anew in every file.
+            # Ids often start again in every file.
             found = [replace(e, id=f"{part}-{e.id}") for e in found]
         examples_by_source[part] = found
-        notes += remarks
-    everything = [e for found in examples_by_source.values() for e in found]
+        notes += table_notes
+    examples = [e for found in examples_by_source.values() for e in found]
     where = next(iter(tables.values())).source if len(tables) == 1 else spec.name
-    check_enough(everything, where)
-    labels = find_labels(everything, spec, where)
-    schema = checked_schema(spec.schema, everything)
+    check_enough(examples, where)
+    labels = find_labels(examples, spec, where)
+    schema = checked_schema(spec.schema, examples)
     splits, leaks = check_leaks(
         _splits(examples_by_source, spec, seed), drop=spec.drop_leaks, labels=bool(labels)
     )
@@ -78,13 +81,13 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
 
 
 def _splits(
-    read: Mapping[str, Sequence[Example]], spec: TaskSpec, seed: int
+    examples_by_source: Mapping[str, Sequence[Example]], spec: TaskSpec, seed: int
 ) -> dict[str, tuple[Example, ...]]:
     stratify = spec.kind is Kind.CLASSIFY
-    if "all" in read:
+    if "all" in examples_by_source:
         fractions = spec.fractions or DEFAULT_FRACTIONS
-        return split(read["all"], fractions, seed=seed, stratify=stratify)
-    parts = {part: in_order(found, seed) for part, found in read.items()}
+        return split(examples_by_source["all"], fractions, seed=seed, stratify=stratify)
+    parts = {part: in_order(found, seed) for part, found in examples_by_source.items()}
     for part in ("train", "test"):
         if not parts.get(part):
             raise TaskError(

@@ -26,7 +26,7 @@ def data_notes(
     if leaked:
         done = "left out of train and dev" if leaks.dropped else "kept, so the scores are too high"
         notes.append(
-            f"Examples that stand the same ({leaks.exact:,}) or nearly the same ({leaks.near:,}) "
+            f"Examples that occur the same ({leaks.exact:,}) or nearly the same ({leaks.near:,}) "
             f"in another split: {done}."
         )
     if leaks.repeated:
@@ -35,9 +35,7 @@ def data_notes(
         notes.append(f"Inputs that carry more than one label: {leaks.conflicting:,}.")
     if leaks.straddling_groups:
         done = "left out of train and dev" if leaks.dropped else "kept"
-        notes.append(
-            f"Groups that stand on two sides of a split: {leaks.straddling_groups:,}, {done}."
-        )
+        notes.append(f"Groups that occur in two splits: {leaks.straddling_groups:,}, {done}.")
     return notes
 
 
@@ -50,7 +48,7 @@ def _misspelt(counts: Mapping[str, int], labels: Sequence[str]) -> list[str]:
         if close:
             often = "once" if counts[label] == 1 else "twice"
             notes.append(
-                f"The label {label!r} stands {often}: is it {close[0]!r}? "
+                f"The label {label!r} occurs {often}: is it {close[0]!r}? "
                 f"`rename: {{{label}: {close[0]}}}` in the task file would make it so."
             )
     return notes

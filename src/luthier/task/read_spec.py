@@ -52,7 +52,7 @@ DEFAULT_SCORERS = {
 
 
 def read_task_spec(keys: Mapping[Any, Any], *, where: str, name: str = "") -> TaskSpec:
-    """A checked definition. `where` names its source in messages; `name` is the name by default."""
+    """The checked definition. `where` names its source in messages; `name` is the default name."""
     for key in keys:
         if key not in KEYS:
             raise TaskError(

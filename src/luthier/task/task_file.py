@@ -1,7 +1,7 @@
 """The YAML task file: read safely, its paths made absolute.
 
 YAML is read with two differences from PyYAML's defaults, both because labels are words: `yes`,
-`no`, `on` and `off` stay words, and so do dates. Keys that stand twice and aliases are refused.
+`no`, `on` and `off` stay words, and so do dates. Repeated keys and aliases are refused.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
                 )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key_node.value!r} occurs twice", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)

@@ -54,13 +54,13 @@ def checked_schema(
         ) from error
     except jsonschema.ValidationError as error:
         raise TaskError(
-            f"example {e.id}: its target does not hold to the schema: {error.message[:160]}",
+            f"example {e.id}: its target does not follow the schema: {error.message[:160]}",
             next_step="Mend the rows or the schema.",
         ) from error
     # A wrong schema, a pattern that is no regular expression, a reference that leads nowhere.
     except Exception as error:
         raise TaskError(
-            f"the schema is no valid JSON schema: {str(error).splitlines()[0][:160]}",
+            f"the schema is not a valid JSON schema: {str(error).splitlines()[0][:160]}",
             next_step="See json-schema.org/understanding-json-schema.",
         ) from error
     checked: dict[str, Any] = schema

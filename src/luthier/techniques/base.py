@@ -1,6 +1,6 @@
-"""The contract of a technique, and the card that tells a reader when it pays.
+"""The contract of a technique, and the card that says when it pays.
 
-A technique is a frozen dataclass: its fields are its settings, it holds no data. `fit` returns the
+A technique is a frozen dataclass whose fields are its settings; it holds no data. `fit` returns the
 same base with a better adaptation and changes nothing. `luthier.testing.check_technique` holds
 every implementation, ours or a plugin's, to this contract.
 """
@@ -19,7 +19,8 @@ from luthier.task.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What `luthier techniques` prints."""
+    """What `luthier techniques` prints: what the technique changes, what it needs, when it pays,
+    what it costs, and where it comes from."""
 
     changes: str
     needs: str
@@ -72,7 +73,17 @@ class Technique:
     footprint: ClassVar[Footprint] = Footprint()
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
-        """The same base with a better adaptation. `task` has no test split."""
+        """The same base with a better adaptation.
+
+        **Arguments**
+
+        - `model`: where the fit starts; its adaptation is kept where the technique leaves it alone.
+        - `task`: the data. It has no test split.
+        - `budget`: what the fit may spend, at most.
+        - `seed`: of all that is random. The same seed gives the same model.
+
+        CapabilityError, before anything is spent, where the backend lacks what is needed.
+        """
         raise NotImplementedError
 
     def unmet_by_task(self, task: Task) -> str | None:

@@ -94,10 +94,20 @@ class Recipe(Technique):
         )
 
     def unmet_by_task(self, task: Task) -> str | None:
-        """What the first step that needs something of the task misses there; later steps go on from
-        what it found."""
-        found = ((t.name, t.unmet_by_task(task)) for t in self.chain())
-        return next((f"{name}: {reason}" for name, reason in found if reason), None)
+        """What the first step that misses something in the task misses there.
+
+        Of the steps that look things up only the first is asked: the later ones go on from the
+        knowledge that it found.
+        """
+        looks_up = False
+        for technique in self.chain():
+            if technique.footprint.passages and looks_up:
+                continue
+            looks_up = looks_up or bool(technique.footprint.passages)
+            reason = technique.unmet_by_task(task)
+            if reason is not None:
+                return f"{technique.name}: {reason}"
+        return None
 
     def unmet_by_model(self, model: Model) -> str | None:
         """Why the base does not suit one of the steps; None where it suits all."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luthier.retrieval.embed import Embedder, check_identity, identity
+from luthier.retrieval.embed import Embedder, check_same_embedder, embedder_facts
 from luthier.retrieval.index_store import Vectors
 from luthier.testing.expectations import expect, expect_close, expect_equal
 
@@ -32,7 +32,7 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     expect_equal(embedder.embed([]).shape, (0, embedder.dimension), "no texts, no vectors")
     nearest = (embedder.embed_queries(texts) @ passages.T).argmax(axis=1)
     expect_equal(nearest.tolist(), list(range(len(texts))), "a text must be nearest to itself")
-    check_identity(embedder, identity(embedder), "the index of this test")
+    check_same_embedder(embedder, embedder_facts(embedder), "the index of this test")
 
 
 def _check_vectors(vectors: Vectors, count: int, dimension: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from luthier.errors import StorageError, UserError
-from luthier.retrieval.index_store import Edition, IndexStore, StoredDocument, Vectors
+from luthier.retrieval.index_store import IndexStore, IndexUpdate, StoredDocument, Vectors
 from luthier.retrieval.types import IndexSettings, Passage
 from luthier.testing.expectations import expect, expect_close, expect_equal, expect_error
 
@@ -51,14 +51,16 @@ def publish_documents(
 ) -> None:
     """Publish documents with these vectors, one for each passage in order."""
     ids = _ids(published)
-    with store.writing(SETTINGS, lambda: WIDTH) as writer:
+    with store.writer(SETTINGS, lambda: WIDTH) as writer:
         expect_equal(writer.without_vector(ids), set(ids), "new passages have no vector")
         writer.keep_computed(ids, vectors)
         expect_equal(writer.without_vector(ids), set(), "kept vectors must count")
         new = {name: (StoredDocument(name, *ORIGIN), ps) for name, ps in published.items()}
-        writer.publish(Edition(new=new, facts={**FACTS, **facts}))
+        writer.publish(IndexUpdate(added=new, facts={**FACTS, **facts}))
         first = next(iter(published))
-        expect_equal(writer.held()[first], StoredDocument(first, *ORIGIN), "a document is kept")
+        expect_equal(
+            writer.documents()[first], StoredDocument(first, *ORIGIN), "a document is kept"
+        )
 
 
 def exact_ranking(ids: list[str], vectors: Vectors, query: Vectors, k: int) -> list[str]:
@@ -88,7 +90,7 @@ def check_store(open_it: Callable[[], IndexStore], *, concurrent_readers: bool =
     - `concurrent_readers`: whether readers may be at it while a run of indexing writes.
     """
     store = open_it()
-    with expect_error(UserError, "an empty store has no index", saying="No index"), store.reading():
+    with expect_error(UserError, "an empty store has no index", saying="No index"), store.reader():
         pass
     published = sample_documents()
     ids = _ids(published)
@@ -104,7 +106,7 @@ def check_store(open_it: Callable[[], IndexStore], *, concurrent_readers: bool =
 
 def _check_reading(store: IndexStore, published: Documents) -> None:
     ids, vectors = _ids(published), unit_vectors(len(_ids(published)), 0)
-    with store.reading() as reader:
+    with store.reader() as reader:
         expect(reader.facts().items() >= FACTS.items(), "facts must be read back")
         expect_equal(reader.counts(), (len(ids), len(published)), "passages and documents")
         some = [ids[7], ids[0], ids[-1]]
@@ -119,7 +121,7 @@ def _check_search(
     store: IndexStore, published: Documents, vectors: Vectors, queries: Vectors
 ) -> None:
     ids, by_id = _ids(published), _by_id(published)
-    with store.reading() as reader:
+    with store.reader() as reader:
         found = reader.nearest(queries, 10)
         for query, ranking in zip(queries, found, strict=True):
             expected = exact_ranking(ids, vectors, query, 10)
@@ -148,9 +150,9 @@ def _check_search(
 
 def _check_one_writer(open_it: Callable[[], IndexStore]) -> None:
     with (
-        open_it().writing(SETTINGS, lambda: WIDTH),
+        open_it().writer(SETTINGS, lambda: WIDTH),
         expect_error(StorageError, "a second writer must be refused", saying="in use by another"),
-        open_it().writing(SETTINGS, lambda: WIDTH),
+        open_it().writer(SETTINGS, lambda: WIDTH),
     ):
         pass
 
@@ -160,20 +162,22 @@ def _check_failures(open_it: Callable[[], IndexStore], published: Documents) -> 
     more = sample_documents(2, first=50)
     ids = _ids(more)
     stopped = expect_error(KeyboardInterrupt, "the interrupt must come through")
-    with stopped, open_it().writing(SETTINGS, lambda: WIDTH) as writer:
+    with stopped, open_it().writer(SETTINGS, lambda: WIDTH) as writer:
         writer.keep_computed(ids[:10], unit_vectors(10, 2))
         raise KeyboardInterrupt
-    with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
+    with open_it().writer(SETTINGS, lambda: WIDTH) as writer:
         expect_equal(writer.without_vector(ids), set(ids[10:]), "computed vectors must be kept")
     new = {name: (StoredDocument("x"), ps) for name, ps in more.items()}
     changed = {name: (StoredDocument("y"), ps[:3]) for name, ps in list(published.items())[:2]}
-    dying = Edition(gone=[list(published)[-1]], new={**new, **changed}, facts=FactsThatKill())
+    dying = IndexUpdate(
+        removed=[list(published)[-1]], added={**new, **changed}, facts=FactsThatKill()
+    )
     stopped = expect_error(KeyboardInterrupt, "the interrupt must come through")
-    with stopped, open_it().writing(SETTINGS, lambda: WIDTH) as writer:
+    with stopped, open_it().writer(SETTINGS, lambda: WIDTH) as writer:
         writer.publish(dying)
-    with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
+    with open_it().writer(SETTINGS, lambda: WIDTH) as writer:
         before = {n: StoredDocument(n, *ORIGIN) for n in published}
-        expect_equal(writer.held(), before, "a killed publication must change nothing")
+        expect_equal(writer.documents(), before, "a killed publication must change nothing")
 
 
 def _check_changes(
@@ -187,27 +191,27 @@ def _check_changes(
     gone, changed, moved, *rest = published
     kept = published[changed][:4]
     elsewhere = StoredDocument(moved, "/elsewhere", (5, 6, 7, 8))
-    edition = Edition(
-        gone=[gone],
-        new={changed: (StoredDocument("new"), kept)},
+    update = IndexUpdate(
+        removed=[gone],
+        added={changed: (StoredDocument("new"), kept)},
         restamped={moved: elsewhere},
         facts={"fingerprint": "two"},
     )
     count = 4 + 10 * (1 + len(rest))
-    with open_it().writing(SETTINGS, lambda: WIDTH) as writer:
+    with open_it().writer(SETTINGS, lambda: WIDTH) as writer:
         expect_equal(writer.without_vector([p.id for p in kept]), set(), "known vectors stay")
         writer.keep_computed(["e" * 32], unit_vectors(1, 9))
-        with open_it().reading() if concurrent_readers else nullcontext() as before:
+        with open_it().reader() if concurrent_readers else nullcontext() as before:
             counts = before.counts() if before is not None else None
-            writer.publish(edition)
+            writer.publish(update)
             if before is not None:
                 expect_equal(before.counts(), counts, "a reader stays with its version")
                 expect(before.passages([published[gone][0].id]), "and with its passages")
-        expect_equal(writer.held()[moved], elsewhere, "a document's source may change")
+        expect_equal(writer.documents()[moved], elsewhere, "a document's source may change")
         wanted = {**FACTS, "fingerprint": "two"}
         expect(writer.facts().items() >= wanted.items(), "facts are written beside the others")
         expect_equal(writer.passages(), count, "passages after the change")
-    with open_it().reading() as reader:
+    with open_it().reader() as reader:
         expect_equal(reader.counts(), (count, len(published) - 1), "passages and documents")
         every = _ids(published)
         left = [p.id for p in kept] + [p.id for n in (moved, *rest) for p in published[n]]

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from luthier.content import Usage
-from luthier.errors import ModelError
-from luthier.models import Adaptation, Backend, ModelFacts
+from luthier import Adaptation, Backend, Capability, ModelError, ModelFacts, Usage
 from luthier.models.backend import (
     Generated,
     GenerateRequest,
@@ -27,7 +25,6 @@ from luthier.models.backend import (
     TokenLogprobs,
 )
 from luthier.models.prompt import Rendered
-from luthier.records import Capability
 
 WEIGHT = 2.0  # log-odds that one keyword adds to its label
 UNKNOWN = -20.0  # log-probability of a continuation that is no label of the rules

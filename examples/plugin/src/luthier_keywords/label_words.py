@@ -12,11 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from luthier.errors import TechniqueError
-from luthier.models import Model, Prompt
-from luthier.records import Budget, Capability, Example, FitRecord, Lineage
-from luthier.task.task import Task
-from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier import (
+    Budget,
+    Capability,
+    Card,
+    Example,
+    FitRecord,
+    Footprint,
+    Lineage,
+    Model,
+    Prompt,
+    Task,
+    Technique,
+    TechniqueError,
+    check_needs,
+    settings_of,
+)
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose, successive_halving
 from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt

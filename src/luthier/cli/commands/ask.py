@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from luthier.content import Response
     from luthier.models.model import Model
-    from luthier.models.rag.asking import Told
 
 
 def ask(
@@ -43,28 +43,21 @@ def ask(
     from luthier.errors import UserError
     from luthier.models.load import load
 
-    asked = sys.stdin.read() if text == "-" else text
-    if not asked.strip():
+    question = sys.stdin.read() if text == "-" else text
+    if not question.strip():
         raise UserError("nothing was asked: the text is empty", next_step="Give a text.")
     with only_data_on_stdout():
         model = load(pick_folder(folder), base=base)
         if knowledge is not None:
             model = with_index(model, knowledge)
-        if model.adaptation.knowledge is None:
-            answer, told = model.ask(asked, context=context), None
-        else:
-            from luthier.models.rag.asking import ask as look_up
-
-            told = look_up(model, asked, context=context)
-            answer = told.answer
+        response = model.respond(question, context=context)
     if as_json:
         from luthier.cli.console import print_json
 
-        print_json({"answer": answer} if told is None else told.to_json())
+        print_json(response_json(response))
         return
-    typer.echo(answer)
-    if told is not None:
-        show(told)
+    typer.echo(response.answer)
+    show_sources(response)
 
 
 def with_index(model: Model, where: str) -> Model:
@@ -84,18 +77,47 @@ def with_index(model: Model, where: str) -> Model:
     return model.adapt(knowledge=slot)
 
 
-def show(told: Told) -> None:
+def response_json(response: Response) -> dict[str, Any]:
+    """The object that `luthier ask --json` prints."""
+    grounding = response.grounding
+    if grounding is None:
+        return {"answer": response.answer}
+    return {
+        "answer": response.answer,
+        "said": response.prediction,
+        "supported": grounding.supported,
+        "citations": [
+            {
+                "number": c.number,
+                "source": c.source,
+                "page": c.page,
+                "start": c.start,
+                "end": c.end,
+                "supports": c.supports,
+                "explicit": c.explicit,
+            }
+            for c in response.citations
+        ],
+        "unknown_citations": list(grounding.unknown_citations),
+        "seconds": {"search": grounding.search_seconds, "read": grounding.read_seconds},
+    }
+
+
+def show_sources(response: Response) -> None:
     """The passages behind an answer on stdout, what was wrong with it on stderr."""
     from luthier.cli.console import talk
 
-    for citation in told.check.citations:
-        if told.answer == told.said:
+    if response.grounding is None:
+        return
+    given = response.answer == response.prediction
+    for citation in response.citations:
+        if given:
             typer.echo(f"[{citation.number}] {citation.place}")
-    warn = []
-    if told.check.unknown:
-        numbers = ", ".join(map(str, told.check.unknown))
-        warn.append(f"cited passages that there are not: {numbers}")
-    if told.answer != told.said and told.said:
-        warn.append(f"no passage bears out what the model said: {told.said}")
-    for line in warn:
-        talk().print(line, markup=False, soft_wrap=True)
+    warnings = []
+    if response.grounding.unknown_citations:
+        numbers = ", ".join(map(str, response.grounding.unknown_citations))
+        warnings.append(f"the answer cites passages that do not exist: {numbers}")
+    if not given and response.prediction:
+        warnings.append(f"no passage bears out what the model said: {response.prediction}")
+    for warning in warnings:
+        talk().print(warning, markup=False, soft_wrap=True)

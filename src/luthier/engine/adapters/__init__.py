@@ -1,1 +1,1 @@
-"""Requests of different adapters in one batch."""
+"""Adapters beside the weights of a base: one for a session, or several in one batch."""

@@ -1,4 +1,4 @@
-"""An adapter put beside the weights of a base, and taken out again."""
+"""An adapter put beside the weights of a base, and removed again."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from luthier.models.adaptation import Adapter
 @contextmanager
 def injected(module: Any, adapter: Adapter) -> Iterator[Any]:
     """A PeftModel over `module` with the adapter's weights; the module is as before afterwards."""
-    wrapped = put_in(module, adapter)
+    wrapped = inject(module, adapter)
     try:
         yield wrapped
     finally:
-        take_out(module, wrapped)
+        remove(module, wrapped)
 
 
-def put_in(module: Any, adapter: Adapter) -> Any:
-    """The PeftModel alone, for one that stays in place. No context that is left open: Python would
-    close it at its own end, where PEFT's progress bar waits for ever for a thread to start."""
+def inject(module: Any, adapter: Adapter) -> Any:
+    """The PeftModel over `module`, for an adapter that stays in place until `remove`.
+
+    It is no context manager that is left open: Python would close that at its own end, where PEFT's
+    progress bar waits for ever for a thread to start.
+    """
     import peft
 
     config = peft.get_peft_config(dict(adapter.config))
     config.inference_mode = False  # so that a fit can go on from these weights
     with warnings.catch_warnings():
-        # Of its own calls to Transformers, and that "nano" is not the path nano was loaded from.
+        # PEFT warns of its own calls to Transformers, and that nano has another path than "nano".
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", "The PEFT config's")
         wrapped = peft.get_peft_model(module, config)
@@ -36,13 +39,13 @@ def put_in(module: Any, adapter: Adapter) -> Any:
         if adapter.tensors:
             peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
     except BaseException:
-        take_out(module, wrapped)
+        remove(module, wrapped)
         raise
     wrapped.eval()
     return wrapped
 
 
-def take_out(module: Any, wrapped: Any) -> None:
+def remove(module: Any, wrapped: Any) -> None:
     """Leave the module as it was."""
     if not wrapped.active_peft_config.is_prompt_learning:
         wrapped.unload()

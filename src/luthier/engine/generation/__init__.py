@@ -1,9 +1,11 @@
-"""Writing answers token by token.
+"""Answers, generated token by token.
 
-generation   requests of one adaptation come in, answers go out
-slots        rows of a decoder-only model, each with its keys and values in a slot of its own
-encoded      rows of an encoder–decoder, which start and step together
-constraint   which tokens a grammar lets come next
-choice       from log-probabilities to one token: mixing, guidance, constraint, sampling
-loop         rows come in, step, end and make room
+- `generate`: requests under one adaptation come in, texts go out.
+- `stream`: the text of one request in pieces, as it is generated.
+- `decode_loop`: sequences join a batch, take a token a step, and leave it.
+- `sequence_state`: one answer, how it is chosen, and what there is of it so far.
+- `decoder_batch`, `encoder_decoder_batch`: the sequences of a batch and their key–value caches.
+- `choose_tokens`: from logits to one token: votes, guidance, constraint, sampling.
+- `constraint`: which tokens a grammar lets come next.
+- `plain`: transformers' own generation, the reference.
 """

@@ -15,42 +15,45 @@ SPACE = "▁"  # how sentencepiece writes a space inside a token
 
 
 class Constraint:
-    """The state of one answer under a grammar (see `luthier.models.grammar`)."""
+    """The state of one answer under a grammar (see `luthier.models.grammar`).
+
+    `start` is a matcher at the beginning, which never moves.
+    """
 
     def __init__(self, start: Any, vocabulary: Any, size: int) -> None:
-        self._start = start  # a matcher at the beginning, never moved
+        self._start = start
         self._matcher = start.deep_copy()
         self._vocabulary = vocabulary
         self._size = size
 
     @classmethod
     def of(cls, session: Session, grammar: str, ends: tuple[int, ...]) -> Constraint:
-        """A fresh one. `ends` are the ids that end an answer."""
+        """The constraint at its beginning. `ends` are the ids that end an answer."""
         size = session.vocabulary
         start = _compiled(session.tokenizer, size, ends, grammar)
         return cls(start, _vocabulary(session.tokenizer, size, ends), size)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether nothing can follow."""
         return bool(self._matcher.is_stopped())
 
     def allowed(self) -> torch.Tensor:
-        """(V,) bool: the tokens that may come next, ends among them where the answer is whole."""
+        """(V,) bool: the tokens that may come next, and the ends where the answer may stop."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         flags = np.unpackbits(bits, bitorder="little")[: self._size]
         return torch.from_numpy(flags.astype(np.bool_))
 
-    def take(self, token: int) -> None:
+    def append(self, token: int) -> None:
         """Go on by one token, which must be allowed."""
         self._matcher.consume_token(token)
 
-    def begin_again(self) -> None:
-        """Back to the beginning."""
+    def restart(self) -> None:
+        """Go back to the beginning."""
         self._matcher = self._start.deep_copy()
 
-    def fits_whole(self, text: str) -> bool:
-        """Whether a finished text is a whole answer."""
+    def accepts(self, text: str) -> bool:
+        """Whether a finished text is an answer that the grammar allows."""
         matcher = self._start.deep_copy()
         ids = self._vocabulary.greedy_tokenize(text)
         return matcher.try_consume_tokens(ids) == len(ids) and bool(matcher.is_accepting())
@@ -84,34 +87,35 @@ def _vocabulary(tokenizer: Any, size: int, ends: tuple[int, ...]) -> Any:
             pass  # no byte-level and no byte-fallback decoder: read the tokens themselves
     from llguidance import TokenizerWrapper
 
-    return LLTokenizer(TokenizerWrapper(_Tokens(tokenizer, size, ends)), n_vocab=size)
+    return LLTokenizer(TokenizerWrapper(_TokenBytes(tokenizer, size, ends)), n_vocab=size)
 
 
-class _Tokens:
-    """What llguidance asks of a tokenizer it does not know: the bytes of every token."""
+class _TokenBytes:
+    """What llguidance needs of a tokenizer that it does not know: the bytes of every token."""
 
     def __init__(self, tokenizer: Any, size: int, ends: tuple[int, ...]) -> None:
         special = set(tokenizer.all_special_ids)
-        written = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        texts = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self.tokens = [
             f"<|{i}|>".encode() if i in special or text is None else _bytes(text)
-            for i, text in enumerate(written)
+            for i, text in enumerate(texts)
         ]
         self.tokens += [f"<|{i}|>".encode() for i in range(len(self.tokens), size)]
-        self.special_token_ids = [*special, *range(len(written), size)]
+        self.special_token_ids = [*special, *range(len(texts), size)]
         self.eos_token_id = ends[0]
         self.bos_token_id = tokenizer.bos_token_id
         self._ids = {text: i for i, text in enumerate(self.tokens)}
         self._longest = max(map(len, self.tokens))
 
     def __call__(self, text: bytes) -> list[int]:
-        """The longest token each time. The tokenizer itself would put a space in front."""
+        """The ids of a text, the longest token each time. The tokenizer itself would put a space in
+        front."""
         ids, at = [], 0
         while at < len(text):
             ends = range(min(len(text), at + self._longest), at, -1)
             end = next((end for end in ends if text[at:end] in self._ids), None)
             if end is None:
-                break  # what no token writes; llguidance goes on from there by itself
+                break  # no token has these bytes; llguidance goes on from there by itself
             ids.append(self._ids[text[at:end]])
             at = end
         return ids

@@ -1,83 +1,33 @@
-"""Answers written together: rows come in, step, end, and make room for those that wait.
+"""The decode loop: sequences join a batch, take a token a step, and leave it when they finish.
 
-The order of company changes nothing but rounding: a row attends to itself only, and its randomness
-is its own.
+Which sequences share a batch changes nothing but rounding: a sequence attends to itself only, and
+its randomness is its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
-from luthier.engine.generation.cache_slots import CacheSlots
-from luthier.engine.generation.constraint import Constraint
-from luthier.engine.generation.encoder_decoder_rows import EncoderDecoderRows
-from luthier.engine.generation.sampling import guided, mixed, reweighed, sampled
+from luthier.engine.generation.choose_tokens import next_tokens, reweighted
+from luthier.engine.generation.decoder_batch import DecoderBatch
+from luthier.engine.generation.encoder_decoder_batch import EncoderDecoderBatch
+from luthier.engine.generation.sequence_state import SequenceState
 from luthier.engine.session import Session
 
 MOST_ROWS = 32
-JOIN_AT = 4  # new rows come in when one slot in this many is free: a prefill of one is dear
+JOIN_AT = 4  # sequences join when one row in this many is free: a prefill of one is dear
 
 
-@dataclass(slots=True, eq=False)
-class Generation:
-    """One answer: what it follows, how it is chosen, and what there is of it so far.
+class GenerationBatch(Protocol):
+    """Rows of tokens that grow by one token a step: a `DecoderBatch` or an `EncoderDecoderBatch`.
 
-    `rows` are the prompt's ids, virtual tokens in place, one row for each vote; `negative` the same
-    for the negative prompt, empty without guidance. `room` is how many tokens may be written,
-    `ends` the ids and `stop` the texts that end it.
+    `most` is how many rows there may be at once, `computed` how many tokens were run so far.
     """
 
-    rows: list[list[int]]
-    negative: list[list[int]]
-    room: int
-    ends: tuple[int, ...]
-    stop: tuple[str, ...] = ()
-    temperature: float = 0.0
-    guidance_scale: float = 1.0
-    constraint: Constraint | None = None
-    generator: torch.Generator | None = None
-    tokens: list[int] = field(default_factory=list)
-    text: str = ""
-    over: bool = False
-    whole: bool = False  # over by itself, not cut by `room`; under a grammar: an answer it allows
-
-    def begin_again(self) -> None:
-        """Forget what was written. Where it is sampled, the randomness starts over too."""
-        self.tokens, self.text = [], ""
-        if self.constraint is not None:
-            self.constraint.begin_again()
-        if self.generator is not None:
-            self.generator.manual_seed(self.generator.initial_seed())
-
-    def take(self, tokenizer: Any, token: int) -> None:
-        """Add a token, and see whether the answer is over."""
-        self.tokens.append(token)
-        if token in self.ends:
-            self.over = self.whole = True
-        elif self.constraint is not None:
-            self.constraint.take(token)
-            self.over = self.whole = self.constraint.over
-        self.over = self.over or len(self.tokens) >= self.room
-        if not self.over and not self.stop:
-            return  # decoded only where it matters: at the end, and on the way for stop strings
-        said = self.tokens[:-1] if token in self.ends else self.tokens
-        text = tokenizer.decode(said, skip_special_tokens=True)
-        start = len(text) - len(text.lstrip())
-        found = [at for at in (text.find(mark, start) for mark in self.stop) if at >= 0]
-        if found:
-            self.over, self.whole, text = True, True, text[: min(found)]
-        self.text = text.strip()
-        if self.over and self.constraint is not None:
-            self.whole = self.constraint.fits_whole(text)
-
-
-class Rows(Protocol):
-    """What steps rows: `CacheSlots` or `EncoderDecoderRows`."""
-
+    session: Session
     computed: int
     most: int
 
@@ -88,102 +38,96 @@ class Rows(Protocol):
     def keep(self, order: Sequence[int]) -> None: ...
 
 
-def decode(session: Session, generations: Sequence[Generation], *, most: int = MOST_ROWS) -> int:
-    """Write all answers, `most` rows at once; how many tokens were computed. All have a negative
-    prompt or none has."""
-    if not generations:
-        return 0
-    votes = len(generations[0].rows)
-    sides = [[w.rows for w in generations]]
-    if generations[0].negative:
-        sides.append([w.negative for w in generations])
-    longest = max(w.room for w in generations)
-    batches = [_lane(session, side, most=max(most, votes), longest=longest) for side in sides]
-    together = min(batch.most for batch in batches) // votes
-    # The longest first, so that their neighbours are long too; equal prompts stay neighbours.
-    waiting = sorted(generations, key=lambda w: -len(w.rows[0]))
-    live: list[Generation] = []
-    logits: list[torch.Tensor] = []
-    weights = torch.empty(0)
-    while waiting or live:
-        free = min(min(batch.free for batch in batches) // votes, together - len(live))
-        if waiting and free > 0 and (not live or free * JOIN_AT >= together):
-            joining, waiting = waiting[:free], waiting[free:]
-            even = torch.full((len(joining), votes), 1.0 / votes, device=session.device).log()
-            for k, batch in enumerate(batches):
-                asked = [w.negative if k else w.rows for w in joining]
-                first = batch.admit([row for rows in asked for row in rows])
-                first = first.view(len(joining), votes, -1)
-                if live:
-                    logits[k] = torch.cat([logits[k], first])
-                else:
-                    logits[k:] = [first]
-            weights = torch.cat([weights, even]) if live else even
-            live = live + joining
-        chosen = _choose(logits, weights, live)
-        if votes > 1:
-            weights = reweighed(weights, logits[0], chosen)
-        for generation, token in zip(live, chosen.tolist(), strict=True):
-            generation.take(session.tokenizer, token)
-        stay = [i for i, w in enumerate(live) if not w.over]
-        if len(stay) < len(live):
-            order = closed(stay)
-            live, weights = [live[i] for i in order], weights[order]
-            for batch in batches:
-                batch.keep([i * votes + v for i in order for v in range(votes)])
-        if live:
-            last = [w.tokens[-1] for w in live for _ in range(votes)]
-            logits = [batch.step(last).view(len(live), votes, -1) for batch in batches]
-    return sum(batch.computed for batch in batches)
+class DecodeLoop:
+    """Generates all answers, at most `most` rows at once.
+
+    All of them have a negative prompt or none has. A sequence takes a row for each vote, and as
+    many of a second batch for its negative prompts.
+    """
+
+    def __init__(
+        self, session: Session, sequences: Sequence[SequenceState], *, most: int = MOST_ROWS
+    ) -> None:
+        self._votes = len(sequences[0].prompts)
+        sides = [[s.prompts for s in sequences]]
+        if sequences[0].negative_prompts:
+            sides.append([s.negative_prompts for s in sequences])
+        longest = max(s.max_tokens for s in sequences)
+        self._batches = [
+            _batch(session, side, most=max(most, self._votes), longest_answer=longest)
+            for side in sides
+        ]
+        self._most = min(batch.most for batch in self._batches) // self._votes
+        # The longest first, so that their neighbours are long too; equal prompts stay neighbours.
+        self._waiting = sorted(sequences, key=lambda s: -len(s.prompts[0]))
+        self._live: list[SequenceState] = []
+        self._logits: list[torch.Tensor] = []  # (live, votes, vocabulary) of each batch
+        self._weights = torch.empty(0)  # log-weights (live, votes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer is finished."""
+        return not self._waiting and not self._live
+
+    @property
+    def computed(self) -> int:
+        """Tokens computed so far."""
+        return sum(batch.computed for batch in self._batches)
+
+    def step(self, session: Session) -> None:
+        """One token for every live sequence; those that wait join where there are free rows.
+
+        `session` is the one the loop began with, or another one of the same base and adaptation.
+        """
+        for batch in self._batches:
+            batch.session = session
+        if self._live:
+            last = [s.tokens[-1] for s in self._live for _ in range(self._votes)]
+            shape = len(self._live), self._votes, -1
+            self._logits = [batch.step(last).view(shape) for batch in self._batches]
+        self._admit(session)
+        tokens = next_tokens(self._logits, self._weights, self._live)
+        if self._votes > 1:
+            self._weights = reweighted(self._weights, self._logits[0], tokens)
+        for sequence, token in zip(self._live, tokens.tolist(), strict=True):
+            sequence.append(session.tokenizer, token)
+        staying = [i for i, s in enumerate(self._live) if not s.finished]
+        if len(staying) < len(self._live):
+            order = compacted(staying)
+            self._live, self._weights = [self._live[i] for i in order], self._weights[order]
+            for batch in self._batches:
+                batch.keep([i * self._votes + v for i in order for v in range(self._votes)])
+
+    def _admit(self, session: Session) -> None:
+        rows = min(batch.free for batch in self._batches)
+        free = min(rows // self._votes, self._most - len(self._live))
+        if not self._waiting or free <= 0 or (self._live and free * JOIN_AT < self._most):
+            return
+        joining, self._waiting = self._waiting[:free], self._waiting[free:]
+        shape = len(joining), self._votes
+        even = torch.full(shape, 1.0 / self._votes, device=session.device).log()
+        for k, batch in enumerate(self._batches):
+            prompts = [p for s in joining for p in (s.negative_prompts if k else s.prompts)]
+            first = batch.admit(prompts).view(*shape, -1)
+            if self._live:
+                self._logits[k] = torch.cat([self._logits[k], first])
+            else:
+                self._logits[k:] = [first]
+        self._weights = torch.cat([self._weights, even]) if self._live else even
+        self._live = self._live + joining
 
 
-def closed(stay: Sequence[int]) -> list[int]:
+def compacted(staying: Sequence[int]) -> list[int]:
     """An order of the rows that stay in which as few as possible change their place."""
-    kept = set(stay)
-    movers = [i for i in stay if i >= len(stay)]
-    return [i if i in kept else movers.pop() for i in range(len(stay))]
+    kept = set(staying)
+    movers = [i for i in staying if i >= len(staying)]
+    return [i if i in kept else movers.pop() for i in range(len(staying))]
 
 
-def ends_of(session: Session, stop: Sequence[str] = ()) -> tuple[int, ...]:
-    """The ids that end an answer: those of the model's generation config, and stop strings that
-    are special tokens."""
-    config = getattr(session.module, "generation_config", None)
-    found: Any = getattr(config, "eos_token_id", None)
-    ids = [found] if isinstance(found, int) else list(found or ())
-    if session.tokenizer.eos_token_id is not None:
-        ids.append(session.tokenizer.eos_token_id)
-    special = dict(
-        zip(session.tokenizer.all_special_tokens, session.tokenizer.all_special_ids, strict=True)
-    )
-    ids += [special[s] for s in stop if s in special]
-    return tuple(dict.fromkeys(int(i) for i in ids))
-
-
-def _lane(session: Session, side: Sequence[list[list[int]]], *, most: int, longest: int) -> Rows:
+def _batch(
+    session: Session, side: Sequence[list[list[int]]], *, most: int, longest_answer: int
+) -> GenerationBatch:
     if session.encoder_decoder:
-        return EncoderDecoderRows(session, most=most)
-    return CacheSlots(
-        session, [r for rows in side for r in rows], most=most, longest_answer=longest
-    )
-
-
-def _choose(
-    logits: Sequence[torch.Tensor], weights: torch.Tensor, live: Sequence[Generation]
-) -> torch.Tensor:
-    """(B,) ids."""
-    one_vote = logits[0].shape[1] == 1
-    views = [x[:, 0] if one_vote else mixed(x, weights) for x in logits]
-    values = views[0]
-    if len(views) == 2:
-        scale = torch.tensor([[w.guidance_scale] for w in live], device=values.device)
-        values = guided(views[0], views[1], scale)
-    masks = [None if w.constraint is None else w.constraint.allowed() for w in live]
-    for b, mask in enumerate(masks):
-        if mask is not None:
-            values[b].masked_fill_(~mask.to(values.device), -torch.inf)
-    tokens = values.argmax(-1)
-    for b, generation in enumerate(live):
-        if generation.generator is not None:
-            heat = generation.temperature
-            tokens[b] = sampled(values[b], temperature=heat, generator=generation.generator)
-    return tokens
+        return EncoderDecoderBatch(session, most=most)
+    prompts = [prompt for prompts in side for prompt in prompts]
+    return DecoderBatch(session, prompts, most=most, longest_answer=longest_answer)

@@ -1,29 +1,32 @@
-"""Text from a local model: requests to rows of tokens, written together, and back to text.
-
-`LUTHIER_ENGINE=plain` asks transformers' own `generate`, one request at a time: the reference for
-anyone who doubts a text, and the only way for models whose layers keep a state instead of keys and
-values. It knows greedy decoding and stop strings, no more.
-"""
+"""Text from a local model: requests become sequences of tokens, and these become text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from typing import NamedTuple
 
 from luthier.content import Usage
 from luthier.engine.engine_choice import chosen_engine, supports_tree_masks
+from luthier.engine.generation.choose_tokens import generator_of
 from luthier.engine.generation.constraint import Constraint
-from luthier.engine.generation.decode_loop import MOST_ROWS, Generation, decode, ends_of
-from luthier.engine.generation.sampling import generator_of
-from luthier.engine.prefix_tree.memory import out_of_memory
+from luthier.engine.generation.decode_loop import MOST_ROWS, DecodeLoop
+from luthier.engine.generation.plain import generate_plainly
+from luthier.engine.generation.sequence_state import SequenceState, end_tokens
+from luthier.engine.memory import out_of_memory, too_large
+from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
-from luthier.errors import BackendError, CapabilityError
+from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
 from luthier.models.grammar import ends_by_itself, grammar_of
 from luthier.models.prompt import label_text
+
+
+class RequestSequences(NamedTuple):
+    """The sequences of one request, one for each sample, and whether its prompt was cut."""
+
+    sequences: list[SequenceState]
+    truncated: bool
 
 
 def generate(
@@ -31,53 +34,61 @@ def generate(
 ) -> list[Generated]:
     """One result for each request; greedy at temperature 0, else sampled with the request's seed.
 
-    A prompt that leaves no room for its answer loses its beginning after the first token; an answer
-    may claim at most half the context.
+    A prompt that leaves no space for its answer loses its beginning after the first token; an
+    answer may claim at most half the context.
     """
-    form = adaptation.prompt.format
-    asked = []
-    for request in requests:
-        decoding = request.decoding or adaptation.decoding
-        labels = [label_text(label, form) for label in decoding.labels]
-        asked.append(_writings(session, request, decoding, grammar_of(decoding, labels)))
-    generations = [w for _, group in asked for w in group]
-    if chosen_engine() == "plain" or not (session.encoder_decoder or supports_tree_masks(session)):
-        computed = sum(_plain(session, w) for w in generations)
+    groups = [sequences_of(session, request, adaptation) for request in requests]
+    sequences = [s for group in groups for s in group.sequences]
+    if uses_decode_loop(session):
+        free = [s for s in sequences if not s.negative_prompts]
+        guided = [s for s in sequences if s.negative_prompts]
+        computed = _decode(session, free) + _decode(session, guided)
     else:
-        apart = [w for w in generations if not w.negative], [w for w in generations if w.negative]
-        computed = sum(_written(session, side) for side in apart)
-    return _results(session, asked, computed)
+        computed = sum(generate_plainly(session, s) for s in sequences)
+    return _results(groups, computed)
 
 
-def _writings(
-    session: Session, request: GenerateRequest, decoding: Decoding, grammar: str | None
-) -> tuple[bool, list[Generation]]:
-    """Whether the prompt was cut, and one writing for each sample."""
-    prompt, room, truncated = _fitted(session, session.encode(request.prompt), decoding)
+def uses_decode_loop(session: Session) -> bool:
+    """Whether answers are generated together by `DecodeLoop`, or one by one by transformers."""
+    return chosen_engine() == "tree" and (session.encoder_decoder or supports_tree_masks(session))
+
+
+def sequences_of(
+    session: Session, request: GenerateRequest, adaptation: Adaptation
+) -> RequestSequences:
+    """The sequences of a request, at their beginning.
+
+    CapabilityError for a constraint on a base without an end token.
+    """
+    decoding = request.decoding or adaptation.decoding
+    labels = [label_text(label, adaptation.prompt.format) for label in decoding.labels]
+    grammar = grammar_of(decoding, labels)
+    encoded = session.encode(request.prompt)
+    prompt, max_tokens = _fitted(session, encoded, decoding)
     negative: list[int] = []
     if decoding.guidance_scale != 1.0:
         # Without a negative prompt, what is likely after the prompt's last token alone
         # (arXiv:2306.17806, section 2.2).
         negative = prompt[-1:] if request.negative is None else session.encode(request.negative)
-        negative, other_room, _ = _fitted(session, negative, decoding)
-        room = min(room, other_room)
+        negative, most = _fitted(session, negative, decoding)
+        max_tokens = min(max_tokens, most)
     stop = () if ends_by_itself(decoding) else decoding.stop
-    ends = ends_of(session, stop)
+    ends = end_tokens(session, stop)
     if not ends and grammar is not None:
         raise CapabilityError(
             "This model has no end token, without which a constrained answer cannot end",
             next_step="Set eos_token in its tokenizer_config.json.",
         )
-    made = []
+    sequences = []
     for k in range(request.samples):
         generator = None
         if decoding.temperature > 0:
             generator = generator_of(prompt, seed=request.seed, sample=k)
-        made.append(
-            Generation(
-                rows=_with_virtual(session, prompt),
-                negative=_with_virtual(session, negative) if negative else [],
-                room=room,
+        sequences.append(
+            SequenceState(
+                prompts=_with_virtual(session, prompt),
+                negative_prompts=_with_virtual(session, negative) if negative else [],
+                max_tokens=max_tokens,
                 ends=ends,
                 stop=stop,
                 temperature=decoding.temperature,
@@ -86,101 +97,68 @@ def _writings(
                 generator=generator,
             )
         )
-    return truncated, made
+    return RequestSequences(sequences, len(prompt) < len(encoded))
 
 
 def _with_virtual(session: Session, prompt: Sequence[int]) -> list[list[int]]:
     return [session.insert_virtual(prompt, len(prompt), vote=v) for v in range(session.votes)]
 
 
-def _fitted(session: Session, prompt: list[int], decoding: Decoding) -> tuple[list[int], int, bool]:
-    """The prompt as it fits, tokens left for the answer, and whether the prompt was cut."""
-    limit, room = session.context_length, decoding.max_new_tokens
+def _fitted(session: Session, prompt: list[int], decoding: Decoding) -> tuple[list[int], int]:
+    """The prompt as it fits into the context, and how many tokens are left for the answer."""
+    limit, max_tokens = session.text_limit, decoding.max_new_tokens
     if limit is None:
-        return prompt, room, False
-    left = limit - session.prefix_length - (0 if session.soft is None else session.soft.shape[1])
-    # Prompt and answer of an encoder–decoder have a context each.
-    most = max(2, left if session.encoder_decoder else left - min(room, left // 2))
-    truncated = len(prompt) > most
-    if truncated:
-        prompt = [prompt[0], *prompt[-(most - 1) :]]
-    left = limit if session.encoder_decoder else left - len(prompt)
-    return prompt, max(1, min(room, left)), truncated
+        return prompt, max_tokens
+    if session.encoder_decoder:  # prompt and answer have a context each
+        assert session.context_length is not None
+        prompt, left = truncated(prompt, max(2, limit)), session.context_length
+    else:
+        prompt = truncated(prompt, max(2, limit - min(max_tokens, limit // 2)))
+        left = limit - len(prompt)
+    return prompt, max(1, min(max_tokens, left))
 
 
-def _written(session: Session, generations: Sequence[Generation]) -> int:
-    """Write them; where memory does not suffice, those that are left in smaller company."""
+def _decode(session: Session, sequences: Sequence[SequenceState]) -> int:
+    """Generate the sequences, and return how many tokens were computed. Where memory is short,
+    those that are left share smaller batches."""
     most = MOST_ROWS
     while True:
+        waiting = [s for s in sequences if not s.finished]
+        if not waiting:
+            return 0
         try:
-            return decode(session, [w for w in generations if not w.over], most=most)
+            loop = DecodeLoop(session, waiting, most=most)
+            while not loop.finished:
+                loop.step(session)
+            return loop.computed
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             if most == 1:
-                raise BackendError(
-                    "A single answer does not fit in memory",
-                    next_step="Close other programs, or use a smaller base or shorter inputs.",
-                ) from error
+                raise too_large("A single answer") from error
             most //= 2
-            for generation in generations:
-                if not generation.over:
-                    generation.begin_again()
+            for sequence in waiting:
+                if not sequence.finished:
+                    sequence.restart()
 
 
-def _results(
-    session: Session, asked: Sequence[tuple[bool, list[Generation]]], computed: int
-) -> list[Generated]:
-    """What was computed beyond the written tokens is charged to requests by their prompts."""
-    prompts = [len(group[0].rows[0]) for _, group in asked]
-    news = [sum(len(w.tokens) for w in group) for _, group in asked]
-    rest, total, before = computed - sum(news), sum(prompts), 0
+def _results(groups: Sequence[RequestSequences], computed: int) -> list[Generated]:
+    """What was computed beyond the generated tokens is charged to requests by their prompts."""
+    prompts = [len(group.sequences[0].prompts[0]) for group in groups]
+    generated = [sum(len(s.tokens) for s in group.sequences) for group in groups]
+    rest, total, before = computed - sum(generated), sum(prompts), 0
     results = []
-    for (truncated, group), prompt, new in zip(asked, prompts, news, strict=True):
+    for group, prompt, new in zip(groups, prompts, generated, strict=True):
         share = rest * (before + prompt) // total - rest * before // total
         before += prompt
-        usage = Usage(prompt, new, share + new, 1, int(truncated))
-        others = tuple(Generated(w.text, Usage(), not w.whole) for w in group[1:])
-        results.append(Generated(group[0].text, usage, not group[0].whole, others))
-    return results
-
-
-def _plain(session: Session, generation: Generation) -> int:
-    """The reference: transformers' own generation of one answer."""
-    if (
-        generation.negative
-        or generation.constraint
-        or generation.generator
-        or len(generation.rows) > 1
-    ):
-        raise CapabilityError(
-            "The plain engine writes greedily: no constraint, guidance, sampling or votes",
-            next_step="Unset LUTHIER_ENGINE; recurrent models have no other engine.",
-        )
-    settings: dict[str, Any] = {
-        "max_new_tokens": generation.room,
-        "do_sample": False,
-        "pad_token_id": session.tokenizer.pad_token_id,
-        "eos_token_id": list(generation.ends) or None,
-    }
-    ids = torch.tensor(generation.rows, device=session.device)
-    start = 0  # with embeddings in, only the new tokens come out
-    settings["attention_mask"] = torch.ones_like(ids)
-    if session.encoder_decoder:
-        start = 1
-        out = session.module.generate(inputs_embeds=session.embed(ids), **settings)
-    elif session.soft is not None:
-        if session.prefix_length:
-            raise CapabilityError(
-                "The plain engine knows no soft prompt beside a prefix adapter",
-                next_step="Unset LUTHIER_ENGINE; recurrent models have no other engine.",
+        usage = Usage(prompt, new, share + new, 1, int(group.truncated))
+        first, *others = group.sequences
+        results.append(
+            Generated(
+                first.text,
+                usage,
+                not first.complete,
+                tuple(Generated(s.text, Usage(), not s.complete) for s in others),
             )
-        out = session.module.generate(inputs_embeds=session.embed(ids), **settings)
-    else:
-        start = ids.shape[1]
-        runner = session.module if session.peft is None else session.peft
-        out = runner.generate(input_ids=ids, **settings)
-    for token in out[0, start:].tolist():
-        if not generation.over:
-            generation.take(session.tokenizer, token)
-    return ids.shape[1] + len(generation.tokens)
+        )
+    return results

@@ -1,66 +1,104 @@
-"""A packed row as one row: where each token stands, its position, and what it sees.
+"""The layout of a batch: where each token of a packed row stands, its position, and what it sees.
 
-    [prefix tokens, shared ones once …] [continuation tree of the first prefix] [continuation tree of the second] …
+    [prefix tokens, shared ones once …] [tree of the first prefix] [tree of the second] …
 
-The order of a row is free, for positions and visibility are given explicitly; with the trees at the
-right edge the language-model head runs on the last few places only.
+The order within a row is free, for positions and visibility are given explicitly. With the
+continuation trees at the right edge the language-model head runs on the last few places only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
 from luthier.engine.prefix_tree.continuation_tree import ContinuationTree
-from luthier.engine.prefix_tree.planner import PackedRow, RowPart, shared_length
+from luthier.engine.prefix_tree.planner import PackedRow, Segment, shared_length
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # places in a row, the second one excluded
+
+
+class PrefixSpan(NamedTuple):
+    """`length` tokens of a prefix from place `start` on, which see the places `visible` too."""
+
+    start: int
+    length: int
+    visible: tuple[Span, ...]
+
+
+class TreeSpan(NamedTuple):
+    """A continuation tree from place `start` on; `visible` are the places of its prefix.
+
+    `computed` counts the tokens that stand in the row for this segment and for none before it.
+    """
+
+    start: int
+    tree: ContinuationTree
+    visible: tuple[Span, ...]
+    computed: int
 
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """A packed row laid out after `start` tokens that are kept elsewhere. `depths` count from there.
+    """One packed row after tokens whose keys and values are kept elsewhere.
 
-    `stems` are stretches of prefix (place, length, spans seen before it); `trees` are (place, tree,
-    spans of its prefix, fresh tokens of this work).
+    `depths` are positions counted from the end of those tokens. `keep` is how many places from the
+    right edge on have predictions that are read.
     """
 
     ids: list[int]
     depths: list[int]
-    stems: list[tuple[int, int, tuple[Span, ...]]]
-    trees: list[tuple[int, ContinuationTree, tuple[Span, ...], int]]
+    prefixes: list[PrefixSpan]
+    trees: list[TreeSpan]
     keep: int
 
 
-def layout_row(packed_row: PackedRow, start: int) -> RowLayout:
-    """Stems first, sharing what neighbours share, then the trees."""
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """B rows of width W after `past` kept tokens, each row's tokens at its right edge.
+
+    `ids` and `positions` are (B, W), `visible` is (B, W, past + W) bool; predictions are read at
+    the last `keep` places.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    visible: torch.Tensor
+    keep: int
+
+
+def row_layout(packed_row: PackedRow, start: int) -> RowLayout:
+    """The layout after `start` kept tokens: first the prefixes, neighbours sharing what they have
+    in common, then the trees."""
     ids: list[int] = []
     depths: list[int] = []
-    stems: list[tuple[int, int, tuple[Span, ...]]] = []
-    prefixes: list[tuple[tuple[Span, ...], int]] = []
+    prefixes: list[PrefixSpan] = []
+    paths: list[tuple[tuple[Span, ...], int]] = []  # of each segment: its prefix, tokens computed
     spans: list[Span] = []
-    before: RowPart | None = None
-    for part in packed_row.parts:
-        common = start if before is None else max(start, shared_length(before.prefix, part.prefix))
+    before: Segment | None = None
+    for segment in packed_row.segments:
+        common = start
+        if before is not None:
+            common = max(start, shared_length(before.prefix, segment.prefix))
         spans = _first(spans, common - start)
-        fresh = part.prefix[common:-1]
+        fresh = segment.prefix[common:-1]
         if fresh:
-            stems.append((len(ids), len(fresh), tuple(spans)))
+            prefixes.append(PrefixSpan(len(ids), len(fresh), tuple(spans)))
             spans = [*spans, (len(ids), len(ids) + len(fresh))]
             depths += range(common - start, common - start + len(fresh))
             ids += fresh
-        prefixes.append((tuple(spans), len(fresh) + len(part.tree.ids)))
-        before = part
+        paths.append((tuple(spans), len(fresh) + len(segment.tree.ids)))
+        before = segment
     trees = []
-    stemmed = len(ids)
-    for part, (seen, count) in zip(packed_row.parts, prefixes, strict=True):
-        trees.append((len(ids), part.tree, seen, count))
-        end = len(part.prefix) - 1 - start
-        depths += [end + d for d in part.tree.depths]
-        ids += part.tree.ids
-    return RowLayout(ids, depths, stems, trees, len(ids) - stemmed)
+    edge = len(ids)
+    for segment, (visible, computed) in zip(packed_row.segments, paths, strict=True):
+        trees.append(TreeSpan(len(ids), segment.tree, visible, computed))
+        end = len(segment.prefix) - 1 - start
+        depths += [end + d for d in segment.tree.depths]
+        ids += segment.tree.ids
+    return RowLayout(ids, depths, prefixes, trees, len(ids) - edge)
 
 
 def _first(spans: list[Span], tokens: int) -> list[Span]:
@@ -75,7 +113,7 @@ def _first(spans: list[Span], tokens: int) -> list[Span]:
 
 
 @lru_cache(maxsize=1024)
-def tree_mask(tree: ContinuationTree) -> torch.Tensor:
+def _tree_mask(tree: ContinuationTree) -> torch.Tensor:
     """(n, n) bool: a node sees itself and its ancestors."""
     seen = torch.eye(len(tree.ids), dtype=torch.bool)
     for node, parent in enumerate(tree.parents):
@@ -84,21 +122,7 @@ def tree_mask(tree: ContinuationTree) -> torch.Tensor:
     return seen
 
 
-@dataclass(frozen=True, slots=True)
-class TreeBatch:
-    """B rows of width W after `past` kept tokens, each row's tokens at its right edge.
-
-    `ids`, `positions` are (B, W); `visible` (B, W, past + W) bool; the answers are read at the
-    last `keep` places.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    visible: torch.Tensor
-    keep: int
-
-
-def tree_batch(layouts: list[RowLayout], past: int, pad: int) -> TreeBatch:
+def packed_batch(layouts: list[RowLayout], past: int, pad: int) -> PackedBatch:
     """Pad rows on the left. `past` counts kept tokens, those of a prefix adapter among them."""
     width = max(len(row.ids) for row in layouts)
     size = len(layouts)
@@ -111,15 +135,15 @@ def tree_batch(layouts: list[RowLayout], past: int, pad: int) -> TreeBatch:
         positions[b, at:] = torch.tensor(row.depths, dtype=torch.long) + past
         visible[b, at:, :past] = True
         own = visible[b, at:, past + at :]
-        for place, length, seen in row.stems:
-            block = own[place : place + length]
+        for start, length, seen in row.prefixes:
+            block = own[start : start + length]
             for lo, hi in seen:
                 block[:, lo:hi] = True
-            block[:, place : place + length] = torch.ones(length, length, dtype=torch.bool).tril()
-        for place, tree, seen, _ in row.trees:
+            block[:, start : start + length] = torch.ones(length, length, dtype=torch.bool).tril()
+        for start, tree, seen, _ in row.trees:
             n = len(tree.ids)
-            block = own[place : place + n]
+            block = own[start : start + n]
             for lo, hi in seen:
                 block[:, lo:hi] = True
-            block[:, place : place + n] = tree_mask(tree)
-    return TreeBatch(ids, positions, visible, max(row.keep for row in layouts))
+            block[:, start : start + n] = _tree_mask(tree)
+    return PackedBatch(ids, positions, visible, max(row.keep for row in layouts))

@@ -1,10 +1,11 @@
-"""The continuation tree of a prefix: its last token and the tree of its continuations.
+"""The continuation tree of a prefix: its last token and the tokens of its continuations.
 
     prefix … end ─┬─ refund ─┬─ (full)
-                 │          └─ (part)
-                 └─ (delivery)
+                  │          └─ (part)
+                  └─ (delivery)
 
-Tokens in brackets are predicted and never run. Branches that begin alike share their tokens.
+The tokens in brackets are predicted and never run. Continuations that begin alike share their
+first tokens.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from luthier.engine.token_rows import Ids
+from luthier.engine.request_rows import Ids
 
 
 @dataclass(frozen=True, slots=True)
 class ContinuationTree:
-    """A tree in the order it stands in the row, the prefix's end first.
+    """A tree in the order in which it stands in a row, the end of the prefix first.
 
-    Node i has token `ids[i]`, parent `parents[i]` (−1 for the end) and lies `depths[i]` after the
-    end. Branch k predicts token `targets[k][j]` at node `places[k][j]`.
+    Node i has the token `ids[i]`, the parent `parents[i]` (−1 for the end of the prefix) and lies
+    `depths[i]` tokens after that end. Continuation k predicts its token `targets[k][j]` at node
+    `nodes[k][j]`.
     """
 
     ids: Ids
     parents: Ids
     depths: Ids
-    places: tuple[Ids, ...]
+    nodes: tuple[Ids, ...]
     targets: tuple[Ids, ...]
 
 
@@ -36,7 +38,7 @@ def continuation_tree(continuations: tuple[Ids, ...], end: int) -> ContinuationT
     """The tree of these continuations under the token `end`."""
     node_of: dict[Ids, int] = {(): 0}
     ids, parents, depths = [end], [-1], [0]
-    places = []
+    nodes = []
     for continuation in continuations:
         path: list[int] = []
         for j in range(len(continuation)):
@@ -47,24 +49,27 @@ def continuation_tree(continuations: tuple[Ids, ...], end: int) -> ContinuationT
                 parents.append(path[-1])
                 depths.append(j)
             path.append(node)
-        places.append(tuple(path))
-    return ContinuationTree(tuple(ids), tuple(parents), tuple(depths), tuple(places), continuations)
+        nodes.append(tuple(path))
+    return ContinuationTree(tuple(ids), tuple(parents), tuple(depths), tuple(nodes), continuations)
 
 
 def continuation_trees(
     continuations: tuple[Ids, ...], end: int, most: int
 ) -> Iterator[tuple[ContinuationTree, tuple[int, ...]]]:
-    """Trees of at most `most` tokens (one continuation at least), each with the continuations it holds."""
-    if 1 + sum(len(b) - 1 for b in continuations) <= most:
+    """Trees of at most `most` tokens, or of a single continuation where that one is longer.
+
+    With each tree come the numbers of its continuations.
+    """
+    if 1 + sum(len(c) - 1 for c in continuations) <= most:
         yield continuation_tree(continuations, end), tuple(range(len(continuations)))
         return
-    held: list[int] = []
+    chosen: list[int] = []
     size = 1
     # In the order of their tokens, so that those that begin alike stay together.
     for k in sorted(range(len(continuations)), key=lambda k: continuations[k]):
-        if held and size + len(continuations[k]) - 1 > most:
-            yield continuation_tree(tuple(continuations[i] for i in held), end), tuple(held)
-            held, size = [], 1
-        held.append(k)
+        if chosen and size + len(continuations[k]) - 1 > most:
+            yield continuation_tree(tuple(continuations[i] for i in chosen), end), tuple(chosen)
+            chosen, size = [], 1
+        chosen.append(k)
         size += len(continuations[k]) - 1
-    yield continuation_tree(tuple(continuations[i] for i in held), end), tuple(held)
+    yield continuation_tree(tuple(continuations[i] for i in chosen), end), tuple(chosen)

@@ -1,4 +1,4 @@
-"""Reading the answers out of a batch's logits."""
+"""Reading log-probabilities out of a batch's logits."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ NUMBERS_IN_CACHE = 250_000  # a processor goes over them four times
 def read_scores(
     logits: torch.Tensor, layouts: Sequence[RowLayout]
 ) -> tuple[list[float], list[bool]]:
-    """Log-probability of every target of every continuation, in order, and whether it is the arg-max.
+    """The log-probability of every target of every continuation, and whether it is the arg-max.
 
-    `logits` is (B, keep, V); the right edges of rows and logits meet.
+    Targets come in the order of rows, trees and continuations. `logits` is (B, keep, V); the right
+    edges of rows and logits meet.
     """
     keep, vocabulary = logits.shape[1:]
     places: list[int] = []
     targets: list[int] = []
     for b, row in enumerate(layouts):
         left = (b + 1) * keep - len(row.ids)
-        for place, tree, _, _ in row.trees:
-            for nodes, wanted in zip(tree.places, tree.targets, strict=True):
-                places += [left + place + node for node in nodes]
-                targets += wanted
+        for start, tree, _, _ in row.trees:
+            for nodes, predicted in zip(tree.nodes, tree.targets, strict=True):
+                places += [left + start + node for node in nodes]
+                targets += predicted
     flat = logits.reshape(-1, vocabulary)
     where = torch.tensor(places, device=logits.device)
     what = torch.tensor(targets, device=logits.device)

@@ -7,24 +7,27 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-Layer = tuple[torch.Tensor, torch.Tensor]  # keys and values, (1, heads, P, head width)
-Layers = dict[int, Layer]
+# Of each layer, keys and values, (1, heads, P, head width).
+KeyValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
 
 
-class SharedCache(DynamicCache):  # type: ignore[misc]
-    """Layers of batch 1 that are widened to the batch while a layer runs, and only then.
+class SharedPrefixCache(DynamicCache):  # type: ignore[misc]
+    """Keys and values of batch 1, widened to the batch while a layer runs and only then.
 
-    transformers' own cache would hold a copy for every row of the batch in every layer. With
-    `record` the new keys and values are kept behind the old, in `grown`; otherwise nothing
-    is changed and one object serves any number of batches. While `apart` the layers get their new
-    keys and values alone, and `layer` says which runs: see `luthier.engine.prefix_tree.shared_attention`.
+    transformers' own cache would hold a copy for every row of the batch in every layer.
+
+    - `kept`: the keys and values of the prefix. They never change, so that one object serves any
+      number of batches.
+    - `record`: collect those of the prefix and of the new tokens together, in `grown`.
+    - `apart`: while this is true the layers get their new keys and values alone, and `layer` says
+      which layer runs; `shared_attention` reads the kept ones.
     """
 
-    def __init__(self, kept: Layers, *, record: bool = False) -> None:
+    def __init__(self, kept: KeyValues, *, record: bool = False) -> None:
         super().__init__()
         self.kept = kept
         self.record = record
-        self.grown: Layers = {}
+        self.grown: KeyValues = {}
         self.apart = False
         self.layer = 0
 
@@ -44,7 +47,7 @@ class SharedCache(DynamicCache):  # type: ignore[misc]
         layer_idx: int,
         *_: Any,
         **__: Any,
-    ) -> Layer:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Old and new keys and values of one layer, (B, heads, P + W, head width)."""
         self.layer = layer_idx
         if not self.kept or self.apart:
@@ -61,8 +64,8 @@ class SharedCache(DynamicCache):  # type: ignore[misc]
         return both
 
 
-def layers_of(cache: Any) -> Layers:
-    """The layers of a transformers cache of batch 1; none for None."""
+def key_values_of(cache: Any) -> KeyValues:
+    """The keys and values in a transformers cache of batch 1; empty for None."""
     if cache is None:
         return {}
     inner = getattr(cache, "self_attention_cache", cache)

@@ -1,7 +1,7 @@
-"""Citations: does each one exist, and does what is cited hold what is said?
+"""Citations: whether each one exists, and whether the cited passage supports the sentence.
 
-A sentence is supported by a passage when at least half of its telling words stand there: token
-overlap sees a made-up answer, not a wrong reading of a right passage.
+A passage supports a sentence when it holds at least half of the sentence's content words. Such an
+overlap of tokens detects a made-up answer, but not a wrong reading of the right passage.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luthier.content import Citation
-from luthier.models.rag.passages import ABSTENTION
+from luthier.content import ABSTENTION, Citation
 
 if TYPE_CHECKING:
     from luthier.retrieval import Hit, Passage
 
 MARK = re.compile(r"\s*\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?!\[)")
-ENOUGH = 0.5
-SMALL = frozenset(
+ENOUGH = 0.5  # share of a sentence's content words
+FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
         "a an and are as at be by for from had has have he her his in is it its of on or she that "
@@ -31,7 +30,7 @@ SMALL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CitationCheck:
-    """An answer without its marks, the passages behind it, and what is wrong with its citations.
+    """An answer without its citation marks, the passages behind it, and its faulty citations.
 
     `unknown` are cited numbers that no passage has. `supported`: every sentence is borne out by a
     passage; False too for an abstention, which claims nothing.
@@ -49,7 +48,7 @@ class CitationCheck:
 
 
 def check_citations(answer: str, hits: Sequence[Hit]) -> CitationCheck:
-    """An answer held against the passages that were shown, numbered by rank from 1.
+    """Check an answer against the passages that the model was shown, numbered by rank from 1.
 
     A sentence without a citation is given the best passage that holds it word for word, or else
     one that supports it.
@@ -67,7 +66,7 @@ def check_citations(answer: str, hits: Sequence[Hit]) -> CitationCheck:
         named = [n for n in numbers if 1 <= n <= len(hits)]
         found = [_cited(n, hits[n - 1].passage, plain, explicit=True) for n in named]
         if not numbers:
-            found = _attached(plain, hits)
+            found = _best_passage(plain, hits)
         for citation in found:
             before = citations.get(citation.number)
             if before is None or (citation.supports and not before.supports):
@@ -87,25 +86,25 @@ def is_abstention(text: str) -> bool:
 
 
 def support(text: str, passage: str) -> float:
-    """The share of the telling words of a text that stand in a passage; 1 for a text it contains.
+    """The share of a text's content words that a passage holds; 1 for a text it contains whole.
 
-    None of them telling (a bare "it is"): 0.
+    A text without a content word (a bare "it is") has support 0.
     """
-    words = [w for w in _words(text) if w not in SMALL]
+    words = [w for w in _words(text) if w not in FUNCTION_WORDS]
     if words and _find(text, passage) is not None:
         return 1.0
-    there = set(_words(passage))
-    return sum(w in there for w in words) / len(words) if words else 0.0
+    held = set(_words(passage))
+    return sum(w in held for w in words) / len(words) if words else 0.0
 
 
-def _attached(sentence: str, hits: Sequence[Hit]) -> list[Citation]:
+def _best_passage(sentence: str, hits: Sequence[Hit]) -> list[Citation]:
     """The best passage that holds the sentence word for word, else the one that supports it
     most."""
     for number, hit in enumerate(hits, start=1):
         if support(sentence, hit.passage.text) == 1.0 and _find(sentence, hit.passage.text):
             return [_cited(number, hit.passage, sentence, explicit=False)]
-    borne = [(support(sentence, h.passage.text), -n) for n, h in enumerate(hits, start=1)]
-    best, place = max(borne, default=(0.0, 0))
+    supports = [(support(sentence, h.passage.text), -n) for n, h in enumerate(hits, start=1)]
+    best, place = max(supports, default=(0.0, 0))
     if best < ENOUGH:
         return []
     return [_cited(-place, hits[-place - 1].passage, sentence, explicit=False)]
@@ -121,17 +120,17 @@ def _cited(number: int, passage: Passage, sentence: str, *, explicit: bool) -> C
 
 
 def _find(text: str, passage: str) -> tuple[int, int] | None:
-    """Where the words of a text stand one after the other in a passage, whole words only."""
+    """The span in which a passage holds the words of a text in order, whole words only."""
     words = re.findall(r"\w+", text)
     if not words:
         return None
     pattern = r"(?<!\w)" + r"\W{1,3}".join(map(re.escape, words)) + r"(?!\w)"
-    found = re.search(pattern, passage, re.IGNORECASE)
-    return found.span() if found else None
+    match = re.search(pattern, passage, re.IGNORECASE)
+    return match.span() if match else None
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(n) for found in MARK.finditer(text) for n in found[1].split(",")]
+    return [int(n) for mark in MARK.finditer(text) for n in mark[1].split(",")]
 
 
 def _words(text: str) -> list[str]:

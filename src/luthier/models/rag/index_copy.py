@@ -59,8 +59,8 @@ def open_knowledge(entry: Mapping[str, Any], folder: Path) -> Knowledge:
 def _check_copy(knowledge: Knowledge, copy: Path) -> None:
     from luthier.retrieval import open_index
 
-    found = open_index(copy).fingerprint
-    if found != knowledge.fingerprint:
+    fingerprint = open_index(copy).fingerprint
+    if fingerprint != knowledge.fingerprint:
         raise StorageError(
             f"the index {knowledge.index} changed while it was copied",
             next_step="Run the same again once indexing is done.",

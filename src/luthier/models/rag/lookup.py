@@ -1,4 +1,4 @@
-"""Searching the index of a model with knowledge; what was looked up once is not looked up again."""
+"""Searching the index of a model with knowledge. A question is searched once and remembered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from luthier.models.rag.question_map import QuestionEmbedder
     from luthier.retrieval import Hit, Index
 
-MOST_REMEMBERED = 50_000  # look-ups
+MOST_REMEMBERED = 50_000  # searches
 MAPPED_CANDIDATES = 50  # hits that a query map orders anew
 # Sharpness of p(z | x): about one unit of log-odds between neighbours of a usual result list.
 TEMPERATURES = {"dense": 0.05, "lexical": 2.0, "hybrid": 0.002}
@@ -25,15 +25,16 @@ TEMPERATURES = {"dense": 0.05, "lexical": 2.0, "hybrid": 0.002}
 
 @dataclass(eq=False)
 class CachedIndex:
-    """An open index. `search_seconds` is what look-ups took that were not remembered."""
+    """An open index with the hits of past searches. `search_seconds` is the time of all searches
+    that were not remembered."""
 
     index: Index
-    found: dict[tuple[object, ...], tuple[Hit, ...]] = field(default_factory=dict)
+    hits: dict[tuple[object, ...], tuple[Hit, ...]] = field(default_factory=dict)
     search_seconds: float = 0.0
 
     @cached_property
     def embedder(self) -> QuestionEmbedder:
-        """What embeds questions and passages as the index does."""
+        """Embeds questions and passages as the index does."""
         from luthier.models.rag.question_map import QuestionEmbedder
 
         return QuestionEmbedder.of(self.index)
@@ -61,25 +62,25 @@ def _open_cached(where: str, fingerprint: str) -> CachedIndex:
 
 def search_knowledge(knowledge: Knowledge, questions: Sequence[str]) -> list[tuple[Hit, ...]]:
     """What the search finds for each question, best first."""
-    held = cached_index(knowledge)
-    mark = knowledge.identity
-    keys = [(*mark, q) for q in questions]
-    new = list(dict.fromkeys(str(key[-1]) for key in keys if key not in held.found))
+    cached = cached_index(knowledge)
+    identity = knowledge.identity
+    keys = [(*identity, q) for q in questions]
+    new = list(dict.fromkeys(str(key[-1]) for key in keys if key not in cached.hits))
     if new:
-        if len(held.found) + len(new) > MOST_REMEMBERED:
-            held.found.clear()
+        if len(cached.hits) + len(new) > MOST_REMEMBERED:
+            cached.hits.clear()
             new = list(dict.fromkeys(questions))
         started = time.perf_counter()
-        results = _search(held, knowledge, new)
-        held.search_seconds += time.perf_counter() - started
+        results = _search(cached, knowledge, new)
+        cached.search_seconds += time.perf_counter() - started
         for question, hits in zip(new, results, strict=True):
-            held.found[(*mark, question)] = tuple(hits)
-    return [held.found[key] for key in keys]
+            cached.hits[(*identity, question)] = tuple(hits)
+    return [cached.hits[key] for key in keys]
 
 
 def clear_cache(knowledge: Knowledge) -> None:
-    """Drop what was looked up, so that the next look-up is timed as a first one."""
-    cached_index(knowledge).found.clear()
+    """Forget past searches, so that the next one is timed as a first one."""
+    cached_index(knowledge).hits.clear()
 
 
 def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[float, ...]:
@@ -92,16 +93,14 @@ def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[fl
     return tuple(float(p) for p in odds / odds.sum())
 
 
-def _search(held: CachedIndex, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
+def _search(cached: CachedIndex, knowledge: Knowledge, questions: Sequence[str]) -> list[list[Hit]]:
     settings = knowledge.search
     if knowledge.query_map is None:
-        return held.index.search(questions, settings)
+        return cached.index.search(questions, settings)
     from luthier.models.rag.question_map import reordered
 
     wide = replace(settings, k=max(settings.k, MAPPED_CANDIDATES))
-    candidates = held.index.search(questions, wide)
-    embedder = held.embedder
-    return [
-        hits[: settings.k]
-        for hits in reordered(embedder, knowledge.query_map.numpy(), questions, candidates)
-    ]
+    candidates = cached.index.search(questions, wide)
+    query_map = knowledge.query_map.numpy()
+    reranked = reordered(cached.embedder, query_map, questions, candidates)
+    return [hits[: settings.k] for hits in reranked]

@@ -1,11 +1,11 @@
-"""Answers out of several passages, each read alone: RAG-Sequence and RAG-Token.
+"""Answers from several passages that are read one at a time: RAG-Sequence and RAG-Token.
 
     sequence  p(y | x) = Σ_z p(z | x) Π_i p(y_i | x, z, y_<i)
     token     p(y | x) = Π_i Σ_z p(z | x) p(y_i | x, z, y_<i)
 
-Lewis et al. 2020, arXiv:2005.11401, section 2.1; x question, z passage, y answer. Free text under
-"sequence" is decoded as in section 2.5 ("thorough"): the greedy answer out of every passage is a
-hypothesis, and each is scored under all passages.
+Lewis et al. 2020, arXiv:2005.11401, section 2.1, for a question x, a passage z and an answer y.
+Free text under "sequence" is decoded as in section 2.5 ("thorough"): the greedy answer from every
+passage is a hypothesis, and each is scored under all passages.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 
 from luthier.content import Response, Usage
 from luthier.errors import CapabilityError
-from luthier.models.answering import from_scores, label_continuations, read_text, render_shown
-from luthier.models.backend import GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.answering import label_continuations, label_requests, render_shown
+from luthier.models.backend import Generated, GenerateRequest, ScoreRequest, ScoreResult
+from luthier.models.parsing import from_scores, read_response
 from luthier.models.prompt import Rendered
 from luthier.models.rag.lookup import passage_probabilities
 from luthier.models.rag.passages import with_citation_request, with_each_passage
@@ -84,59 +85,56 @@ def _labels(model: Model, groups: Sequence[Group]) -> list[Response]:
             )
             for prompts, weights in groups
         ]
-    requests = [
-        ScoreRequest(p, label_continuations(model, p)) for prompts, _ in groups for p in prompts
-    ]
+    requests = label_requests(model, [p for prompts, _ in groups for p in prompts])
     scored = iter(model.backend.score(requests, model.adaptation))
     answers = []
     for prompts, weights in groups:
-        apart = [next(scored) for _ in prompts]
-        answers.append(from_scores(_together(apart, weights), decoding))
+        by_passage = [next(scored) for _ in prompts]
+        answers.append(from_scores(_mixed(by_passage, weights), decoding))
     return answers
 
 
-def _together(apart: Sequence[ScoreResult], weights: Sequence[float]) -> ScoreResult:
-    best = apart[int(np.argmax(weights))]
+def _mixed(by_passage: Sequence[ScoreResult], weights: Sequence[float]) -> ScoreResult:
+    best = by_passage[int(np.argmax(weights))]
     return ScoreResult(
-        logprobs=summed([r.logprobs for r in apart], weights),
+        logprobs=summed([r.logprobs for r in by_passage], weights),
         tokens=best.tokens,
         greedy=best.greedy,
-        usage=sum((r.usage for r in apart), Usage()),
+        usage=sum((r.usage for r in by_passage), Usage()),
     )
 
 
 def _by_sequence(model: Model, groups: Sequence[Group], *, seed: int) -> list[Response]:
     adaptation = model.adaptation
     requests = [GenerateRequest(p, seed=seed) for prompts, _ in groups for p in prompts]
-    written = iter(model.backend.generate(requests, adaptation))
+    generated = iter(model.backend.generate(requests, adaptation))
     hypotheses, usages = [], []
     for prompts, _ in groups:
-        texts = [next(written) for _ in prompts]
-        hypotheses.append(list(dict.fromkeys(t.text.strip() for t in texts if t.text.strip())))
-        usages.append(sum((t.usage for t in texts), Usage()))
+        results = [next(generated) for _ in prompts]
+        hypotheses.append(list(dict.fromkeys(r.text.strip() for r in results if r.text.strip())))
+        usages.append(sum((r.usage for r in results), Usage()))
     # A hypothesis ends where a generation would: at the first stop string, else anywhere.
     end = adaptation.decoding.stop[0] if adaptation.decoding.stop else ""
-    asked = [
-        ScoreRequest(p, tuple(p.answer_prefix + text + end for text in said))
-        for (prompts, _), said in zip(groups, hypotheses, strict=True)
-        if len(said) > 1
+    score_requests = [
+        ScoreRequest(p, tuple(p.answer_prefix + text + end for text in texts))
+        for (prompts, _), texts in zip(groups, hypotheses, strict=True)
+        if len(texts) > 1
         for p in prompts
     ]
-    scored = iter(model.backend.score(asked, adaptation) if asked else ())
+    scored = iter(model.backend.score(score_requests, adaptation) if score_requests else ())
     answers = []
-    for (prompts, weights), said, usage in zip(groups, hypotheses, usages, strict=True):
-        text = said[0] if said else ""
-        if len(said) > 1:
-            apart = [next(scored) for _ in prompts]
-            usage = sum((r.usage for r in apart), usage)
-            text = said[int(np.argmax(summed([r.logprobs for r in apart], weights)))]
-        answers.append(read_text(model, text, usage))
+    for (prompts, weights), texts, usage in zip(groups, hypotheses, usages, strict=True):
+        text = texts[0] if texts else ""
+        if len(texts) > 1:
+            by_passage = [next(scored) for _ in prompts]
+            usage = sum((r.usage for r in by_passage), usage)
+            text = texts[int(np.argmax(summed([r.logprobs for r in by_passage], weights)))]
+        answers.append(read_response(model, Generated(text, usage)))
     return answers
 
 
 def _by_token(model: Model, groups: Sequence[Group]) -> list[Response]:
-    found = [
-        model.backend.generate_mixture(prompts, weights, model.adaptation)
+    return [
+        read_response(model, model.backend.generate_mixture(prompts, weights, model.adaptation))
         for prompts, weights in groups
     ]
-    return [read_text(model, generated.text, generated.usage) for generated in found]

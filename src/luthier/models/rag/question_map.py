@@ -39,7 +39,7 @@ class QuestionEmbedder:
         """TechniqueError for an index that has no embeddings."""
         if index.facts.dimension is None:
             raise TechniqueError(
-                f"a query map needs an index with vectors, and {index.where} holds words only",
+                f"a query map needs an index with vectors, and {index.address} holds words only",
                 next_step="Index the documents with an embedder.",
             )
         return cls(index.embedder.embed_queries, index.embedder.embed)
@@ -59,16 +59,16 @@ def reordered(
     embedder: QuestionEmbedder,
     query_map: Vectors,
     questions: Sequence[str],
-    found: Sequence[Sequence[Hit]],
+    candidates: Sequence[Sequence[Hit]],
 ) -> list[list[Hit]]:
-    """The hits of each question by the fused rank, `score` being that fusion."""
+    """The hits of each question in the order of the fused rank, which becomes their `score`."""
     from luthier.retrieval import Hit
 
-    if not any(found):
-        return [list(hits) for hits in found]
+    if not any(candidates):
+        return [list(hits) for hits in candidates]
     mapped = embedder.embed(questions) @ query_map
     out: list[list[Hit]] = []
-    for query, hits in zip(mapped, found, strict=True):
+    for query, hits in zip(mapped, candidates, strict=True):
         if not hits:
             out.append([])
             continue

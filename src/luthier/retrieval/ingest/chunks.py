@@ -11,22 +11,23 @@ from luthier.retrieval.ingest.document import Document
 from luthier.retrieval.types import IndexSettings, Passage
 
 
-def passages(document: Document, source: str, settings: IndexSettings) -> Iterator[Passage]:
-    """Cut every section; the text of a passage is exactly `document.text[start:end]`.
+def cut_passages(document: Document, source: str, settings: IndexSettings) -> Iterator[Passage]:
+    """The passages of every section; the text of one is exactly `document.text[start:end]`.
 
-    The id is a hash of the content and its place, so that what an edit did not touch keeps it.
+    The id is a hash of the content and its place, so that a passage that an edit does not touch
+    keeps its id.
     """
     splitter = _splitter(settings)
     for section in document.sections:
         body = document.text[section.start : section.end]
         pieces = [(0, body)] if len(body) <= settings.chunk_characters else None
-        for at, piece in pieces or splitter.chunk_indices(body):
+        for offset, piece in pieces or splitter.chunk_indices(body):
             text = piece.strip()
             if not text:
                 continue
-            start = section.start + at + piece.index(text)
-            known = [source, start, text, section.page, section.headings, dict(section.metadata)]
-            key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
+            start = section.start + offset + piece.index(text)
+            identity = [source, start, text, section.page, section.headings, dict(section.metadata)]
+            key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
             yield Passage(
                 key, text, source, start, start + len(text),
                 section.page, section.headings, section.metadata,

@@ -1,4 +1,4 @@
-"""A document as it was read: its text, and the stretches that belong together."""
+"""A document as it was read: its text, and the sections that belong together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from luthier.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of a document's text that no passage reaches across; `end` is excluded."""
+    """A part of a document's text that contains whole passages; `end` is excluded."""
 
     start: int
     end: int
@@ -28,28 +28,30 @@ class Document:
 
 
 class UnreadableError(UserError):
-    """A document cannot be read; the problem says why, the document is named by the caller."""
+    """A document cannot be read. The problem says why; the caller names the document."""
 
 
 Reader = Callable[[bytes], Document]
 
 
-def joined(parts: list[tuple[str, Section]], between: str = "\n\n") -> Document:
-    """One text of many parts; each section's positions are set to where its part came to lie."""
+def join_parts(parts: list[tuple[str, Section]], between: str = "\n\n") -> Document:
+    """One text of many parts; the positions of each section are those of its part in the text."""
     pieces: list[str] = []
     sections: list[Section] = []
-    at = 0
+    position = 0
     for text, section in parts:
         pieces.append(text)
         sections.append(
-            Section(at, at + len(text), section.headings, section.page, section.metadata)
+            Section(
+                position, position + len(text), section.headings, section.page, section.metadata
+            )
         )
-        at += len(text) + len(between)
+        position += len(text) + len(between)
     return Document(between.join(pieces), tuple(sections))
 
 
-def under(headings: list[tuple[int, str]], level: int, title: str) -> list[tuple[int, str]]:
-    """The path of headings after one of `level` (1 is the highest)."""
+def with_heading(headings: list[tuple[int, str]], level: int, title: str) -> list[tuple[int, str]]:
+    """The path of headings after a heading of `level` (1 is the highest)."""
     return [h for h in headings if h[0] < level] + [(level, title)]
 
 

@@ -9,19 +9,19 @@ from luthier.retrieval.ingest.document import (
     Document,
     Section,
     UnreadableError,
-    joined,
+    join_parts,
     titles,
-    under,
+    with_heading,
 )
 from luthier.retrieval.ingest.text import needs_extra, sectioned
 
-FURNITURE = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg")
+NOT_CONTENT = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg")
 
 
 def read_pdf(data: bytes) -> Document:
-    """A PDF, a section a page, under the bookmark that the page stands in.
+    """A PDF with a section for each page, under the bookmark to which the page belongs.
 
-    UnreadableError when it is encrypted, broken, or holds pictures of text only.
+    UnreadableError where it is encrypted or broken, or has pictures of text only.
     """
     try:
         import pypdfium2
@@ -34,7 +34,7 @@ def read_pdf(data: bytes) -> Document:
             raise UnreadableError("it is encrypted: save it without a password") from None
         raise UnreadableError("it is broken, or no PDF") from None
     try:
-        marks = _bookmarks(pdf)
+        bookmarks = _bookmarks(pdf)
         path: tuple[str, ...] = ()
         parts = []
         for number in range(len(pdf)):
@@ -43,7 +43,7 @@ def read_pdf(data: bytes) -> Document:
             text = words.get_text_bounded().replace("\r\n", "\n").replace("￾", "-").strip()
             words.close()
             page.close()
-            path = marks.get(number, path)
+            path = bookmarks.get(number, path)
             if text:
                 parts.append((text, Section(0, 0, path, number + 1)))
     except pypdfium2.PdfiumError as error:
@@ -52,7 +52,7 @@ def read_pdf(data: bytes) -> Document:
         pdf.close()
     if not parts:
         raise UnreadableError("it holds no text (scanned pages need OCR first)")
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _bookmarks(pdf: Any) -> dict[int, tuple[str, ...]]:
@@ -63,14 +63,14 @@ def _bookmarks(pdf: Any) -> dict[int, tuple[str, ...]]:
         title = (mark.get_title() or "").strip()
         target = mark.get_dest()
         page = target.get_index() if target else None
-        path = under(path, mark.level, title)
+        path = with_heading(path, mark.level, title)
         if page is not None and title:
             found.setdefault(page, titles(path))
     return found
 
 
 def read_docx(data: bytes) -> Document:
-    """A Word document, a section under each heading; tables are read row by row."""
+    """A Word document with a section under each heading; tables are read row by row."""
     try:
         import docx
         from docx.table import Table
@@ -102,13 +102,13 @@ def read_docx(data: bytes) -> Document:
         if style == "Title" or style.startswith("Heading "):
             close()
             level = 0 if style == "Title" else int(style.split()[1])
-            path = under(path, level, text)
+            path = with_heading(path, level, text)
         else:
             lines.append(text)
     close()
     if not parts and path:
         parts.append(("\n\n".join(titles(path)), Section(0, 0)))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def read_html(data: bytes) -> Document:
@@ -119,19 +119,19 @@ def read_html(data: bytes) -> Document:
     except ImportError as error:
         raise needs_extra("HTML") from error
     soup = BeautifulSoup(data, "lxml")
-    for tag in soup(FURNITURE):
+    for tag in soup(NOT_CONTENT):
         tag.decompose()
     body = soup.find("main") or soup.find("article") or soup.body or soup
     text = MarkdownConverter(heading_style="ATX", strip=["a", "img"]).convert_soup(body).strip()
-    read = sectioned(text)
+    document = sectioned(text)
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     if not title:
-        return read
+        return document
     return Document(
         text,
         tuple(
             s if s.headings[:1] == (title,)
             else Section(s.start, s.end, (title, *s.headings), s.page, s.metadata)
-            for s in read.sections
+            for s in document.sections
         ),
     )  # fmt: skip

@@ -24,8 +24,9 @@ READERS: dict[str, Reader] = {
     ".pdf": read_pdf, ".docx": read_docx, ".csv": read_csv, ".tsv": read_csv,
     ".jsonl": read_jsonl, ".py": read_python,
 }  # fmt: skip
-# Found in many a folder of documents and never documents; named one by one they are refused.
-PASSED_OVER = frozenset(
+# Suffixes of files that lie in many folders of documents and are no documents. Where such a file is
+# named itself, reading it fails.
+IGNORED_SUFFIXES = frozenset(
     [
         ".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".svg", ".bmp", ".tiff", ".mp3",
         ".mp4", ".wav", ".mov", ".avi", ".zip", ".gz", ".tar", ".xz", ".7z", ".whl", ".so",
@@ -36,11 +37,11 @@ PASSED_OVER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A document that is there. `name` is what citations show: the same on every machine.
+class SourceFile:
+    """A file or an address to index. `name` is what citations show: the same on every machine.
 
     `stat` is its size, and the times of its content and of its record (ns); `origin` is the source
-    it was found by, with its whole path.
+    that led to it, with its whole path.
     """
 
     name: str
@@ -50,11 +51,11 @@ class Found:
 
     @property
     def size_bytes(self) -> int:
-        """0 for an address."""
+        """Its size; 0 for an address."""
         return self.stat[0]
 
     def read(self) -> bytes:
-        """Its content. UnreadableError when it cannot be had."""
+        """Its content. UnreadableError where it cannot be read."""
         if self.size_bytes > LARGEST_BYTES:
             raise UnreadableError(
                 f"it has {self.size_bytes / 1e6:,.0f} MB; the most is {LARGEST_BYTES / 1e6:,.0f}: "
@@ -72,10 +73,10 @@ class Found:
             raise UnreadableError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def read(found: Found, data: bytes) -> Document:
-    """A document's text by the format its name ends in; UnreadableError when there is none."""
-    suffix = Path(found.name).suffix.lower()
-    if _is_url(found.place) and suffix not in READERS:
+def read_document(file: SourceFile, data: bytes) -> Document:
+    """The document in `data`, by the suffix of its name; UnreadableError where it has no text."""
+    suffix = Path(file.name).suffix.lower()
+    if _is_url(file.place) and suffix not in READERS:
         suffix = ".html" if data.lstrip()[:1] == b"<" else ".txt"
     document = READERS.get(suffix, read_text)(data)
     if not document.text.strip():
@@ -83,16 +84,20 @@ def read(found: Found, data: bytes) -> Document:
     return document
 
 
-def find(
+def find_documents(
     sources: Sequence[str | Path], *, urls: bool = False, leaving_out: Path | None = None
-) -> list[Found]:
-    """All documents in order of name. TaskError where a source is missing or holds none."""
-    found: dict[str, Found] = {}
+) -> list[SourceFile]:
+    """All documents of the sources, sorted by name.
+
+    `urls` allows addresses; `leaving_out` is a folder whose files are left out. TaskError where a
+    source has no documents or two documents have the same name.
+    """
+    found: dict[str, SourceFile] = {}
     inside = f"{leaving_out}{os.sep}" if leaving_out else None
     for source in sources:
         before = len(found)
         origin = str(source) if _is_url(str(source)) else os.path.abspath(source)  # noqa: PTH100
-        for name, place, facts in _in(str(source), urls):
+        for name, place, file_stat in _documents_of(str(source), urls):
             if inside and place.startswith(inside):
                 continue
             other = found.get(name)
@@ -101,7 +106,7 @@ def find(
                     f"Two documents are both called {name!r}: {other.place} and {place}",
                     next_step="Name a folder that holds both.",
                 )
-            found[name] = Found(name, place, facts, origin)
+            found[name] = SourceFile(name, place, file_stat, origin)
         if len(found) == before and not any(str(s) == str(source) for s in sources[:-1]):
             raise TaskError(
                 f"There are no documents in {source}",
@@ -110,18 +115,18 @@ def find(
     return [found[name] for name in sorted(found)]
 
 
-def fixed(source: str) -> str:
+def fixed_part(source: str) -> str:
     """The part of a source before its first pattern; an address as it is."""
-    return source if _is_url(source) else str(_fixed(source))
+    return source if _is_url(source) else str(_fixed_path(source))
 
 
 def root_of(source: str) -> str:
-    """The first part of the names that a source's documents get."""
+    """The first part of the names of a source's documents."""
     return _root(source)[0]
 
 
-def _in(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
-    """Name, place and facts of each document of a source."""
+def _documents_of(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
+    """(name, place, stat) of each document of a source."""
     if _is_url(source):
         if not urls:
             raise UserError(
@@ -131,7 +136,7 @@ def _in(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int, int, int
         return
     root, base = _root(source)
     if Path(source).is_file():
-        yield root, str(base), _facts(base.stat())
+        yield root, str(base), _stat_of(base.stat())
         return
     if not glob.has_magic(source):
         yield from _walk(base, root)
@@ -139,25 +144,25 @@ def _in(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int, int, int
     for text in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 - knows whole paths
         path = Path(text)
         # Unresolved: a link may lead elsewhere.
-        relative = path.relative_to(_fixed(source)).as_posix()
-        if "__pycache__" in relative or path.suffix.lower() in PASSED_OVER:
+        relative = path.relative_to(_fixed_path(source)).as_posix()
+        if "__pycache__" in relative or path.suffix.lower() in IGNORED_SUFFIXES:
             continue
         try:
             known = path.stat()
         except OSError:
             continue
         if stat.S_ISREG(known.st_mode):
-            yield f"{root}/{relative}", str(path.resolve()), _facts(known)
+            yield f"{root}/{relative}", str(path.resolve()), _stat_of(known)
 
 
 def _walk(base: Path, root: str) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
-    """The files below a folder that are no hidden ones; one look at each."""
-    todo = [(f"{root}/", str(base))]
+    """The files below a folder, without hidden ones; each is read from the disk once."""
+    pending = [(f"{root}/", str(base))]
     seen: set[tuple[int, int]] = set()  # a link may lead back up
-    while todo:
-        below, folder = todo.pop()
+    while pending:
+        below, folder = pending.pop()
         try:
-            known = os.stat(folder)  # noqa: PTH116 - of ten thousands, Path costs
+            known = os.stat(folder)  # noqa: PTH116 - Path is slow for tens of thousands
             entries = list(os.scandir(folder))
         except OSError:
             continue
@@ -170,30 +175,30 @@ def _walk(base: Path, root: str) -> Iterator[tuple[str, str, tuple[int, int, int
                 continue
             try:
                 if entry.is_dir():
-                    todo.append((f"{below}{name}/", entry.path))
+                    pending.append((f"{below}{name}/", entry.path))
                     continue
-                if name[name.rfind(".") :].lower() in PASSED_OVER or not entry.is_file():
+                if name[name.rfind(".") :].lower() in IGNORED_SUFFIXES or not entry.is_file():
                     continue
-                facts = _facts(entry.stat())
+                file_stat = _stat_of(entry.stat())
             except OSError:
                 continue
             place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            yield below + name, place, facts
+            yield below + name, place, file_stat
 
 
-def _facts(known: os.stat_result) -> tuple[int, int, int]:
+def _stat_of(known: os.stat_result) -> tuple[int, int, int]:
     return known.st_size, known.st_mtime_ns, known.st_ctime_ns
 
 
 def _root(source: str) -> tuple[str, Path]:
-    """The name and the folder (or file) that the fixed part of a source stands for."""
+    """The name and the folder (or file) of the fixed part of a source."""
     if _is_url(source):
         return source, Path()
-    base = _fixed(source).resolve()
+    base = _fixed_path(source).resolve()
     return base.name, base
 
 
-def _fixed(source: str) -> Path:
+def _fixed_path(source: str) -> Path:
     fixed = Path(source)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent

@@ -1,4 +1,4 @@
-"""CSV and JSONL: one section a row. Short fields are metadata, which searches can filter by."""
+"""CSV and JSONL, a section for each row. Short fields are metadata for filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from luthier.retrieval.ingest.document import Document, Section, UnreadableError, joined
+from luthier.retrieval.ingest.document import Document, Section, UnreadableError, join_parts
 from luthier.retrieval.ingest.text import decoded
 
 TEXT_FIELDS = ("text", "content", "body", "passage", "contents")
@@ -17,7 +17,7 @@ LONGEST_LABEL = 120
 
 
 def read_csv(data: bytes) -> Document:
-    """A table with a header line; comma, semicolon or tab."""
+    """A table with a header line, separated by commas, semicolons or tabs."""
     text = decoded(data)
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
@@ -33,7 +33,7 @@ def read_csv(data: bytes) -> Document:
 
 
 def read_jsonl(data: bytes) -> Document:
-    """One JSON object (or string) a line."""
+    """JSON objects (or strings), one on each line."""
     rows = []
     for number, line in enumerate(decoded(data).split("\n"), 1):
         if not line.strip():
@@ -57,7 +57,7 @@ def _document(rows: Iterable[Mapping[str, Any]]) -> Document:
         if text.strip():
             headings = (title,) if title and named else ()
             parts.append((text, Section(0, 0, headings, None, labels)))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _plain(value: Any) -> str:

@@ -6,15 +6,21 @@ import ast
 from collections.abc import Iterator
 
 from luthier.errors import UserError
-from luthier.retrieval.ingest.document import Document, Section, UnreadableError, titles, under
+from luthier.retrieval.ingest.document import (
+    Document,
+    Section,
+    UnreadableError,
+    titles,
+    with_heading,
+)
 
 SNIFFED = 65_536
 
 
 def decoded(data: bytes) -> str:
-    """Bytes to text: UTF-8, else by its byte order mark, else the likeliest encoding.
+    """Bytes as text: UTF-8, else by the byte order mark, else in the likeliest encoding.
 
-    UnreadableError for what is no text.
+    UnreadableError for what is not text.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
@@ -41,61 +47,63 @@ def decoded(data: bytes) -> str:
 
 
 def needs_extra(what: str) -> UserError:
-    """The error where a reader's library is missing."""
+    """The error where the library of a reader is missing."""
     return UserError(f"{what} needs a library that is not installed: pip install 'luthier[rag]'")
 
 
 def read_text(data: bytes) -> Document:
-    """A text as one section."""
+    """Plain text as one section."""
     text = decoded(data)
     return Document(text, (Section(0, len(text)),))
 
 
 def read_markdown(data: bytes) -> Document:
-    """Markdown, a section under each heading."""
+    """Markdown with a section under each heading."""
     return sectioned(decoded(data))
 
 
 def sectioned(text: str) -> Document:
-    """Markdown text, cut at its headings (fenced code is left alone)."""
+    """Markdown text, cut at its headings, but not within fenced code."""
     from markdown_it import MarkdownIt
 
-    # As the parser counts lines: it knows no form feeds or vertical tabs.
+    # Lines as the parser counts them: form feeds and vertical tabs end none.
     starts = [0]
     for i, letter in enumerate(text):
         if letter == "\n" or (letter == "\r" and text[i + 1 : i + 2] != "\n"):
             starts.append(i + 1)
     starts.append(len(text))
     tokens = MarkdownIt("commonmark").parse(text)
-    marks: list[tuple[int, int, int, str]] = []  # begin, end of the heading, level, title
+    headings: list[tuple[int, int, int, str]] = []  # begin, end of the heading, level, title
     for i, token in enumerate(tokens):
         if token.type == "heading_open" and token.map is not None and token.level == 0:
             begin, end = (starts[min(line, len(starts) - 1)] for line in token.map)
             inner = tokens[i + 1]
             title = "".join(c.content for c in inner.children or ()) or inner.content
-            marks.append((begin, end, int(token.tag[1]), title.strip()))
-    return Document(text, tuple(_between(text, marks)))
+            headings.append((begin, end, int(token.tag[1]), title.strip()))
+    return Document(text, tuple(_sections(text, headings)))
 
 
-def _between(text: str, marks: list[tuple[int, int, int, str]]) -> Iterator[Section]:
+def _sections(text: str, headings: list[tuple[int, int, int, str]]) -> Iterator[Section]:
     path: list[tuple[int, str]] = []
-    first = marks[0][0] if marks else len(text)
+    first = headings[0][0] if headings else len(text)
     if text[:first].strip():
         yield Section(0, first)
-    for i, (begin, end, level, title) in enumerate(marks):
-        path = under(path, level, title)
-        following = marks[i + 1] if i + 1 < len(marks) else None
+    for i, (begin, end, level, title) in enumerate(headings):
+        path = with_heading(path, level, title)
+        following = headings[i + 1] if i + 1 < len(headings) else None
         until = following[0] if following else len(text)
         if text[end:until].strip():
             yield Section(end, until, titles(path))
         elif following is None or following[2] <= level:
-            # A heading with nothing under it is a passage of its own; else its children carry it.
+            # A heading without text or subheadings is a section itself.
             yield Section(begin, until, titles(path[:-1]))
 
 
 def read_python(data: bytes) -> Document:
-    """Python source, a section for each class, method and function; what does not parse is
-    text."""
+    """Python source with a section for each class, method and function.
+
+    Source that cannot be parsed is plain text.
+    """
     text = decoded(data)
     try:
         tree = ast.parse(text)
@@ -124,7 +132,7 @@ def read_python(data: bytes) -> Document:
 def _definitions(
     node: ast.AST, path: tuple[str, ...]
 ) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    """First and last line and name of each function, and of the head of each class."""
+    """(first line, last line, path) of each function and of the head of each class."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue

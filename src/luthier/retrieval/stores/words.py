@@ -1,8 +1,8 @@
-"""Words as sparse vectors, for stores that weigh terms by how rare they are but cannot cut text.
+"""Words as sparse vectors, for stores that weigh terms by rarity but do not split text into words.
 
 The value of a term is its part in BM25 (Robertson and Zaragoza 2009, equation 3.15) without the
-rarity, which the store multiplies in. The average length is taken from the settings: it is not
-known before everything is read.
+rarity, which the store multiplies in. The average length is estimated from the settings, because it
+is not known before everything has been read.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 from luthier.retrieval.types import IndexSettings
 
 K1, B = 1.2, 0.75
-CHARACTERS_A_WORD = 6
+CHARACTERS_PER_WORD = 6
 
 
 def document_terms(text: str, settings: IndexSettings) -> tuple[list[int], list[float]]:
-    """Numbers of the terms of a passage, ascending, and their values."""
+    """The numbers of the terms of a passage, ascending, and their values."""
     terms = _terms(text, settings.stemmer)
-    usual = settings.chunk_characters / CHARACTERS_A_WORD
-    norm = K1 * (1 - B + B * len(terms) / usual)
+    average_length = settings.chunk_characters / CHARACTERS_PER_WORD
+    norm = K1 * (1 - B + B * len(terms) / average_length)
     values = {t: n * (K1 + 1) / (n + norm) for t, n in Counter(terms).items()}
     return sorted(values), [values[t] for t in sorted(values)]
 
 
 def query_terms(text: str, stemmer: str) -> list[int]:
-    """Numbers of the terms of a query, each once."""
+    """The numbers of the terms of a query, each once."""
     return sorted(set(_terms(text, stemmer)))
 
 

@@ -1,1 +1,1 @@
-"""Intervals, resampling, paired tests."""
+"""How sure can one be? Intervals, resampling and paired tests."""

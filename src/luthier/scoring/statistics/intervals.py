@@ -4,8 +4,8 @@ One proportion of independent examples: Wilson (1927), through `statsmodels`. An
 bootstrap over clusters (groups where the data has them, examples otherwise), bias-corrected and
 accelerated (BCa; Efron 1987, section 6). Several seeds: a second level, see `over_seeds`.
 
-Why the bootstrap is not `scipy.stats.bootstrap` itself: on sums it is the same arithmetic thirty
-times faster, and it takes clusters. `tests/test_scoring_intervals.py` holds the two together.
+The bootstrap is not `scipy.stats.bootstrap`, because on sums the same arithmetic is thirty times
+faster, and it handles clusters. `tests/test_scoring_intervals.py` compares the two.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def over_examples(statistics: Statistics, clusters: Clusters, *, bounds: Bounds)
     """BCa bootstrap over clusters, for one run.
 
     Where resampling changes nothing (every example the same, or one cluster) the bootstrap would
-    claim certainty; then it is Wilson's interval on the number of clusters, at the value's place in
-    the range, and (None, None) for an unbounded metric.
+    claim certainty. The result is then Wilson's interval for the number of clusters, with the value
+    as a share of the range, and (None, None) for an unbounded metric.
     """
     value = statistics.value
     sums = sum_by_cluster(statistics.values, clusters)
@@ -68,10 +68,11 @@ def over_examples(statistics: Statistics, clusters: Clusters, *, bounds: Bounds)
 
 
 def over_seeds(runs: Sequence[Statistics], clusters: Clusters, *, bounds: Bounds) -> Interval:
-    """Two levels, for the mean of a metric over S runs of one technique with different seeds.
+    """The interval of the mean of a metric over S runs of one technique, each with its seed.
 
-    The first level draws clusters with replacement, the same for every run, since all seeds answer
-    the same examples. The second is the draw of the seeds, see `seeded_replicates`.
+    It has two levels. The first draws clusters with replacement, the same for every run, because
+    all seeds answer the same examples. The second is the draw of the seeds; see
+    `seeded_replicates`.
     """
     value = float(np.mean([run.value for run in runs]))
     replicates = seeded_replicates(runs, clusters, seed=0)
@@ -83,7 +84,9 @@ def over_seeds(runs: Sequence[Statistics], clusters: Clusters, *, bounds: Bounds
 
 
 def seeded_replicates(runs: Sequence[Statistics], clusters: Clusters, *, seed: int) -> Floats:
-    """B replicates of the mean over S seeds: clusters drawn as for all, seed effects by `seed`.
+    """(B,): replicates of the mean over S seeds, with the clusters of `bootstrap_sums`.
+
+    `seed` draws the seed effects.
 
     Drawing S = 3 values with replacement, as is done for examples, is far too narrow. Instead each
     replicate adds a normal seed effect of variance V / S, where V is uncertain itself: with s2 the
@@ -93,8 +96,8 @@ def seeded_replicates(runs: Sequence[Statistics], clusters: Clusters, *, seed: i
 
     a draw from the generalized pivotal quantity of a variance component (Weerahandi 1993,
     Journal of the American Statistical Association 88). e is the part of s2 that comes from having
-    few examples, which the first level has already; it is read off the replicates. With e = 0 the
-    added term is s / sqrt(S) times Student's t.
+    few examples, which the first level includes already; it is computed from the replicates. With
+    e = 0 the added term is s / sqrt(S) times Student's t.
     """
     single = [sum_by_cluster(run.values, clusters) for run in runs]
     drawn = bootstrap_sums(np.concatenate(single, axis=1))
@@ -120,7 +123,7 @@ def seed_variance(runs: Sequence[Statistics]) -> float:
 
 
 def percentile_ends(replicates: Floats, clusters: int) -> tuple[float, float]:
-    """The middle 95 % of the replicates, and a little more where clusters are few (`_reach`)."""
+    """The ends of the middle 95 % of the replicates; wider with few clusters (`_reach`)."""
     from scipy.special import ndtr
 
     reach = _reach(clusters)
@@ -128,17 +131,17 @@ def percentile_ends(replicates: Floats, clusters: int) -> tuple[float, float]:
 
 
 def left_out(runs: Sequence[Statistics], clusters: Clusters) -> Floats:
-    """(G,): the mean over runs of the metric without each of the clusters (jackknife)."""
+    """(G,): the mean over runs of the metric without each cluster in turn (jackknife)."""
     sums = [sum_by_cluster(run.values, clusters) for run in runs]
     values: Floats = np.mean([runs[0].combine(s.sum(axis=0) - s) for s in sums], axis=0)
     return values
 
 
 def widened(ends: tuple[float, float], value: float, without_one: Floats) -> tuple[float, float]:
-    """The ends, and below ten clusters at least the jackknife's t interval.
+    """The ends, widened below ten clusters to at least the jackknife's t interval.
 
-    No bootstrap of G values can leave their range: with three groups it would miss a quarter of the
-    time whatever its tails.
+    A bootstrap of G values cannot leave their range: with three groups it would miss the true value
+    a quarter of the time, whatever its tails.
     """
     count = len(without_one)
     if count >= _FEW_CLUSTERS or not np.all(np.isfinite(without_one)):
@@ -151,7 +154,7 @@ def widened(ends: tuple[float, float], value: float, without_one: Floats) -> tup
 
 
 def unvarying(value: float, clusters: int, *, bounds: Bounds) -> Interval:
-    """Wilson's interval with the value read as a share of the metric's range."""
+    """Wilson's interval for the value as a share of the metric's range."""
     if bounds.low is None or bounds.high is None:
         return None, None
     width = bounds.high - bounds.low
@@ -161,10 +164,10 @@ def unvarying(value: float, clusters: int, *, bounds: Bounds) -> Interval:
 
 
 def _reach(clusters: int) -> float:
-    """How many standard normal deviations to take each way: 1.96, more for few clusters.
+    """The standard normal deviations on each side: 1.96, more for few clusters.
 
-    A bootstrap of G draws is too narrow by sqrt((G - 1) / G) and knows nothing of the t
-    distribution; the expanded tail mends both (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
+    A bootstrap of G draws is too narrow by sqrt((G - 1) / G) and ignores the t distribution; the
+    expanded tail corrects both (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
     """
     from scipy.stats import t
 
@@ -175,7 +178,7 @@ def _reach(clusters: int) -> float:
 
 
 def _bca_tails(value: float, replicates: Floats, without_one: Floats) -> tuple[float, float]:
-    """The quantiles to read off: bias from the replicates, acceleration from the jackknife (G,)."""
+    """The quantiles of the ends: bias from the replicates, acceleration from the jackknife (G,)."""
     from scipy.special import ndtr, ndtri
 
     reach = _reach(len(without_one))
@@ -205,7 +208,7 @@ def _finite(replicates: Floats) -> Floats:
 
 
 def spread(replicates: Floats) -> float:
-    """The range of the replicates, 0 where only the rounding of single precision moves them."""
+    """The range of the replicates; 0 where they differ by the rounding of single precision only."""
     if len(replicates) == 0:
         return 0.0
     width = float(np.ptp(replicates))

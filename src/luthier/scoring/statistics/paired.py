@@ -1,20 +1,20 @@
-"""Which of two techniques is better, on the same examples.
+"""Which of two techniques is better on the same examples.
 
-A paired test answers what overlapping intervals cannot: both techniques met the same hard examples,
-and that part of the noise cancels.
+A paired test answers what overlapping intervals cannot: both techniques meet the same hard
+examples, and this part of the noise cancels.
 
-- Two runs of 0/1 points on independent examples: McNemar's exact test (`statsmodels`).
+- Two runs of scores of 0 and 1 on independent examples: McNemar's exact test (`statsmodels`).
 - Everything else: a permutation test. Under the null hypothesis the two techniques may be exchanged
   for any example, or for any group as a whole where the data has groups; with several seeds the
-  points of an example are first averaged over its seeds. With means that is a sign-flip test.
+  scores of an example are first averaged over its seeds. With means this is a sign-flip test.
 
 The p values are corrected after Holm for all tests made (`statsmodels`).
 
-Where a technique has several seeds that differ, the permutation test still speaks only of *these*
-fits. To say that the technique is better, the gain must also outlast another draw of seeds; so the
+Where a technique has several seeds that differ, the permutation test is only about *these* fits. To
+say that the technique is better, the gain must also persist with other seeds. Therefore the
 interval of the difference is that of `intervals.over_seeds`, and two techniques are tied where the
-corrected p is 0.05 or more *or* the interval holds 0. The second condition is not corrected for the
-number of tests: with three seeds Student's t has two degrees of freedom, and its corrected tail
+corrected p is 0.05 or more *or* the interval contains 0. The second condition is not corrected for
+the number of tests: with three seeds Student's t has two degrees of freedom, and its corrected tail
 would call a gain of thirty points a tie.
 """
 
@@ -61,7 +61,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """One technique. What is costly is computed once, for all its tests, and only if needed."""
+    """The runs of one technique. Costly values are computed once for all its tests, if needed."""
 
     runs: Sequence[Statistics]
     clusters: Clusters
@@ -98,9 +98,10 @@ def paired_tests(
 ) -> tuple[PairedTest, ...]:
     """Every pair of techniques, or each against one of them, Holm-corrected as one family.
 
-    `results` has one evaluation for each seed of each technique. To test the best against the rest,
-    test all pairs: which one is best was chosen on the same data, and only the larger family pays
-    for that choice. UserError where the runs did not answer the same examples.
+    `results` has one evaluation for each seed of each technique. `scorer` scores the predictions
+    again; None takes the recorded scores. To test the best technique against the rest, test all
+    pairs: which one is best was chosen on the same data, and only the larger family corrects for
+    that choice. UserError where the runs did not answer the same examples.
     """
     names = [name for name, runs in results.items() if runs]
     if against is not None and against not in names:
@@ -109,8 +110,8 @@ def paired_tests(
         )
     if len(names) < 2 or not results[names[0]][0].sample_scores:
         return ()
-    flat = [run for name in names for run in results[name]]
-    chosen, sample_scores = scored_by(scorer, flat)
+    all_runs = [run for name in names for run in results[name]]
+    chosen, sample_scores = scored_by(scorer, all_runs)
     clusters = clusters_of(sample_scores[0])
     statistics = statistics_of(sample_scores, chosen)
     bounds = bounds_of(sample_scores, chosen)
@@ -139,7 +140,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_p(a: Floats, b: Floats) -> float:
-    """McNemar's exact test on 0/1 points (n,): only examples that one alone got right count."""
+    """McNemar's exact test on scores of 0 and 1 (n,): it counts those that only one got right."""
     from statsmodels.stats.contingency_tables import mcnemar
 
     only_a, only_b = int(np.sum(a > b)), int(np.sum(b > a))
@@ -221,7 +222,7 @@ def _difference_interval(
     width = None if bounds.low is None or bounds.high is None else bounds.high - bounds.low
     clusters = len(without_one)
     if spread(replicates) == 0.0:
-        # No example told the two apart: how often may one do so that was not drawn?
+        # The two agree on every example; how often may they differ on others?
         if width is None:
             return None, None
         reach = width * wilson(0, clusters)[1]
@@ -231,14 +232,14 @@ def _difference_interval(
     return range_.around(difference, widened(ends, difference, without_one))
 
 
-def _holds_zero(low: float | None, high: float | None) -> bool:
+def _contains_zero(low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and low <= 0.0 <= high
 
 
 def _decided(tests: Sequence[PairedTest], higher_is_better: bool) -> tuple[PairedTest, ...]:
     decided = []
     for test, p in zip(tests, holm([t.p_value for t in tests]), strict=True):
-        tied = p >= ALPHA or test.difference == 0.0 or _holds_zero(test.low, test.high)
+        tied = p >= ALPHA or test.difference == 0.0 or _contains_zero(test.low, test.high)
         first_wins = (test.difference > 0.0) == higher_is_better
         better = None if tied else test.first if first_wins else test.second
         decided.append(replace(test, p_adjusted=p, tied=tied, better=better))

@@ -1,7 +1,7 @@
-"""Random weights and signs, drawn once and shared: the machinery under intervals and paired tests.
+"""Random weights and signs, drawn once and shared, for intervals and paired tests.
 
 All metrics are functions of summed statistics (see `metrics`), so that B replicates are one matrix
-product. The same draws serve every technique of a comparison: it saves time, and it makes the
+product. The same draws serve every technique of a comparison, which saves time and makes the
 replicates of two techniques paired.
 
 B replicates, G clusters, s statistics, R runs.
@@ -32,8 +32,8 @@ def clusters_of(sample_scores: Sequence[SampleScore]) -> Clusters:
     """The cluster of each example: its group, or itself where it has none. (n,) of 0..G-1."""
     numbers: dict[tuple[bool, str | int], int] = {}
     found = [
-        numbers.setdefault((False, row) if j.group is None else (True, j.group), len(numbers))
-        for row, j in enumerate(sample_scores)
+        numbers.setdefault((False, row) if s.group is None else (True, s.group), len(numbers))
+        for row, s in enumerate(sample_scores)
     ]
     return np.array(found, dtype=np.int64)
 
@@ -56,9 +56,9 @@ def bootstrap_sums(sums: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -
 
 
 def every_sign(sums: Floats, *, most: int = RESAMPLES) -> Floats | None:
-    """(G, s) to (2^m, s): sums of the rows under every choice of signs, m the rows that are not 0.
+    """(G, s) to (2^m, s): sums of the rows under every choice of signs for the m rows other than 0.
 
-    None where that would be more than `most`.
+    None where there are more than `most` choices.
     """
     moving = sums[np.any(sums != 0.0, axis=1)]
     if len(moving) >= 40 or 2 ** len(moving) > most:
@@ -71,7 +71,7 @@ def every_sign(sums: Floats, *, most: int = RESAMPLES) -> Floats | None:
 def random_signs(sums: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """(G, s) to (B, s): sums of the rows under random signs, the same for all of one G.
 
-    Linear in `sums`: the flipped difference of two techniques is the difference of theirs.
+    It is linear in `sums`: the flipped difference of two techniques is the difference of theirs.
     """
     single = sums.astype(np.float32)
     resamples = _affordable(len(sums), resamples)

@@ -1,5 +1,8 @@
-"""The tasks that come with Luthier: routing and the questions of pydoc, written for it, and
-docstrings, made at load time."""
+"""The tasks that come with Luthier.
+
+The messages of routing and the questions of pydoc were written for it; docstrings are made at load
+time.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from typing import Any
 from luthier.errors import TaskError, did_you_mean
 
 FOLDER = Path(str(files(__package__)))
-# The messages are in one file, or in several parts that together are the set.
+# The messages are in one file, or in parts that together are the set.
 ROUTING_FILES = (("routing.jsonl",), ("routing_a.jsonl", "routing_b.jsonl"))
 
 
 def bundled_names() -> tuple[str, ...]:
-    """The names `Task.load` knows without a file."""
+    """The names that `Task.load` knows without a file."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def bundled_file(name: str) -> Path:
-    """The task file of a bundled task: a good one to copy and change."""
+    """The task file of a bundled task, which users can copy and change."""
     return FOLDER / f"{name}.yaml"
 
 

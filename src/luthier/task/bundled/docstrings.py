@@ -1,7 +1,8 @@
-"""Which module is this docstring from? Made at load time from the standard library of this Python.
+"""The task docstrings: which module does this docstring belong to?
 
-The sources are parsed, not imported: nothing of them runs. The names of the modules and of the
-thing documented are taken out of the text, so that it must be understood, not merely searched.
+Its rows are made at load time from the standard library of this Python. The sources are parsed, not
+imported, so that nothing of them runs. The names of the modules and of what is documented are
+hidden in the text, so that it must be understood and not merely searched.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _module_texts(source: Path) -> Iterator[str]:
 
 
 def _documented(tree: ast.Module) -> Iterator[Documented]:
-    """Functions, classes and methods. Only statements are looked at, as ast.walk is slow."""
+    """Functions, classes and methods. Only statements are visited, because ast.walk is slow."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -80,7 +81,7 @@ def _documented(tree: ast.Module) -> Iterator[Documented]:
 
 
 @lru_cache(maxsize=4096)
-def _telling(own_name: str) -> re.Pattern[str]:
+def _revealing_names(own_name: str) -> re.Pattern[str]:
     names = [*SOURCES, *(s.removesuffix(".py") for s in SOURCES.values()), own_name]
     return re.compile(
         rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, names))})(?![A-Za-z0-9])", re.IGNORECASE
@@ -88,10 +89,10 @@ def _telling(own_name: str) -> re.Pattern[str]:
 
 
 def shorten(docstring: str, *, own_name: str) -> str:
-    """The first paragraphs up to 60 words, before any doctest, with the telling names hidden."""
+    """The first paragraphs up to 60 words, before any doctest, with revealing names hidden."""
     words: list[str] = []
     for paragraph in re.split(r"\n\s*\n", docstring.split(">>>")[0]):
-        more = _telling(own_name).sub(HIDDEN, paragraph).split()
+        more = _revealing_names(own_name).sub(HIDDEN, paragraph).split()
         if words and len(words) + len(more) > MOST_WORDS:
             break
         words += more

@@ -1,7 +1,7 @@
-"""Questions about Python, each with the section of its documentation that answers it.
+"""The task pydoc: questions about Python, each with the section of its documentation that answers.
 
-The section is looked for at load time, so that it is the text of this Python: of those of the named
-document that hold the answer, the one with most words of the question.
+The section is found at load time, so that it is the text of this Python. It is the one with most
+words of the question among the sections of the named document that contain the answer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ LONGEST = 900  # characters of a section
 
 
 def pydoc_rows() -> Iterator[Mapping[str, Any]]:
-    """Rows {question, answer, source, evidence}; those whose document this Python lacks are left
-    out."""
+    """Rows {question, answer, source, evidence}, without those whose document this Python lacks."""
     texts = documents()
     lines = (files(__package__) / "pydoc.jsonl").read_text("utf-8").splitlines()
     for line in lines:
@@ -30,8 +29,10 @@ def pydoc_rows() -> Iterator[Mapping[str, Any]]:
 
 
 def evidence(text: str, question: str, answer: str) -> str | None:
-    """The section of a document that holds the answer and most words of the question; None where
-    none holds the answer."""
+    """The section of a document with the answer and most words of the question.
+
+    None where no section contains the answer.
+    """
     asked = set(_words(question))
     best: tuple[int, str] | None = None
     for section in sections(text):

@@ -1,7 +1,7 @@
 """Python's own documentation as documents: the language reference that `help()` shows
 (`pydoc_data.topics`) and the docstrings of some modules of the standard library.
 
-They are on every machine. The modules are parsed, not imported: nothing of them runs.
+They are on every machine. The modules are parsed, not imported, so that nothing of them runs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _topics() -> dict[str, str]:
 
 
 def _markdown(text: str) -> str:
-    """The underlined headings of the help texts as Markdown's."""
+    """The help texts with their underlined headings as Markdown headings."""
     lines = text.strip().splitlines()
     out: list[str] = []
     for line in lines:

@@ -147,7 +147,7 @@ def _check_ids(table: Table, places: Mapping[str, list[int]], spec: TaskSpec) ->
     identity, found = next(iter(twice.items()))
     raise TaskError(
         f"{table.source}: {len(twice):,} id{'s' * (len(twice) != 1)} in column {spec.id!r} "
-        f"stand{'s' * (len(twice) == 1)} more than once; the first is {short(identity)} "
+        f"occur{'s' * (len(twice) == 1)} more than once; the first is {short(identity)} "
         f"({table.place} {_first(found)})",
         choices=("make them unique", "leave `id` out", f"`group: {spec.id}`"),
         next_step="Without `id` examples are known by their content; with `group` rows that share "

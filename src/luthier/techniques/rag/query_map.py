@@ -1,6 +1,7 @@
 """Query map: the retriever learns from the task's questions which passages answer them.
 
-A linear map M of the question's embedding is trained contrastively, the documents' side frozen:
+A linear map M of the question's embedding is trained contrastively; the embeddings of the documents
+are frozen:
 
     loss = -log exp(s(q, d+)) / (exp(s(q, d+)) + Σ exp(s(q, d-))),  s(q, d) = cos(q M, d) / τ
 
@@ -30,23 +31,30 @@ from luthier.scoring.retrieval_metrics import (
 )
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.rag.rag import RAG, with_knowledge
 from luthier.techniques.rag.task_index import index_content, missing_documents
 
 if TYPE_CHECKING:
     import torch
 
-DEEP = 30  # passages looked through for one that answers, and for hard negatives
-SHARPNESS = 0.05  # τ
+SEARCH_DEPTH = 30  # passages among which the answer and the hard negatives are looked for
+TEMPERATURE = 0.05  # τ
+NO_MAP = "No map searched better on dev: none is used."
 STEPS = (25, 50, 100, 200)
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class QueryMap(Technique):
-    """Goes on from a model with knowledge ("rag -> query-map"); without, `RAG` is fitted first.
+    """A trained map of questions, for a model with knowledge ("rag -> query-map"). Without
+    knowledge, `RAG` is fitted first.
 
-    `negatives`: hard ones a question. The rate, and how long to train, are settled by MRR@10 on
-    dev, and the search stays as it was where no map does better there.
+    **Settings**
+
+    - `index`: as in `RAG`.
+    - `negatives`: hard negatives for each question.
+    - `learning_rates`: those that are tried. The rate and the number of steps are settled by MRR@10
+      on dev; where no map does better there, the search stays as it was.
     """
 
     index: str | None = None
@@ -75,7 +83,7 @@ class QueryMap(Technique):
         return missing_documents(task, self.index)
 
     def content(self) -> str | None:
-        """What the index that is named holds: a run with another content is another run."""
+        """The fingerprint of the index that is named: with another content it is another run."""
         return index_content(self.index)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
@@ -86,7 +94,8 @@ class QueryMap(Technique):
         """
         check_needs(self, model)
         began = time.monotonic()
-        started, before = self._started(model, task, budget=budget, seed=seed)
+        rag = RAG(index=self.index)
+        started, before = with_knowledge(model, task, rag=rag, budget=budget, seed=seed)
         knowledge = started.adaptation.knowledge
         assert knowledge is not None
         train = with_known_relevance(task.train, labels=bool(task.labels))
@@ -97,63 +106,46 @@ class QueryMap(Technique):
                 next_step="Name the answering passage of each row in `evidence`.",
             )
         plain = replace(knowledge, query_map=None)
-        base = _mrr(plain, dev)
-        history = [FitStep(candidate="no map", dev_score=base)]
-        best, best_map = base, None
+        mrr_before = _mrr(plain, dev)
+        history = [FitStep(candidate="no map", dev_score=mrr_before)]
+        best, best_map = mrr_before, None
         pairs = self._pairs(plain, train)
         for rate in self.learning_rates if pairs else ():
-            for step, made in _trained(plain, pairs, rate=rate, seed=seed):
-                score = _mrr(replace(plain, query_map=made), dev)
+            for step, query_map in train_maps(plain, pairs, rate=rate, seed=seed):
+                score = _mrr(replace(plain, query_map=query_map), dev)
                 history.append(FitStep(candidate=f"rate {rate:g}", step=step, dev_score=score))
                 report_progress(
                     len(history), 1 + len(self.learning_rates) * len(STEPS), f"{score:.3f}"
                 )
                 if score > best:
-                    best, best_map = score, made
+                    best, best_map = score, query_map
         record = FitRecord(
             fit_seconds=time.monotonic() - began,
             spent_tokens=before.spent_tokens or 0,
             trainable_parameters=0 if best_map is None else best_map.numel(),
             train_examples=len(pairs),
             dev_score=best,
-            settled={"mrr@10 before": base, "mrr@10": best, "mapped": best_map is not None},
+            settled={"mrr@10 before": mrr_before, "mrr@10": best, "mapped": best_map is not None},
             history=tuple(history),
             unread_documents=before.unread_documents,
-            notes=(
-                *before.notes,
-                *(
-                    ()
-                    if best_map is not None
-                    else ("No map searched better on dev: none is used.",)
-                ),
-            ),
+            notes=(*before.notes, *(() if best_map is not None else (NO_MAP,))),
         )
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return started.adapt(knowledge=replace(plain, query_map=best_map), lineage=lineage)
 
-    def _started(
-        self, model: Model, task: Task, *, budget: Budget, seed: int
-    ) -> tuple[Model, FitRecord]:
-        if model.adaptation.knowledge is not None and self.index is None:
-            return model, FitRecord()
-        from luthier.techniques.rag.rag import RAG
-
-        fitted = RAG(index=self.index).fit(model, task, budget=budget, seed=seed)
-        return fitted, fitted.lineage.fit if fitted.lineage else FitRecord()
-
     def _pairs(
         self, knowledge: Knowledge, examples: Sequence[Example]
     ) -> list[tuple[str, list[Any]]]:
-        """(question, [the best passage that answers, hard negatives...]) where one was found."""
-        deep = replace(knowledge, search=replace(knowledge.search, k=DEEP))
+        """(question, [the best passage that answers, hard negatives...]) for each question of which
+        such a passage was found."""
+        deep = replace(knowledge, search=replace(knowledge.search, k=SEARCH_DEPTH))
+        found = search_knowledge(deep, [e.text for e in examples])
         pairs = []
-        for e, hits in zip(
-            examples, search_knowledge(deep, [e.text for e in examples]), strict=True
-        ):
-            telling = [h.passage for h in hits if relevant(h.passage, e)]
-            others = [h.passage for h in hits if not relevant(h.passage, e)]
-            if telling and len(others) >= self.negatives:
-                pairs.append((e.text, [telling[0], *others[: self.negatives]]))
+        for example, hits in zip(examples, found, strict=True):
+            positives = [h.passage for h in hits if relevant(h.passage, example)]
+            negatives = [h.passage for h in hits if not relevant(h.passage, example)]
+            if positives and len(negatives) >= self.negatives:
+                pairs.append((example.text, [positives[0], *negatives[: self.negatives]]))
         return pairs
 
 
@@ -161,10 +153,13 @@ def _mrr(knowledge: Knowledge, examples: Sequence[Example]) -> float:
     return mean(reciprocal_rank(r) for r in relevance(knowledge, examples))
 
 
-def _trained(
+def train_maps(
     knowledge: Knowledge, pairs: Sequence[tuple[str, list[Any]]], *, rate: float, seed: int
 ) -> list[tuple[int, torch.Tensor]]:
-    """(steps, M) after each number of steps of `STEPS`, starting from the identity."""
+    """(steps, M) after each number of steps of `STEPS`, starting from the identity.
+
+    M is (H, H). `pairs` are (question, [positive, hard negatives...]), `rate` is the learning rate.
+    """
     import torch
 
     embedder = cached_index(knowledge).embedder
@@ -177,18 +172,18 @@ def _trained(
     change = torch.zeros(size, size, requires_grad=True)
     optimiser = torch.optim.AdamW([change], lr=rate, weight_decay=0.01)
     draw = torch.Generator().manual_seed(seed)
-    made = []
+    maps = []
     for step in range(1, STEPS[-1] + 1):
         rows = torch.randperm(len(pairs), generator=draw)[:BATCH]
         query = torch.nn.functional.normalize(questions[rows] @ (torch.eye(size) + change), dim=-1)
         own = (passages[rows] * query[:, None]).sum(-1)  # (B, 1 + negatives)
         across = query @ passages[rows, 0].T  # (B, B): the positives of the others
         same = torch.tensor([[ids[i] == ids[j] for j in rows] for i in rows])
-        scores = torch.cat([own, across.masked_fill(same, float("-inf"))], 1) / SHARPNESS
+        scores = torch.cat([own, across.masked_fill(same, float("-inf"))], 1) / TEMPERATURE
         loss = torch.nn.functional.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if step in STEPS:
-            made.append((step, (torch.eye(size) + change).detach().clone()))
-    return made
+            maps.append((step, (torch.eye(size) + change).detach().clone()))
+    return maps

@@ -1,5 +1,5 @@
-"""RAFT: fine-tuning to answer out of passages, some of which only distract (Zhang et al. 2024,
-arXiv:2403.10131, section 3)."""
+"""RAFT: a model is fine-tuned to answer out of passages, some of which only distract (Zhang et al.
+2024, arXiv:2403.10131, section 3)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import relevant
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.rag.rag import RAG, with_knowledge
 from luthier.techniques.rag.task_index import index_content, missing_documents
 from luthier.techniques.search.halving import NOT_SEARCHED
 
-LOOKED_THROUGH = 3  # times as many passages as are shown, to draw distractors from
+SEARCH_FACTOR = 3  # so many times the passages that are shown are searched, for distractors
 
 
 @dataclass(frozen=True)
 class RAFT(Technique):
-    """`k` passages are shown. Of the training questions, a share `oracle_share` sees a passage that
-    answers among them, at a random place; the others see distractors alone and learn the answer by
-    heart. LoRA of `rank` trains.
+    """Trains LoRA on questions that stand behind passages.
 
-    Without an index and without knowledge in the model, the task's documents are indexed as `RAG`
-    does it at its first settings.
+    **Settings**
+
+    - `k`: how many passages are shown.
+    - `oracle_share`: the share of the training questions that have a passage that answers among
+      them, at a random place; the others have distractors alone, and the answer is learnt by heart.
+    - `index`: as in `RAG`. Without one, and without knowledge in the model, the task's documents
+      are indexed as `RAG` does it at its first settings.
+    - `rank`: of LoRA.
     """
 
     k: int = 3
@@ -63,30 +68,36 @@ class RAFT(Technique):
         return missing_documents(task, self.index)
 
     def content(self) -> str | None:
-        """What the index that is named holds: a run with another content is another run."""
+        """The fingerprint of the index that is named: with another content it is another run."""
         return index_content(self.index)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with knowledge and an adapter trained on what it looks up.
 
-        The dev split, which stops the training, sees what a search really finds.
+        The dev examples, on which the training stops, have the passages that a search really finds.
         """
         check_needs(self, model)
         from luthier.techniques.adapter.lora import LoRA
 
-        started, searching = self._started(model, task, budget=budget, seed=seed)
-        knowledge = started.adaptation.knowledge
-        assert knowledge is not None
-        lesson = replace(
+        rag = RAG(index=self.index, k=self.k, form="plain", reading="joined")
+        # A budget of nothing: the search is settled without asking the model.
+        started, searching = with_knowledge(
+            model, task, rag=rag, budget=Budget(tokens=0), seed=seed
+        )
+        found = started.adaptation.knowledge
+        assert found is not None
+        knowledge = replace(found, search=replace(found.search, k=self.k))
+        started = started.adapt(knowledge=knowledge)
+        task_with_passages = replace(
             task,
-            train=tuple(self._lessons(started, task.train, seed=seed)),
+            train=tuple(self._training_examples(started, task.train, seed=seed)),
             dev=tuple(with_passages(started, task.dev)),
         )
         spent = searching.spent_tokens or 0
         left = None if budget.tokens is None else max(0, budget.tokens - spent)
         trained = LoRA(rank=self.rank).fit(
             started.adapt(knowledge=None),
-            lesson,
+            task_with_passages,
             budget=replace(budget, tokens=left),
             seed=seed,
         )
@@ -102,33 +113,22 @@ class RAFT(Technique):
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return trained.adapt(knowledge=knowledge, lineage=lineage)
 
-    def _started(
-        self, model: Model, task: Task, *, budget: Budget, seed: int
-    ) -> tuple[Model, FitRecord]:
-        """The model with knowledge: its own, or what `RAG` finds without asking the model."""
-        from luthier.techniques.rag.rag import RAG
-
-        knowledge = model.adaptation.knowledge
-        if knowledge is not None and self.index is None:
-            search = replace(knowledge.search, k=self.k)
-            return model.adapt(knowledge=replace(knowledge, search=search)), FitRecord()
-        plain = RAG(index=self.index, k=self.k, form="plain", reading="joined")
-        fitted = plain.fit(model, task, budget=Budget(tokens=0), seed=seed)
-        return fitted, fitted.lineage.fit if fitted.lineage else FitRecord()
-
-    def _lessons(self, model: Model, examples: Sequence[Example], *, seed: int) -> list[Example]:
+    def _training_examples(
+        self, model: Model, examples: Sequence[Example], *, seed: int
+    ) -> list[Example]:
+        """The examples with passages as their context: an oracle or not, and distractors."""
         knowledge = model.adaptation.knowledge
         assert knowledge is not None
-        wide = replace(knowledge, search=replace(knowledge.search, k=self.k * LOOKED_THROUGH))
-        draw = random.Random(seed)
-        lessons = []
+        wide = replace(knowledge, search=replace(knowledge.search, k=self.k * SEARCH_FACTOR))
+        rng = random.Random(seed)
+        with_context = []
         found = search_knowledge(wide, [e.text for e in examples])
         for example, hits in zip(examples, found, strict=True):
-            telling = [h for h in hits if relevant(h.passage, example)]
-            others = [h for h in hits if h not in telling]
-            with_oracle = bool(telling) and draw.random() < self.oracle_share
-            shown = others[: self.k - with_oracle]
+            oracles = [h for h in hits if relevant(h.passage, example)]
+            distractors = [h for h in hits if h not in oracles]
+            with_oracle = bool(oracles) and rng.random() < self.oracle_share
+            shown = distractors[: self.k - with_oracle]
             if with_oracle:
-                shown.insert(draw.randrange(len(shown) + 1), telling[0])
-            lessons.append(replace(example, context=joined(model, shown, own=example.context)))
-        return lessons
+                shown.insert(rng.randrange(len(shown) + 1), oracles[0])
+            with_context.append(replace(example, context=joined(model, shown, own=example.context)))
+        return with_context

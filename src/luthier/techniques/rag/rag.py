@@ -1,8 +1,8 @@
-"""Rag: passages that bear on the input are looked up and put before it.
+"""RAG: passages that bear on the input are looked up and put before it.
 
-What is searched on dev comes in two parts. How to cut the documents and how to search them is
-judged by whether the passages found hold the answer, which costs no token of the model. How many
-passages to show, and how, is judged by the answers, within the budget, as for any prompt.
+Two things are settled on dev. How to cut the documents and how to search them is decided by whether
+the passages found hold the answer, which costs no token of the model. How many passages to show,
+and how, is decided by the answers, within the budget, as for any prompt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
-from luthier.techniques.rag.search_settings import Search, best_searches
+from luthier.techniques.rag.search_settings import DocumentSearch, best_searches
 from luthier.techniques.rag.task_index import index_content, missing_documents
 from luthier.techniques.search.candidate import Candidate
 from luthier.techniques.search.context_window import fits, shrink_to_context
@@ -39,13 +39,18 @@ COUNTS = (3, 1, 5, 8)  # passages, in order of promise
 
 @dataclass(frozen=True)
 class RAG(Technique):
-    """`index` is a folder made by `luthier index`; without one the documents of the task are
-    indexed, in passages of `chunk_characters` (None: 500 and 1,000 are tried).
+    """Retrieval-augmented generation over the task's documents.
 
-    `k`: how many passages are shown (None: chosen among 1, 3, 5 and 8). `mode` of the search;
-    `form` and `reading` of the passages (see `Knowledge`): "auto" is settled on dev, except that
-    passages are read "token" by token only where that is asked for. `shown_passages`: how many
-    passages a demonstration is shown with.
+    **Settings**
+
+    - `index`: a folder made by `luthier index`, or the address of a store; None indexes the
+      documents of the task.
+    - `k`: how many passages are shown; None chooses among 1, 3, 5 and 8 on dev.
+    - `mode`: of the search; "auto" is settled on dev.
+    - `chunk_characters`: the length of a passage; None tries 500 and 1,000.
+    - `form`, `reading`: how passages are shown and read (see `Knowledge`); "auto" is settled on
+      dev, but passages are read "token" by token only where that is asked for.
+    - `shown_passages`: how many passages a demonstration is shown with.
     """
 
     index: str | None = None
@@ -89,14 +94,15 @@ class RAG(Technique):
         return missing_documents(task, self.index)
 
     def content(self) -> str | None:
-        """What the index that is named holds: a run with another content is another run."""
+        """The fingerprint of the index that is named: with another content it is another run."""
         return index_content(self.index)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
-        """The model with knowledge, searched and shown as did best on dev.
+        """The model with knowledge, searched and shown in the way that did best on dev.
 
-        Raises TechniqueError where the task names no documents or a single passage does not fit the
-        context. Making an index costs seconds (`fit_seconds`), and no token of the model.
+        Raises TechniqueError where the task names no documents, or where a single passage does not
+        fit the context window. Making an index takes time (`fit_seconds`) and no token of the
+        model.
         """
         check_needs(self, model)
         began = time.monotonic()
@@ -106,7 +112,7 @@ class RAG(Technique):
             modes=("hybrid", "dense", "lexical") if self.mode == "auto" else (self.mode,),
             chunks=(1000, 500) if self.chunk_characters is None else (self.chunk_characters,),
         )
-        prepared = time.monotonic() - began
+        search_seconds = time.monotonic() - began
         started = model.adapt(
             prompt=starting_prompt(model, task),
             decoding=replace(starting_decoding(model, task), label_bias=()),
@@ -119,7 +125,7 @@ class RAG(Technique):
             calibrations=("none",),
             seed=seed,
         )
-        candidates, notes = self._enter(evaluator, searches, task)
+        candidates, notes = self._candidates(evaluator, searches, task)
         evaluator.candidates += candidates
         choice = choose(successive_halving(evaluator, candidates) or candidates[:1])
         fitted = choice.candidate.model
@@ -127,7 +133,7 @@ class RAG(Technique):
         assert knowledge is not None
         used = next(s for s in searches if s.documents.index == knowledge.index)
         record = FitRecord(
-            fit_seconds=prepared + evaluator.seconds,
+            fit_seconds=search_seconds + evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
             trainable_parameters=0,
             train_examples=0,
@@ -148,33 +154,37 @@ class RAG(Technique):
         lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
         return fitted.adapt(lineage=lineage)
 
-    def _enter(
-        self, evaluator: CandidateEvaluator, searches: Sequence[Search], task: Task
+    def _candidates(
+        self, evaluator: CandidateEvaluator, searches: Sequence[DocumentSearch], task: Task
     ) -> tuple[list[Candidate], tuple[str, ...]]:
         """The candidates whose prompts fit the context, in order of promise, and notes.
 
-        Where even one passage does not fit, label descriptions and the list of labels give way.
+        Where not even one passage fits, label descriptions and the list of labels are left out.
         """
         model = evaluator.model
         asked = (*task.train, *task.dev)
-        chat = wants_chat(model, model.adaptation.prompt)
-        slots = list(
-            self._slots(searches, chat=chat, can_score=Capability.LOGPROBS in model.capabilities)
+        variants = list(
+            self._knowledge_variants(
+                searches,
+                chat=wants_chat(model, model.adaptation.prompt),
+                can_score=Capability.LOGPROBS in model.capabilities,
+            )
         )
-        smallest = min(slots, key=lambda s: s.search.k)
-        roomy, notes = shrink_to_context(model.adapt(knowledge=smallest), asked)
-        made: list[Candidate] = []
-        for slot in slots:
-            candidate = roomy.adapt(knowledge=slot)
-            if slot.search.k > smallest.search.k and not fits(candidate, asked[:200]):
+        smallest = min(variants, key=lambda knowledge: knowledge.search.k)
+        shrunk, notes = shrink_to_context(model.adapt(knowledge=smallest), asked)
+        candidates: list[Candidate] = []
+        for knowledge in variants:
+            adapted = shrunk.adapt(knowledge=knowledge)
+            if knowledge.search.k > smallest.search.k and not fits(adapted, asked[:200]):
                 continue
-            made.append(Candidate(_told(slot), candidate, {"part": "knowledge"}))
-        return made, notes
+            candidates.append(Candidate(_in_words(knowledge), adapted, {"part": "knowledge"}))
+        return candidates, notes
 
-    def _slots(
-        self, searches: Sequence[Search], *, chat: bool, can_score: bool
+    def _knowledge_variants(
+        self, searches: Sequence[DocumentSearch], *, chat: bool, can_score: bool
     ) -> Iterator[Knowledge]:
-        """The slots worth trying: numbers of passages first, then other ways to show them."""
+        """What is worth trying: numbers of passages first, then other ways to search and to show
+        them."""
         counts = COUNTS if self.k is None else (self.k,)
         forms: tuple[PassageForm, ...] = ("cited", "plain") if chat else ("plain", "cited")
         if self.form != "auto":
@@ -184,15 +194,17 @@ class RAG(Technique):
             readings = (self.reading,)
         best, *others = searches
         for count in counts:
-            yield self._slot(best, count, forms[0], readings[0])
+            yield self._knowledge(best, count, forms[0], readings[0])
         for search in others:
-            yield self._slot(search, counts[0], forms[0], readings[0])
+            yield self._knowledge(search, counts[0], forms[0], readings[0])
         for form in forms[1:]:
-            yield self._slot(best, counts[0], form, readings[0])
+            yield self._knowledge(best, counts[0], form, readings[0])
         for reading in readings[1:]:
-            yield self._slot(best, counts[0], forms[0], reading)
+            yield self._knowledge(best, counts[0], forms[0], reading)
 
-    def _slot(self, search: Search, k: int, form: PassageForm, reading: Reading) -> Knowledge:
+    def _knowledge(
+        self, search: DocumentSearch, k: int, form: PassageForm, reading: Reading
+    ) -> Knowledge:
         settings: SearchSettings = replace(search.settings, k=k)
         return Knowledge(
             index=search.documents.index,
@@ -204,7 +216,20 @@ class RAG(Technique):
         )
 
 
-def _told(slot: Knowledge) -> str:
-    plural = "passage" if slot.search.k == 1 else "passages"
-    words: list[Any] = [f"{slot.search.k} {plural}", slot.search.mode, slot.form]
-    return ", ".join([*words, *([] if slot.reading == "joined" else [slot.reading])])
+def with_knowledge(
+    model: Model, task: Task, *, rag: RAG, budget: Budget, seed: int
+) -> tuple[Model, FitRecord]:
+    """The model with knowledge, and the record of the fit that gave it.
+
+    Knowledge that the model brings along stays, unless `rag` names an index; else `rag` is fitted.
+    """
+    if model.adaptation.knowledge is not None and rag.index is None:
+        return model, FitRecord()
+    fitted = rag.fit(model, task, budget=budget, seed=seed)
+    return fitted, fitted.lineage.fit if fitted.lineage else FitRecord()
+
+
+def _in_words(knowledge: Knowledge) -> str:
+    plural = "passage" if knowledge.search.k == 1 else "passages"
+    words: list[Any] = [f"{knowledge.search.k} {plural}", knowledge.search.mode, knowledge.form]
+    return ", ".join([*words, *([] if knowledge.reading == "joined" else [knowledge.reading])])

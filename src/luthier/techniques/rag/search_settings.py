@@ -1,4 +1,5 @@
-"""Which way of cutting and searching the documents finds the answers of the dev questions?"""
+"""How to cut the documents into passages and how to search them: what finds the answers of the dev
+questions."""
 
 from __future__ import annotations
 
@@ -25,16 +26,16 @@ from luthier.techniques.rag.task_index import (
 )
 
 OVERLAP = 0.15  # of a passage, shared with the next
-MOST_ASKED = 300  # dev questions
-UNJUDGED = (
+MOST_QUESTIONS = 300  # of the dev split
+RELEVANCE_UNKNOWN = (
     "Whether a passage holds the answer cannot be told on this task (its targets are labels and it "
     "names no evidence), so ways to search were tried with the model itself."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Documents, how to search them, and how all ways that were tried did on dev."""
+class DocumentSearch:
+    """Documents and how to search them. `entries` is how every search that was tried did on dev."""
 
     documents: TaskIndex
     settings: SearchSettings
@@ -44,10 +45,12 @@ class Search:
 
 def best_searches(
     task: Task, *, index: str | None, modes: Sequence[Mode], chunks: Sequence[int]
-) -> list[Search]:
-    """The best search by MRR@10 on dev, first of equals; all modes where that cannot be judged.
+) -> list[DocumentSearch]:
+    """The best search by MRR@10 on dev, the first of equals, in a list of its own; the searches of
+    all `modes` where relevance is not known.
 
-    `chunks` are passage lengths in characters, tried where the index is made here.
+    `index` is None or the place of an index. `chunks` are lengths of passages in characters, tried
+    where the index is made here.
     """
     named = named_index(task, index)
     if named is not None:
@@ -60,35 +63,35 @@ def best_searches(
             )
             for size in chunks
         ]
-    ways = [
-        Search(d, SearchSettings(mode=m))
-        for d in sources
-        for m in modes
-        if d.can_embed or m == "lexical"
-    ] or [Search(sources[0], SearchSettings(mode="lexical"))]
-    asked = with_known_relevance(task.dev, labels=bool(task.labels))[:MOST_ASKED]
+    searches = [
+        DocumentSearch(documents, SearchSettings(mode=mode))
+        for documents in sources
+        for mode in modes
+        if documents.can_embed or mode == "lexical"
+    ] or [DocumentSearch(sources[0], SearchSettings(mode="lexical"))]
+    asked = with_known_relevance(task.dev, labels=bool(task.labels))[:MOST_QUESTIONS]
     if not asked:
-        first = [w for w in ways if w.documents is sources[0]]
-        return [Search(w.documents, w.settings, notes=(UNJUDGED,)) for w in first]
-    sample_scores: list[tuple[float, FitStep]] = []
-    for way in ways:
-        slot = Knowledge(way.documents.index, way.documents.fingerprint, way.settings)
-        ranks = relevance(slot, asked)
+        first = [s for s in searches if s.documents is sources[0]]
+        return [replace(search, notes=(RELEVANCE_UNKNOWN,)) for search in first]
+    mrrs: list[float] = []
+    entries: list[FitStep] = []
+    for search in searches:
+        documents = search.documents
+        ranks = relevance(Knowledge(documents.index, documents.fingerprint, search.settings), asked)
         mrr = mean(reciprocal_rank(r) for r in ranks)
         recall = mean(recall_at(r, 5) for r in ranks)
         entry = FitStep(
-            candidate=_name(way),
+            candidate=_name(search),
             examples=len(asked),
             mrr_at_10=round(mrr, 4),
             recall_at_5=round(recall, 4),
         )
-        sample_scores.append((mrr, entry))
-    best = max(range(len(sample_scores)), key=lambda i: sample_scores[i][0])
-    entries = tuple(entry for _, entry in sample_scores)
-    return [replace(ways[best], entries=entries)]
+        mrrs.append(mrr)
+        entries.append(entry)
+    return [replace(searches[mrrs.index(max(mrrs))], entries=tuple(entries))]
 
 
-def _name(way: Search) -> str:
-    size = way.documents.chunk_characters
+def _name(search: DocumentSearch) -> str:
+    size = search.documents.chunk_characters
     cut = "" if size is None else f", passages of {size} characters"
-    return f"search: {way.settings.mode}{cut}"
+    return f"search: {search.settings.mode}{cut}"

@@ -1,4 +1,4 @@
-"""The index behind a task: the one that is named, or one made of its documents and kept.
+"""The index of a task's documents: one that is named, or one that is made and kept.
 
 An index made here is a pure function of the documents and its settings, so it is made once and
 shared by every seed, technique and comparison (`$LUTHIER_CACHE/indexes`).
@@ -29,8 +29,15 @@ FORMAT = 2  # raise when the same documents and settings would give another inde
 
 @dataclass(frozen=True, slots=True)
 class TaskIndex:
-    """An index and what is known of it. `chunk_characters` None: made elsewhere. `unread`: the
-    documents that it could not take in, and why."""
+    """An index and what is known of it.
+
+    **Fields**
+
+    - `index`: its folder or address.
+    - `can_embed`: whether it has vectors, for dense search.
+    - `chunk_characters`: the length of its passages; None where it was made elsewhere.
+    - `unread`: the documents that it could not take in, and why.
+    """
 
     index: str
     fingerprint: str
@@ -41,7 +48,7 @@ class TaskIndex:
 
 
 def missing_documents(task: Task, index: str | None) -> str | None:
-    """In words, what a task lacks to look things up; None where it has documents."""
+    """In words, that a task has no documents to look things up in; None where it has."""
     if index is not None or task.knowledge:
         return None
     return (
@@ -63,7 +70,7 @@ def index_content(index: str | None) -> str | None:
 
 
 def named_index(task: Task, index: str | None) -> str | None:
-    """The index to use as it is, None where one is to be made of documents.
+    """The index to use as it is; None where one has to be made of the task's documents.
 
     TechniqueError where there is neither.
     """
@@ -74,7 +81,7 @@ def named_index(task: Task, index: str | None) -> str | None:
 
 
 def existing_index(where: str) -> TaskIndex:
-    """An index that is there."""
+    """An index that was made elsewhere."""
     from luthier.retrieval import open_index
 
     index = open_index(where)
@@ -86,8 +93,8 @@ def existing_index(where: str) -> TaskIndex:
 def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
     """The index of the task's documents, made now where it is not there yet.
 
-    Documents that could not be read are named in `unread`; an index of those that could is made
-    all the same, as a comparison should not fail for one broken file.
+    Documents that cannot be read are named in `unread` and left out: a comparison should not fail
+    for one broken file. StorageError where the cache cannot be written.
     """
     from luthier.retrieval import build_index, open_index
 

@@ -16,7 +16,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A prefix (the prompt) and its continuations (the continuations), as ids.
+    """A prefix (the prompt) and its continuations, as ids.
 
     `truncated` says that the prefix was cut to the context length. `adapter` tells rows apart that
     have equal ids and other weights: nothing is shared between them.
@@ -29,12 +29,12 @@ class TokenRow:
 
 
 def token_rows(session: Session, requests: Sequence[ScoreRequest]) -> list[TokenRow]:
-    """One row for each request, virtual tokens left out but room kept for them.
+    """One row for each request. It has no virtual tokens, but leaves space for them.
 
     A continuation is tokenised joined to its prompt (alone for an encoder–decoder). Where the
     tokenizer merges across the boundary, all continuations of the request are scored from the first
     token that any of them changed, so that they stay comparable. A prompt too long for the context
-    keeps its first token and its end. CapabilityError when a continuation alone leaves no room.
+    keeps its first token and its end. CapabilityError when a continuation alone leaves no space.
     """
     known: dict[tuple[str, str], Ids] = {}
     return [_fitted(session, TokenRow(*_tokenised(session, r, known))) for r in requests]
@@ -42,24 +42,30 @@ def token_rows(session: Session, requests: Sequence[ScoreRequest]) -> list[Token
 
 def rows_by_vote(session: Session, requests: Sequence[ScoreRequest]) -> list[list[TokenRow]]:
     """For each request its rows, one for each vote of the soft prompt, virtual tokens in place."""
-    made = []
+    rows = []
     for row in token_rows(session, requests):
         ids = list(row.prefix)
         votes = (session.insert_virtual(ids, len(ids), vote=v) for v in range(session.votes))
-        made.append([replace(row, prefix=tuple(prefix)) for prefix in votes])
-    return made
+        rows.append([replace(row, prefix=tuple(prefix)) for prefix in votes])
+    return rows
+
+
+def truncated(ids: list[int], most: int) -> list[int]:
+    """At most `most` ids. The first one stays, which a base has always seen first, and the end."""
+    return ids if len(ids) <= most else [ids[0], *ids[-(most - 1) :]]
 
 
 def _tokenised(
     session: Session, request: ScoreRequest, known: dict[tuple[str, str], Ids]
 ) -> tuple[Ids, tuple[Ids, ...]]:
-    """Prefix and continuations. `known` keeps continuations for prompts whose last line ends alike."""
+    """A prefix and its continuations. `known` keeps the ids of continuations by the ending of the
+    prompt's last line."""
     text, prefix = session.text(request.prompt), session.encode(request.prompt)
     line = text[-ENDING:].rsplit("\n", 1)[-1]
     ending = line if len(line) > 1 else text[-ENDING:]
     continuations = [known.get((ending, c)) for c in request.continuations]
-    if all(b is not None for b in continuations):
-        return tuple(prefix), tuple(b for b in continuations if b is not None)
+    if all(ids is not None for ids in continuations):
+        return tuple(prefix), tuple(ids for ids in continuations if ids is not None)
     pairs = session.encode_pairs(request.prompt, request.continuations)
     if session.encoder_decoder:
         found = tuple(tuple(ids[start:]) for ids, start in pairs)
@@ -78,29 +84,27 @@ def _tokenised(
 
 
 def _fitted(session: Session, row: TokenRow) -> TokenRow:
-    limit = session.context_length
-    room = 0 if session.soft is None else int(session.soft.shape[1])
-    room += session.prefix_length
+    limit = session.text_limit
     longest = 0
     if not session.encoder_decoder:
-        longest = max((len(b) for b in row.continuations), default=1)
-    if limit is None or len(row.prefix) + longest + room <= limit:
+        longest = max((len(c) for c in row.continuations), default=1)
+    if limit is None or len(row.prefix) + longest <= limit:
         return row
-    keep = limit - longest - room
+    keep = limit - longest
     if keep < 2:
+        context = session.context_length or 0
         raise CapabilityError(
             f"A continuation of {longest} tokens leaves no room for its prompt in a context of "
-            f"{limit} tokens ({room} of them virtual)",
+            f"{context} tokens ({context - limit} of them virtual)",
             next_step="Shorten the label or the answer, or use a base with a longer context.",
         )
-    prefix = (row.prefix[0], *row.prefix[-(keep - 1) :])
-    return replace(row, prefix=prefix, truncated=True)
+    return replace(row, prefix=tuple(truncated(list(row.prefix), keep)), truncated=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
-    """For each continuation of a row its summed log-probability and whether greedy decoding says it;
-    and the tokens that were computed for this row and for none before it."""
+    """For each continuation of a row its summed log-probability, and whether greedy decoding
+    generates it; and how many tokens were computed for this row and for none before it."""
 
     logprobs: list[float]
     greedy: list[bool]
@@ -109,26 +113,29 @@ class RowScores:
 
 @dataclass(frozen=True, slots=True)
 class DistinctRows:
-    """Rows without repetition. `rows[k]` has every continuation that anyone asked after its prefix;
-    `places[i]` says which row answers the i-th asked, and which of its continuations in what order."""
+    """Rows without repetition.
+
+    `rows[k]` has every continuation that is wanted after its prefix. `places[i]` says which row has
+    the scores of the i-th wanted row, and which of its continuations, in what order.
+    """
 
     rows: list[TokenRow]
     places: list[tuple[int, list[int]]]
 
 
-def distinct_rows(asked: Sequence[TokenRow]) -> DistinctRows:
+def distinct_rows(wanted: Sequence[TokenRow]) -> DistinctRows:
     """Merge rows with equal prefixes, and equal continuations within a row."""
-    index: dict[tuple[int, Ids], int] = {}
+    numbers: dict[tuple[int, Ids], int] = {}
     continuations: list[dict[Ids, int]] = []
     places = []
-    for row in asked:
-        k = index.setdefault((row.adapter, row.prefix), len(index))
+    for row in wanted:
+        k = numbers.setdefault((row.adapter, row.prefix), len(numbers))
         if k == len(continuations):
             continuations.append({})
-        mine = continuations[k]
-        places.append((k, [mine.setdefault(b, len(mine)) for b in row.continuations]))
+        own = continuations[k]
+        places.append((k, [own.setdefault(c, len(own)) for c in row.continuations]))
     rows = [
         TokenRow(prefix, tuple(continuations[k]), adapter=adapter)
-        for (adapter, prefix), k in index.items()
+        for (adapter, prefix), k in numbers.items()
     ]
     return DistinctRows(rows, places)

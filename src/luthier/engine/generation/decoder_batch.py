@@ -1,8 +1,8 @@
-"""Rows that a decoder-only model is writing, each with its keys and values in a slot of its own.
+"""Sequences that a decoder generates, each with a row of the key–value cache of its own.
 
-A slot holds one row from its first token on, so that key k of a slot stands at position k. The
-last row takes the slot of one that ends and a new row takes the next free slot: the rows in
-between never move, and a step reads no padding but that of shorter rows.
+A row of the cache begins with the first token of its sequence, so that key k stands at position k.
+The last sequence moves to the row of one that ends, and a new sequence takes the next free row: the
+sequences in between never move, and a step reads no padding but that of shorter ones.
 
 What all prompts share is computed once, and equal prompts (several samples of one) are computed
 once.
@@ -17,29 +17,33 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from luthier.engine.attention_masks import attention_masks
-from luthier.engine.prefix_tree.memory import Shape, memory_cap
+from luthier.engine.masks import attention_masks
+from luthier.engine.memory import ModelShape, memory_cap
 from luthier.engine.session import Session
 
 SHARED_AT_LEAST = 16  # shorter shared prefixes cost more to copy than to compute again
 TOKENS_A_PREFILL = 4096  # activations of one batch of prompts stay in tens of megabytes
-BYTES_OF_KEYS = 2 << 30  # at most, keys and values of all slots together
+CACHE_BYTES = 2 << 30  # at most, keys and values of all rows together
 
 
-class SlotLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer: (slots, heads, capacity, D), of which a part is in use."""
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer: (rows, heads, capacity, D), of which a part is in use.
 
-    at: torch.Tensor  # (rows in use,): where each row's next key goes
-    longest = 0  # tokens in the longest row, the next one included
+    `ends` (rows in use,) says where each row's next key goes, `longest` counts the tokens of the
+    longest row with the next one.
+    """
+
+    ends: torch.Tensor
+    longest = 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take in one token a row, (rows, heads, 1, D); gives all that may be attended to."""
-        n = len(self.at)
-        rows = torch.arange(n, device=self.at.device)
-        self.keys[rows, :, self.at] = key_states[:, :, 0]
-        self.values[rows, :, self.at] = value_states[:, :, 0]
+        """Add one token a row, (rows, heads, 1, D), and return all that may be attended to."""
+        n = len(self.ends)
+        rows = torch.arange(n, device=self.ends.device)
+        self.keys[rows, :, self.ends] = key_states[:, :, 0]
+        self.values[rows, :, self.ends] = value_states[:, :, 0]
         return self.keys[:n, :, : self.longest], self.values[:n, :, : self.longest]
 
     def get_seq_length(self) -> int:
@@ -47,11 +51,11 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         return max(0, self.longest - 1)
 
 
-class CacheSlots:
-    """The rows under way, `most` at once.
+class DecoderBatch:
+    """The sequences that are being generated, at most `most` at once.
 
-    `prompts` are all rows to come, virtual tokens in place: they tell what is shared and, with
-    `longest_answer` tokens more, how long a slot must be.
+    `prompts` are the prompts of all sequences to come, virtual tokens in place: they say what is
+    shared and, with `longest_answer` tokens more, how long a row of the cache must be.
     """
 
     def __init__(
@@ -63,10 +67,10 @@ class CacheSlots:
         self._past = 0 if self._cache is None else int(self._cache.get_seq_length())
         self._shared = shared_tokens(prompts)
         self._capacity = self._past + max(len(p) for p in prompts) + longest_answer
-        room = min(BYTES_OF_KEYS, memory_cap(session.device))
-        self.most = max(1, min(most, room // (self._capacity * Shape.of(session).kept_token())))
-        self._layers: list[SlotLayer] = []
-        self._lengths: list[int] = []  # keys of each row under way
+        row_bytes = self._capacity * ModelShape.of(session).key_value_bytes()
+        self.most = max(1, min(most, min(CACHE_BYTES, memory_cap(session.device)) // row_bytes))
+        self._layers: list[PreallocatedLayer] = []
+        self._lengths: list[int] = []  # keys of each row in use
         self._prompts: list[tuple[int, ...]] = []
         self._firsts: list[torch.Tensor] = []  # logits after each prompt
         if self._shared:
@@ -75,11 +79,11 @@ class CacheSlots:
 
     @property
     def free(self) -> int:
-        """How many more rows may come in."""
+        """How many more sequences may join."""
         return self.most - len(self._lengths)
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Take in prompts, each into the next free slot: logits (rows, V) of what follows them."""
+        """Take in prompts, each into the next free row: logits (rows, V) of what follows them."""
         wanted = [tuple(p) for p in prompts]
         new = [p for p in dict.fromkeys(wanted) if p not in self._prompts]
         fresh: dict[tuple[int, ...], tuple[torch.Tensor, Any, int]] = {}
@@ -106,11 +110,11 @@ class CacheSlots:
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to every row: logits (rows, V) of what follows."""
         session, rows = self.session, len(self._lengths)
-        at = torch.tensor(self._lengths, device=session.device)
+        ends = torch.tensor(self._lengths, device=session.device)
         longest = max(self._lengths) + 1
         for layer in self._layers:
-            layer.at, layer.longest = at, longest
-        positions = at.unsqueeze(1)
+            layer.ends, layer.longest = ends, longest
+        positions = ends.unsqueeze(1)
         keys = torch.arange(longest, device=session.device).expand(rows, longest)
         seen = (keys <= positions).unsqueeze(1)
         out = session.module(
@@ -127,16 +131,16 @@ class CacheSlots:
         return logits
 
     def keep(self, order: Sequence[int]) -> None:
-        """Go on with these rows, `order[i]` in slot i: copies only where the two differ."""
-        for slot, row in enumerate(order):
-            if slot != row:
-                self._fill(self._layers, row, self._lengths[row], start=0, slot=slot)
+        """Go on with these rows, row `order[i]` in row i: copies only where the two differ."""
+        for target, row in enumerate(order):
+            if target != row:
+                self._fill(self._layers, row, self._lengths[row], start=0, target=target)
         self._lengths = [self._lengths[row] for row in order]
         self._prompts = [self._prompts[row] for row in order]
         self._firsts = [self._firsts[row] for row in order]
 
     def _forward(self, rows: Sequence[list[int]], cache: Any) -> tuple[torch.Tensor, Any]:
-        """Left-padded rows after what the cache (batch 1) holds: last logits (B, V), new cache."""
+        """The last logits (B, V) of rows that follow the cache (of batch 1), and the new cache."""
         session = self.session
         past = 0 if cache is None else int(cache.get_seq_length())
         cache = DynamicCache() if cache is None else copy.deepcopy(cache)
@@ -165,24 +169,27 @@ class CacheSlots:
         return out.logits[:, -1].float(), out.past_key_values
 
     def _fill(
-        self, layers: Sequence[Any], row: int, length: int, *, start: int, slot: int | None = None
+        self, layers: Sequence[Any], row: int, length: int, *, start: int, target: int | None = None
     ) -> None:
-        """Copy a row of `length` keys into a slot. `start` is how far its own tokens stand behind
-        their positions, for want of padding in slots."""
-        slot = len(self._lengths) if slot is None else slot
+        """Copy a row of `length` keys into the row `target`, by default the next free one.
+
+        `start` is how far its own tokens stand behind their positions: by the padding that the
+        batch of prompts has and the rows of the cache do not.
+        """
+        target = len(self._lengths) if target is None else target
         past = self._past
         for k, source in enumerate(layers):
             if k == len(self._layers):
                 self._layers.append(_empty(source, self.most, self._capacity))
-            target = self._layers[k]
-            for kept, given in ((target.keys, source.keys), (target.values, source.values)):
-                kept[slot, :, :past] = given[row, :, :past]
-                kept[slot, :, past:length] = given[row, :, past + start : length + start]
+            layer = self._layers[k]
+            for new, old in ((layer.keys, source.keys), (layer.values, source.values)):
+                new[target, :, :past] = old[row, :, :past]
+                new[target, :, past:length] = old[row, :, past + start : length + start]
 
 
 def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with; 0 where that is too few to be worth it. Each prompt
-    keeps at least one token of its own."""
+    """How many tokens all prompts begin with, at least one token of each left over; 0 where these
+    are too few to be worth it."""
     distinct = list(dict.fromkeys(tuple(p) for p in prompts))
     if len(distinct) < 2:
         return 0
@@ -194,10 +201,10 @@ def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
     return shared if shared >= SHARED_AT_LEAST else 0
 
 
-def _empty(like: Any, slots: int, capacity: int) -> SlotLayer:
-    layer = SlotLayer()
+def _empty(like: Any, rows: int, capacity: int) -> PreallocatedLayer:
+    layer = PreallocatedLayer()
     layer.is_initialized = True
     _, heads, _, width = like.keys.shape
-    layer.keys = like.keys.new_zeros(slots, heads, capacity, width)
-    layer.values = like.values.new_zeros(slots, heads, capacity, like.values.shape[-1])
+    layer.keys = like.keys.new_zeros(rows, heads, capacity, width)
+    layer.values = like.values.new_zeros(rows, heads, capacity, like.values.shape[-1])
     return layer

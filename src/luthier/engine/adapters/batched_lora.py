@@ -1,7 +1,7 @@
 """LoRA adapters of several adaptations in one batch: one pass of the base, and each row's own
 low-rank product beside it (as Punica does, Chen et al. 2023, arXiv:2310.18547, section 3).
 
-y = W x + s_k B_k A_k x, where k is the adapter of the row that x stands in.
+y = W x + s_k B_k A_k x, where k is the adapter of the row in which x stands.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import torch
 from luthier.models.adaptation import Adapter
 
 # Settings that change what is computed beyond A, B and one scale.
-MORE = (
+MORE_THAN_LORA = (
     "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "modules_to_save",
     "trainable_token_indices", "lora_bias", "alora_invocation_tokens",
 )  # fmt: skip
 TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
-def mixes(adapter: Adapter) -> bool:
-    """Whether an adapter is plain LoRA on linear layers, which is what can share a batch."""
+def shares_batches(adapter: Adapter) -> bool:
+    """Whether an adapter can share a batch with others: plain LoRA on linear layers can."""
     config = adapter.config
-    plain = config.get("peft_type") == "LORA" and not any(config.get(name) for name in MORE)
+    plain = config.get("peft_type") == "LORA" and not any(config.get(n) for n in MORE_THAN_LORA)
     names = [TENSOR.fullmatch(name) for name in adapter.tensors]
     return plain and config.get("bias", "none") == "none" and bool(names) and all(names)
 
 
-class LowRank:
+class BatchedLoRA:
     """Adapters numbered from 1 in the order given; 0 is the bare base.
 
-    For each adapted layer `down` is (K + 1, in, r) and `up` (K + 1, r, out), scaled; zeros where an
-    adapter leaves the layer alone or has a lower rank.
+    For each adapted layer `down` is (K + 1, in, r) and `up` (K + 1, r, out), scaled; they are zero
+    where an adapter leaves the layer alone or has a lower rank.
     """
 
     def __init__(self, module: Any, adapters: Sequence[Adapter]) -> None:
         self._module = module
         self._of_rows = torch.zeros(0, dtype=torch.long)
-        self._same: int | None = None
+        self._of_all: int | None = None
         self.layers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         like = module.get_input_embeddings().weight
         found: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -74,21 +74,19 @@ class LowRank:
             for hook in hooks:
                 hook.remove()
 
-    @contextmanager
-    def under(self, adapters: Sequence[int]) -> Iterator[None]:
+    def select(self, adapters: Sequence[int]) -> None:
         """Say which adapter each row of the coming forward pass is under."""
         self._of_rows = torch.tensor(adapters)
-        self._same = adapters[0] if len(set(adapters)) == 1 else None
-        yield
+        self._of_all = adapters[0] if len(set(adapters)) == 1 else None
 
     def _beside(self, down: torch.Tensor, up: torch.Tensor) -> Any:
-        def hook(_: Any, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
-            if self._same == 0:
+        def hook(_: Any, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+            if self._of_all == 0:
                 return out
-            if self._same is not None:
-                return out + given[0] @ down[self._same] @ up[self._same]
+            if self._of_all is not None:
+                return out + inputs[0] @ down[self._of_all] @ up[self._of_all]
             rows = len(self._of_rows)  # some layers see all rows as one long row
-            values = given[0].reshape(rows, -1, given[0].shape[-1])
+            values = inputs[0].reshape(rows, -1, inputs[0].shape[-1])
             which = self._of_rows.to(values.device)
             return out + (values @ down[which] @ up[which]).reshape(out.shape)
 

@@ -9,12 +9,14 @@ joined text alone (`reference`) up to rounding; tests hold them to that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from luthier.engine import encoder_decoder_scoring, reference
+from luthier.engine import reference
+from luthier.engine.encoder_decoder_scoring import score_encoded_rows
 from luthier.engine.engine_choice import chosen_engine, uses_prefix_trees
 from luthier.engine.prefix_tree.run_tree import score_rows
+from luthier.engine.request_rows import rows_by_vote
 from luthier.engine.session import Session
-from luthier.engine.token_rows import rows_by_vote
 from luthier.engine.votes import results_of
 from luthier.models.backend import ScoreRequest, ScoreResult
 
@@ -24,8 +26,10 @@ def score_continuations(session: Session, requests: Sequence[ScoreRequest]) -> l
 
     For an encoder–decoder the end of the sequence is part of a continuation.
     """
-    if uses_prefix_trees(session):
-        return results_of(rows_by_vote(session, requests), lambda rows: score_rows(session, rows))
     if session.encoder_decoder and chosen_engine() == "tree":
-        return encoder_decoder_scoring.score(session, requests)
-    return reference.score(session, requests)
+        score = score_encoded_rows
+    elif uses_prefix_trees(session):
+        score = score_rows
+    else:
+        return reference.score(session, requests)
+    return results_of(rows_by_vote(session, requests), partial(score, session))

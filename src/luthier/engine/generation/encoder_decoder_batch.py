@@ -1,7 +1,7 @@
-"""Rows that an encoder–decoder is writing. Each distinct prompt is encoded once.
+"""Sequences that an encoder–decoder generates. Each distinct prompt is encoded once.
 
-All rows start together, for the decoder counts positions from where its batch began; new ones come
-in when all have ended.
+All sequences start together, for the decoder counts positions from where its batch began; new ones
+join when all have ended.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from luthier.engine.session import Session
 
 
-class EncoderDecoderRows:
-    """The rows under way, `most` at once."""
+class EncoderDecoderBatch:
+    """The sequences that are being generated, at most `most` at once."""
 
     def __init__(self, session: Session, *, most: int) -> None:
         self.session = session
@@ -29,7 +29,7 @@ class EncoderDecoderRows:
 
     @property
     def free(self) -> int:
-        """How many rows may come in now."""
+        """How many sequences may join now."""
         return 0 if self._rows else self.most
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -1,0 +1,106 @@
+"""Loading a checkpoint: a folder or a hub id becomes a module, a tokenizer, and what is known of
+them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from luthier.errors import ModelError
+from luthier.models.backend import ModelFacts
+
+
+def load_pretrained(path: str, *, name: str, device: str = "auto") -> tuple[Any, Any]:
+    """The module and the tokenizer of a folder or a hub id: float32 on a CPU, bfloat16 on an
+    accelerator that has it.
+
+    `name` is what the user called it, `device` a torch device or "auto". ModelError for what cannot
+    be opened.
+    """
+    import safetensors
+    import transformers
+
+    # Transformers logs every step of a load to stderr; errors still come as exceptions.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    target = _device(device)
+    half = target.type == "cuda" and torch.cuda.is_bf16_supported()
+    dtype = torch.bfloat16 if half else torch.float32
+    try:
+        config = transformers.AutoConfig.from_pretrained(path)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        if _is_encoder(config):
+            raise ValueError("it reads both ways and cannot say what comes next (BERT's kind)")
+        auto = (
+            transformers.AutoModelForSeq2SeqLM
+            if config.is_encoder_decoder
+            else transformers.AutoModelForCausalLM
+        )
+        module = auto.from_pretrained(path, dtype=dtype).to(target)
+    except safetensors.SafetensorError as error:
+        raise ModelError(
+            f"The weights of {name!r} cannot be read: {error}",
+            next_step="A file was cut short or damaged: copy or download it again.",
+        ) from error
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"Could not open the model {name!r}: {str(error).splitlines()[0][:300]}",
+            choices=("nano", "a folder with config.json", "org/name from the hub"),
+            next_step="Is the hub reachable from here? A folder needs no network.",
+        ) from error
+    return module, tokenizer
+
+
+def fingerprint_of(module: Any) -> str:
+    """sha256 over the config and samples of every tensor: cheap for any size, changed by
+    training."""
+    digest = hashlib.sha256(module.config.to_json_string().encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        step = max(1, flat.numel() // 4096)
+        digest.update(name.encode())
+        digest.update(flat[::step][:4096].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_encoder(config: Any) -> bool:
+    """Whether this is an encoder, of which `AutoModelForCausalLM` makes a model all the same."""
+    import transformers
+
+    either = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    return either and not getattr(config, "is_decoder", True) and not config.is_encoder_decoder
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def model_facts(module: Any, tokenizer: Any) -> ModelFacts:
+    """Sizes and limits, as the config and the module have them."""
+    config = module.config.get_text_config()
+    embeddings = module.get_input_embeddings().weight
+    total = sum(p.numel() for p in module.parameters())
+    return ModelFacts(
+        parameters=total,
+        body_parameters=total - embeddings.numel(),
+        hidden_size=int(embeddings.shape[1]),
+        layers=getattr(config, "num_hidden_layers", None),
+        vocabulary=int(embeddings.shape[0]),
+        context_length=getattr(config, "max_position_embeddings", None),
+        architecture=type(module).__name__,
+        encoder_decoder=bool(module.config.is_encoder_decoder),
+        has_chat_template=bool(getattr(tokenizer, "chat_template", None)),
+        # A base may have a template and do better in plain text; its config.json may say so.
+        prefers_chat=bool(getattr(tokenizer, "chat_template", None))
+        and bool(getattr(config, "prefers_chat", True)),
+        device=str(module.device),
+        dtype=str(embeddings.dtype).removeprefix("torch."),
+    )
