@@ -23,7 +23,7 @@ from luthier.models.prompt import Rendered
 from luthier.records import Example
 from luthier.techniques.soft.soft_prompt import trials_of
 from luthier.training.parameters import SoftPromptParameters
-from luthier.training.prompt_tuning import kept_attention as aside
+from luthier.training.prompt_tuning import cached_attention
 from luthier.training.prompt_tuning.strategies import SoftSuffix
 from luthier.training.rows import TrainRow, answer_logprobs, batch_of, rows_for
 from luthier.training.sequential_trials import SequentialTrials
@@ -133,7 +133,7 @@ def test_only_what_was_tried_is_taken_apart():
 
 @pytest.mark.parametrize("family", ["JetMoe", "DiffLlama", "Doge", "DeepseekV3", "gemma3n"])
 def test_soft_prompts_after_cached_inputs_train_as_in_one_pass(family, monkeypatch):
-    monkeypatch.setattr(aside, "LONGER", 0)
+    monkeypatch.setattr(cached_attention, "LONGER", 0)
     with backend(family).session(Adaptation()) as session:
         assert engine_choice.supports_tree_masks(session)
         pairs = [session.encode_pair(r.prompt, LABELS[k]) for k, r in enumerate(REQUESTS)]

@@ -15,7 +15,7 @@ from luthier.training.fit import TrainingSettings, dev_size
 from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
 from luthier.training.objectives import LanguageModelLoss
 from luthier.training.parameters import SoftPromptParameters
-from luthier.training.prompt_tuning import kept_attention
+from luthier.training.prompt_tuning import cached_attention
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs
 from luthier.training.prompt_tuning.trials import SoftTrials
 from luthier.training.rows import TrainRow
@@ -59,7 +59,7 @@ def some_trials(width: int, bottleneck: int | None = None) -> list[SoftPromptPar
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, monkeypatch):
     monkeypatch.setattr(
-        kept_attention, "LONGER", longer
+        cached_attention, "LONGER", longer
     )  # 0: plain products, else the fused attention
     backend = tiny.backend(family)
     rows = some_rows(bos=family != "gpt2")
@@ -82,13 +82,13 @@ def test_losses_and_gradients_equal_the_plain_path(family, placement, longer, mo
 
 @pytest.mark.parametrize("longer", [0, 10_000])
 def test_the_last_layer_runs_for_what_is_read(longer, monkeypatch):
-    monkeypatch.setattr(kept_attention, "LONGER", longer)
+    monkeypatch.setattr(cached_attention, "LONGER", longer)
     rows, seen = some_rows(bos=True), []
     with tiny.backend("llama").session(tiny.model("llama").adaptation) as session:
         trials = SoftTrials(session, some_trials(32), placement="after")
         trials.prepare(rows)
         trials.replay(rows)
-        kept_attention.supports_split_attention(session)  # tried once for each base
+        cached_attention.supports_split_attention(session)  # tried once for each base
         layers = session.module.model.layers
         hooks = [
             layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
@@ -156,11 +156,11 @@ def test_a_full_cache_keeps_half_precision_and_then_computes_anew():
     with backend.session(tiny.model("llama").adaptation) as session:
         roomy = CachedInputs(session, prompts)
         exact = roomy.take(prompts)
-        assert roomy.held_bytes == total * token
+        assert roomy.cached_bytes == total * token
         half = CachedInputs(session, prompts, most_bytes=total * token // 2)
         half.take(prompts)
         assert half.missing(prompts) == 0
-        assert half.held_bytes == total * token // 2
+        assert half.cached_bytes == total * token // 2
         tight = CachedInputs(session, prompts, most_bytes=30 * token // 2)
         tight.take(prompts)
         assert 0 < tight.missing(prompts) < total

@@ -41,8 +41,9 @@ class Example:
     """One labelled item. `group` keeps related items on one side of a split.
 
     `input` is a text, parts (text and pictures) or the turns of a conversation; `text` is what it
-    says in words. `context` is a passage that is shown with the input. `evidence` is the passage of the task's
-    documents that holds the answer: no model sees it, it tells whether a search found it.
+    says in words. `context` is a passage that is shown with the input. `evidence` is the passage of
+    the task's documents that holds the answer: no model sees it, it tells whether a search found
+    it.
     """
 
     id: str

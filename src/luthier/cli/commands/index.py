@@ -58,7 +58,9 @@ def index(
                 rest = "" if left is None else f", about {left:.0f} s left"
                 status.update(f"Indexing {progress.files_done} of {progress.files}{rest}")
 
-        report = build_index(sources, into, settings=settings, replace=replace, listener=StatusLine())
+        report = build_index(
+            sources, into, settings=settings, replace=replace, listener=StatusLine()
+        )
     if as_json:
         print_json(asdict(report))
     else:

@@ -20,9 +20,13 @@ import torch
 from transformers import DynamicCache
 
 from luthier.engine import Session, attention_masks
-from luthier.training.prompt_tuning.kept_attention import Aside, PlainProducts, stays_aside
-from luthier.training.prompt_tuning.kept_cache import Kept, KeptCache
-from luthier.training.prompt_tuning.last_layer import narrowed
+from luthier.training.prompt_tuning.cached_attention import (
+    CachedAttention,
+    SeparateCache,
+    pays_to_split,
+)
+from luthier.training.prompt_tuning.last_layer import restricted_last_layer
+from luthier.training.prompt_tuning.past_key_values import CachedPast, PastKeyValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Columns:
 
 
 def tail_logprobs(
-    session: Session, past: KeptCache, columns: Columns, soft: torch.Tensor | None
+    session: Session, past: PastKeyValues, columns: Columns, soft: torch.Tensor | None
 ) -> torch.Tensor:
     """(R, C, J) summed natural log-probabilities of tail j after prefix c; gradients flow to `soft`
     (1, P, H), whose rows the ids from `session.vocabulary` on name, and to the past. A past of
@@ -90,8 +94,8 @@ def tail_logprobs(
 
 
 def _forward(
-    session: Session, past: KeptCache, ids: torch.Tensor, offset: torch.Tensor, sees: torch.Tensor,
-    keep: list[int], soft: torch.Tensor | None,
+    session: Session, past: PastKeyValues, ids: torch.Tensor, offset: torch.Tensor,
+    sees: torch.Tensor, keep: list[int], soft: torch.Tensor | None,
 ) -> torch.Tensor:  # fmt: skip
     """Logits (R, len(keep), V) in float32; the head runs at these columns only."""
     device, rows = session.device, len(ids)
@@ -99,9 +103,9 @@ def _forward(
     before = int(past.lengths.max())
     cache: Any = DynamicCache()
     reading: AbstractContextManager[Any] = nullcontext()
-    if isinstance(past, Kept) and stays_aside(session, past, rows, ids.shape[1]):
-        cache = Aside(past)
-        reading = PlainProducts(session, cache)
+    if isinstance(past, CachedPast) and pays_to_split(session, past, rows, ids.shape[1]):
+        cache = SeparateCache(past)
+        reading = CachedAttention(session, cache)
     else:
         for i, (keys, values) in enumerate(past.layers):
             cache.update(*(t.repeat_interleave(each, 0) for t in (keys, values)), i)
@@ -111,7 +115,7 @@ def _forward(
     keys = torch.cat([cached.expand(rows, before), positions], dim=1)
     there = cached < lengths
     seen = there.unsqueeze(1).expand(rows, ids.shape[1], before)
-    with reading, narrowed(session, keep, ids.shape[1]):
+    with reading, restricted_last_layer(session, keep, ids.shape[1]):
         out = session.module(
             inputs_embeds=session.embed(ids.to(device), soft),
             attention_mask=attention_masks(

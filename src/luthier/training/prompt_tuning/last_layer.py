@@ -1,6 +1,7 @@
 """The last layer, run for the columns alone whose predictions are read.
 
-Of all others it has to make keys and values, and nothing more: with six layers an eighth of a step.
+For all other columns it has to make keys and values, and nothing more: with six layers that saves
+an eighth of a step.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ COLUMNS = {"attention_mask": 2, "position_ids": 1, "position_embeddings": 1}
 WORTH_IT = 0.5  # share of the columns that are read; above it the second pass saves little
 
 
-class Filled(Exception):  # noqa: N818 - nothing went wrong
-    """The keys and values of a layer stand; nobody reads what would follow."""
+class CacheFilled(Exception):  # noqa: N818 - nothing went wrong
+    """The keys and values of a layer are there; nobody reads what would follow."""
 
 
 @contextmanager
-def narrowed(session: Session, keep: Sequence[int], width: int) -> Iterator[None]:
+def restricted_last_layer(session: Session, keep: Sequence[int], width: int) -> Iterator[None]:
     """Inside it a forward pass over `width` columns returns zeros for those not in `keep`."""
     layer = _last(session)
     if layer is None or len(keep) > WORTH_IT * width:
@@ -39,7 +40,7 @@ def narrowed(session: Session, keep: Sequence[int], width: int) -> Iterator[None
         if others or cache is None or not known:
             return whole(hidden_states, *others, **named)
         named["past_key_values"] = _Once(cache)
-        with suppress(Filled):
+        with suppress(CacheFilled):
             whole(hidden_states, **named)
         cut = {
             name: _cut(named[name], dim, columns) for name, dim in COLUMNS.items() if name in named
@@ -67,15 +68,15 @@ class _Once:
         self.both: Any = None
 
     def update(self, *given: Any, **named: Any) -> Any:
-        """`Filled` the first time."""
+        """Keep them and raise `CacheFilled` the first time; later give back what was kept."""
         if self.both is None:
             self.both = self.cache.update(*given, **named)
-            raise Filled
+            raise CacheFilled
         return self.both
 
 
 def _last(session: Session) -> Any:
-    """The last of as many like modules as the config has layers."""
+    """The last layer; it stands in a list of as many modules as the config has layers."""
     count = session.module.config.get_text_config().num_hidden_layers
     for module in session.module.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:

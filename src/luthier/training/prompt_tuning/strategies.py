@@ -17,7 +17,7 @@ import torch
 from luthier.engine import Session
 from luthier.training.prompt_tuning.batched_forward import Columns, tail_logprobs
 from luthier.training.prompt_tuning.cached_inputs import CachedInputs, common_prefix
-from luthier.training.prompt_tuning.kept_cache import Padded
+from luthier.training.prompt_tuning.past_key_values import PaddedPast
 from luthier.training.prompt_tuning.prefill import prefill
 
 Ids = list[int]
@@ -126,7 +126,7 @@ class KeyValuePrefix:
         kept = torch.stack(list(softs)).to(self.session.dtype)
         kept = kept.reshape(*kept.shape[:2], *self.shape)
         pairs = kept.permute(2, 3, 0, 4, 1, 5)  # (layers, 2, K, key heads, P, head width)
-        past = Padded([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
+        past = PaddedPast([(k, v) for k, v in pairs], torch.tensor([len(s) for s in softs]))
         prefixes = [[row] for row in self._rows(prompts)] * len(softs)
         out = tail_logprobs(
             self.session, past, Columns(prefixes, list(answers) * len(softs)), self.session.soft

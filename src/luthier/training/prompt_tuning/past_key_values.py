@@ -1,4 +1,4 @@
-"""Keys and values that stand already, of rows of different lengths."""
+"""Keys and values that were computed before, of rows of different lengths."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-class KeptCache(Protocol):
-    """Row n holds `lengths[n]` tokens at positions 0 … lengths[n] − 1."""
+class PastKeyValues(Protocol):
+    """Row n has `lengths[n]` tokens at positions 0 … lengths[n] − 1."""
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -22,23 +22,26 @@ class KeptCache(Protocol):
 
     @property
     def layers(self) -> Layers:
-        """Of each layer keys and values (N, key heads, S, width), S the longest row; what follows
+        """For each layer keys and values (N, key heads, S, width), S the longest row; what follows
         a shorter one is padding."""
         ...
 
 
 @dataclass(frozen=True)
-class Padded:
-    """As a model returns them; gradients may flow back through them."""
+class PaddedPast:
+    """Keys and values as a model returns them; gradients may flow back through them."""
 
     layers: Layers
     lengths: torch.Tensor
 
 
 @dataclass(frozen=True)
-class Kept:
-    """As they are kept, without gradients: `start` (1, key heads, s, width) is what all rows begin
-    with, `rows` the rest of each, (key heads, s, width); `dtype` is what the model computes in."""
+class CachedPast:
+    """Keys and values as they are cached, without gradients.
+
+    `start` (1, key heads, s, width) is what all rows begin with, `rows` the rest of each, (key
+    heads, s, width); `dtype` is what the model computes in.
+    """
 
     start: Layers
     rows: Sequence[Layers]
@@ -47,7 +50,7 @@ class Kept:
 
     @cached_property
     def layers(self) -> Layers:
-        """Copied together and padded."""
+        """The rows in one tensor, padded."""
         many, longest = len(self.rows), int(self.lengths.max())
         out: Layers = []
         for i, pair in enumerate(self.rows[0]):
@@ -69,7 +72,7 @@ class Kept:
         return out
 
     def parts(self, layer: int, row: int) -> Layers:
-        """Of one layer and row, without padding: the beginning, where there is one, and the rest,
-        (key heads, s, width) each."""
+        """The keys and values of one layer and row, without padding: the shared beginning, where
+        there is one, and the rest, (key heads, s, width) each."""
         start = [(keys[0], values[0]) for keys, values in self.start[layer : layer + 1]]
         return [*start, self.rows[row][layer]]
