@@ -47,7 +47,8 @@ def answer_marginally(
         )
     if knowledge.reading == "token" and Capability.MIXTURES not in model.capabilities:
         raise CapabilityError(
-            f"reading 'token' needs a local model, and {model.backend.name} is none",
+            f"reading 'token' needs a local decoder (a server or an encoder–decoder does not mix "
+            f"prompts), and {model.backend.name} is none",
             next_step="Use reading='sequence' or 'joined'.",
         )
     prompt = with_citation_request(model.adaptation.prompt, knowledge)
