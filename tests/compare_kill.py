@@ -43,10 +43,10 @@ def table(comparison: Comparison) -> list[Any]:
             row.cost.tokens_per_request,
             [
                 [run.seed, run.dev_score, [j.prediction for j in run.sample_scores]]
-                for run in row.seeds
+                for run in row.runs
             ],
         ]
-        for row in comparison.rows
+        for row in comparison.results
     ] + [
         [comparison.verdict.pick, comparison.verdict.tied_with, comparison.verdict.because],
         [[t.first, t.second, t.p_adjusted] for t in comparison.tests],
@@ -72,14 +72,14 @@ def finished(out: Path) -> set[str]:
     if not (out / "ledger.sqlite").is_file():
         return set()
     with Ledger(out / "ledger.sqlite") as store:
-        rows = [store.run(m.key) for c in store.comparisons() for m in store.members(c.id)]
+        rows = [store.run(m.key) for c in store.comparisons() for m in store.planned_runs(c.id)]
     return {row.key for row in rows if row is not None and row.status == "finished"}
 
 
 def started(out: Path) -> dict[str, str]:
     """When each finished run was started: a run that is done again has another time."""
     with Ledger(out / "ledger.sqlite") as store:
-        rows = [store.run(m.key) for c in store.comparisons() for m in store.members(c.id)]
+        rows = [store.run(m.key) for c in store.comparisons() for m in store.planned_runs(c.id)]
     return {r.key: r.started for r in rows if r is not None and r.status == "finished"}
 
 

@@ -91,7 +91,7 @@ def example_comparison() -> Comparison:
         "prefix-tuning needs gradients, which https://api.example.com/v1#model does not give",
     )
     rows = [*rows, step, recipe, failed, skipped]
-    measured = [row for row in rows if row.seeds and row.part_of is None]
+    measured = [row for row in rows if row.runs and row.part_of is None]
     return Comparison(
         id="c-2f6a90",
         task=TaskFacts(
@@ -149,7 +149,7 @@ def example_comparison() -> Comparison:
             curve=(0.1, 0.25, 0.5),
             currency="USD",
         ),
-        rows=tuple(rows),
+        results=tuple(rows),
         verdict=Verdict(
             pick="lora",
             because=f"lora scores {_words(rows[4])} on 150 test examples, "
@@ -199,7 +199,7 @@ def bare_comparison() -> Comparison:
             status="finished",
             score=Score("accuracy", 0.5),
             parse_rate=none,
-            seeds=(run,),
+            runs=(run,),
         ),
         TechniqueResult(
             technique="lora",
@@ -224,7 +224,7 @@ def bare_comparison() -> Comparison:
             tokens_per_second=None,
             test_examples=0,
         ),
-        rows=rows,
+        results=rows,
         verdict=Verdict(pick=None, because="Nothing has finished."),
     )
 
@@ -270,7 +270,7 @@ def _row(
         status="finished",
         score=Score("accuracy", fmean(values), low - spread / 3, min(high + spread / 3, 1.0)),
         parse_rate=Score("parse_rate", fmean(r.parse_rate.value or 0.0 for r in runs), 0.9, 1.0),
-        seeds=runs,
+        runs=runs,
         settings={"rank": 8, "alpha": 16} if "lora" in name else {},
         cost=cost,
         off_task=OffTask(3.482, 3.482 + trainable / 6e7, 4_096) if trained else None,
@@ -373,7 +373,7 @@ def _paired(a: TechniqueResult, b: TechniqueResult) -> PairedTest:
     """A normal approximation on the first seeds."""
     gaps = [
         x.value - y.value
-        for x, y in zip(a.seeds[0].sample_scores, b.seeds[0].sample_scores, strict=True)
+        for x, y in zip(a.runs[0].sample_scores, b.runs[0].sample_scores, strict=True)
     ]
     middle = (a.score.value or 0.0) - (b.score.value or 0.0)
     half = 1.96 * max(stdev(gaps), 0.05) / sqrt(len(gaps))

@@ -13,7 +13,7 @@ from luthier.compare.costs import (
     Cost,
     Outlay,
     Price,
-    Sampled,
+    ResourceMonitor,
     break_even,
     flops_of,
     measured_cost,
@@ -138,16 +138,16 @@ def test_shared_tokens_are_those_before_the_first_difference() -> None:
 
 
 def test_sampling_sees_time_and_memory() -> None:
-    with Sampled() as sampled:
+    with ResourceMonitor() as monitor:
         block = bytearray(64_000_000)
         time.sleep(0.15)
     assert len(block) == 64_000_000
-    assert 0.1 < sampled.seconds < 5
-    assert sampled.peak_memory_bytes is not None
-    with Sampled() as after:
+    assert 0.1 < monitor.seconds < 5
+    assert monitor.peak_memory_bytes is not None
+    with ResourceMonitor() as after:
         del block
     assert after.peak_memory_bytes is not None
-    assert sampled.peak_memory_bytes >= 64_000_000
+    assert monitor.peak_memory_bytes >= 64_000_000
 
 
 def test_the_book_that_ships_reads() -> None:
@@ -187,10 +187,10 @@ def test_a_book_names_models_and_patterns(tmp_path: Path) -> None:
         ("models: {a: {per_1m_input: 1, per_1k_input: 1}}", "twice"),
         ("models: {a: 3}", "models: a"),
         ("- 1", "not names with values"),
-        ("a: [", "no YAML"),
+        ("a: [", "not valid YAML"),
     ],
 )
-def test_a_faulty_book_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_a_faulty_price_book_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(TaskError) as told:

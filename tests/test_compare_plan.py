@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from luthier.cli.progress import plan_words
 from luthier.compare.costs import PriceBook
-from luthier.compare.options import LEAST_SECONDS, Options, parse_budget
+from luthier.compare.estimate import measure_workload
+from luthier.compare.make_plan import hard_cap, make_plan
+from luthier.compare.options import Options
+from luthier.compare.parse_budget import LEAST_SECONDS, parse_budget
 from luthier.compare.plan import Plan
-from luthier.compare.planning import hard_cap, make_plan, workload
+from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import model_identity, run_key, slug, technique_identity
-from luthier.compare.running.run_loop import TimeLeft
+from luthier.compare.running.time_left import TimeLeft
 from luthier.compare.running.training_shares import nested_order, training_share
 from luthier.errors import BudgetError, TaskError
 from luthier.models.fake import FakeBackend
@@ -26,8 +29,18 @@ from luthier.models.load import load
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt
 from luthier.records import Budget, Example
+from luthier.task.task import Task
+from luthier.techniques.base import Technique
 from luthier.techniques.spelling import parse_technique
 from tests.compare_stubs import Drawn, toy_task
+
+
+def plan_of(
+    task: Task, model: Model, techniques: list[Technique], *, budget: Budget, seeds: int,
+    options: Options, prices: PriceBook,
+) -> Plan:  # fmt: skip
+    request = ComparisonRequest(task, model, tuple(techniques), budget, seeds, options, prices)
+    return make_plan(request)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +91,14 @@ def test_options_are_checked() -> None:
 
 
 def test_budget_is_shared_out_equally_among_what_tunes() -> None:
-    plan = make_plan(
+    plan = plan_of(
         toy_task(),
         load("fake"),
         [parse_technique("zero-shot"), parse_technique("few-shot"), Drawn(), Drawn(steps=2)],
         budget=Budget(tokens=7_700_000),
         seeds=3,
         options=Options(),
-        book=PriceBook(machine_hour=1.0),
+        prices=PriceBook(machine_hour=1.0),
     )
     assert {line.budget_tokens for line in plan.techniques} == {1_100_000}  # 1 + 3 + 3 fits
     assert [line.seeds for line in plan.techniques] == [(0,), (0,), (0, 1, 2), (0, 1, 2)]
@@ -102,14 +115,14 @@ def test_minutes_say_the_tokens_that_make_the_same_plan() -> None:
             return 5_000.0
 
     def planned(budget: Budget) -> Plan:
-        return make_plan(
+        return plan_of(
             toy_task(),
             Model(Timed()),
             [parse_technique("zero-shot"), parse_technique("few-shot"), Drawn()],
             budget=budget,
             seeds=3,
             options=Options(),
-            book=PriceBook(),
+            prices=PriceBook(),
         )
 
     plan = planned(Budget(minutes=10))
@@ -122,14 +135,14 @@ def test_minutes_say_the_tokens_that_make_the_same_plan() -> None:
 
 
 def test_what_cannot_run_takes_no_share() -> None:
-    plan = make_plan(
+    plan = plan_of(
         toy_task(),
         load("fake"),
         [Drawn(), parse_technique("lora")],
         budget=Budget(tokens=1_000_000),
         seeds=1,
         options=Options(),
-        book=PriceBook(),
+        prices=PriceBook(),
     )
     assert plan.techniques[0].budget_tokens == 1_000_000
     assert plan.techniques[1].skip_reason is not None
@@ -144,13 +157,13 @@ def test_the_hard_cap() -> None:
 
 def test_the_workload_counts_what_a_request_reads() -> None:
     task, model = toy_task(), load("fake")
-    load_ = workload(task, model, limit=None)
+    workload = measure_workload(task, model, limit=None)
     shown = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
     usage = [a.usage.prompt_tokens for a in shown.answer(task.train[:64])]
-    assert load_.prompt == pytest.approx(sum(usage) / len(usage), rel=0.05)
-    assert load_.answer == 3
-    assert load_.shared == 0  # a fake model computes everything each time
-    assert workload(task, model, limit=5).test_examples == 5
+    assert workload.prompt == pytest.approx(sum(usage) / len(usage), rel=0.05)
+    assert workload.answer == 3
+    assert workload.shared == 0  # a fake model computes everything each time
+    assert measure_workload(task, model, limit=5).test_examples == 5
 
 
 def test_every_part_of_the_question_is_in_the_key() -> None:
@@ -174,7 +187,8 @@ def test_every_part_of_the_question_is_in_the_key() -> None:
 def test_keys_are_the_same_in_another_process() -> None:
     code = (
         "from luthier.techniques.spelling import parse_technique as p\n"
-        "from luthier.compare.running.run_keys import *\n"
+        "from luthier.compare.running.run_keys import technique_identity\n"
+        "from luthier.serialization import digest\n"
         "print(digest([technique_identity(p(t)) for t in ('few-shot', 'few-shot -> lora')]))"
     )
     said = {
@@ -238,7 +252,7 @@ def test_a_share_is_a_fair_sample_of_train_alone() -> None:
 
 
 def test_the_clock_corrects_the_plan_by_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.compare.running.run_loop.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("luthier.compare.running.time_left.time.monotonic", lambda: 100.0)
     clock = TimeLeft([10.0, 10.0, 20.0])
     assert clock.left(0, 0.0) == 40.0
     clock.spent(0, 20.0, worked=True)  # twice as slow as planned

@@ -14,7 +14,7 @@ from luthier.compare import Comparison, Options, RunProgress, compare
 from luthier.compare.comparison import Run
 from luthier.compare.costs import speed as speed_module
 from luthier.compare.plan import Plan
-from luthier.compare.running import perform_run as job_module
+from luthier.compare.running import perform_run as perform_module
 from luthier.compare.running.run_context import HardCapReached
 from luthier.errors import (
     BudgetError,
@@ -36,8 +36,8 @@ from tests.compare_stubs import Drawn, OutOfRoom, Stopped, Swallowed, toy_task
 PLENTY = Budget(tokens=3_000_000)
 
 
-class Heard:
-    """Remembers what it was told."""
+class Recorder:
+    """A listener that records everything."""
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
@@ -50,8 +50,8 @@ class Heard:
     def progressed(self, progress: RunProgress) -> None:
         self.progress.append(progress)
 
-    def ended(self, technique: str, run: Run, *, kept: bool) -> None:
-        self.runs.append((technique, run.status, kept))
+    def ended(self, technique: str, run: Run, *, from_ledger: bool) -> None:
+        self.runs.append((technique, run.status, from_ledger))
 
 
 @pytest.fixture(autouse=True)
@@ -71,47 +71,47 @@ def run(task: Task, *techniques: Any, **rest: Any) -> Comparison:
 
 
 def test_a_whole_comparison(task: Task, tmp_path: Path) -> None:
-    heard = Heard()
+    recorder = Recorder()
     found = run(
         task,
         "zero-shot",
         "few-shot(shots=6, selection=random, sets=1, orders=0)",
         Drawn(),
-        options=Options(listener=heard),
+        options=Options(listener=recorder),
     )
-    assert [r.status for r in found.rows] == ["finished"] * 3
-    zero, few, drawn = found.rows
-    assert len(zero.seeds) == len(few.seeds) == 1
-    assert [s.seed for s in drawn.seeds] == [0, 1, 2]
+    assert [r.status for r in found.results] == ["finished"] * 3
+    zero, few, drawn = found.results
+    assert len(zero.runs) == len(few.runs) == 1
+    assert [s.seed for s in drawn.runs] == [0, 1, 2]
     assert (few.score.value or 0) > (zero.score.value or 0)
     assert few.technique == "few-shot(shots=6, selection='random', sets=1, orders=0)"
     assert drawn.cost.fit_tokens == 1000
     assert drawn.cost.trainable_parameters == 7
-    for row in found.rows:
+    for row in found.results:
         assert row.score.low is not None
         assert (row.cost.artifact_bytes or 0) > 0
         assert (row.cost.latency_p50_ms or 0) > 0
         assert (row.cost.peak_memory_bytes or 0) > 1_000_000
         assert (row.cost.per_1k_requests or 0) > 0
-        assert len(row.seeds[0].sample_scores) == len(task.test)
-    assert "Queue: " in few.seeds[0].prompt_text or "queue" in few.seeds[0].prompt_text.lower()
+        assert len(row.runs[0].sample_scores) == len(task.test)
+    assert "Queue: " in few.runs[0].prompt_text or "queue" in few.runs[0].prompt_text.lower()
     assert len(found.tests) == 3
     assert found.task.chance is not None
     assert found.provenance.luthier is not None
-    assert heard.plan == found.plan
-    assert [r for r in heard.runs if r[2]] == []
-    assert heard.progress[-1].runs == 5
-    assert all(0 <= p.fraction <= 1 for p in heard.progress)
+    assert recorder.plan == found.plan
+    assert [r for r in recorder.runs if r[2]] == []
+    assert recorder.progress[-1].runs == 5
+    assert all(0 <= p.fraction <= 1 for p in recorder.progress)
     # Seeds go round: everything has a first seed before anything has a second.
-    assert [name for name, *_ in heard.runs][:3] == [r.technique for r in found.rows]
+    assert [name for name, *_ in recorder.runs][:3] == [r.technique for r in found.results]
 
 
 def test_the_folder_answers_as_it_was_evaluated(task: Task) -> None:
     found = run(task, "zero-shot", Drawn())
-    row = found.row("drawn")
+    row = found.result("drawn")
     assert row.path is not None
     assert row.best is not None
-    assert row.best.dev_score == max(s.dev_score or 0 for s in row.seeds)
+    assert row.best.dev_score == max(s.dev_score or 0 for s in row.runs)
     opened = luthier.load(row.path)
     answers = [a.parsed for a in opened.answer(task.test)]
     assert answers == [j.prediction for j in row.best.sample_scores]
@@ -123,13 +123,13 @@ def test_the_same_call_again_does_nothing_and_says_the_same(task: Task, tmp_path
     diary = tmp_path / "diary"
     first = run(task, "zero-shot", Drawn(diary=str(diary)))
     wrote = diary.read_text("utf-8")
-    heard = Heard()
-    second = run(task, "zero-shot", Drawn(diary=str(diary)), options=Options(listener=heard))
+    recorder = Recorder()
+    second = run(task, "zero-shot", Drawn(diary=str(diary)), options=Options(listener=recorder))
     assert diary.read_text("utf-8") == wrote
     assert second == first
-    assert [kept for *_, kept in heard.runs] == [True] * 4
+    assert [kept for *_, kept in recorder.runs] == [True] * 4
     assert Comparison.load(first.folder or "") == first
-    assert json.loads((Path(first.folder or "") / "comparison.json").read_text("utf-8"))["rows"]
+    assert json.loads((Path(first.folder or "") / "comparison.json").read_text("utf-8"))["results"]
 
 
 def test_the_seed_makes_another_run_and_the_price_does_not(task: Task, tmp_path: Path) -> None:
@@ -140,16 +140,16 @@ def test_the_seed_makes_another_run_and_the_price_does_not(task: Task, tmp_path:
     prices.write_text("machine_hour: 1000\n", "utf-8")
     dear = run(task, stub, seeds=1, out=out, options=Options(prices=prices))
     assert diary.read_text("utf-8").count("fitted") == 1
-    old, new = first.rows[0].cost.per_1k_requests, dear.rows[0].cost.per_1k_requests
+    old, new = first.results[0].cost.per_1k_requests, dear.results[0].cost.per_1k_requests
     assert new == pytest.approx((old or 0) * 1000 / 0.1)
     other = run(task, stub, seeds=1, out=out, options=Options(seed=5))
     assert diary.read_text("utf-8").count("fitted") == 2
-    assert other.rows[0].seeds[0].seed == 5
+    assert other.results[0].runs[0].seed == 5
 
 
 def test_a_technique_that_raises_is_a_row_and_the_rest_goes_on(task: Task) -> None:
     found = run(task, "zero-shot", Drawn(fails="it broke"), "lora")
-    zero, drawn, lora = found.rows
+    zero, drawn, lora = found.results
     assert zero.status == "finished"
     assert (drawn.status, drawn.reason) == ("failed", "RuntimeError: it broke")
     assert drawn.score.value is None
@@ -167,7 +167,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(task: Task) -> None
     assert "same command again" in str(told.value)
     folder = next(Path("runs").iterdir())
     found = Comparison.load(folder)
-    assert [r.status for r in found.rows] == ["finished", "planned"]
+    assert [r.status for r in found.results] == ["finished", "planned"]
     assert found.verdict.best == "zero-shot"
 
 
@@ -185,22 +185,22 @@ def test_past_the_time_limit_the_rest_is_stopped_and_goes_on_later(task: Task) -
     options = Options(hard_cap_minutes=0.01)
     slow = Drawn(steps=20, pause=0.1)
     found = run(task, "zero-shot", slow, seeds=1, options=options)
-    row = found.rows[1]
+    row = found.results[1]
     assert row.status == "stopped"
     assert row.reason is not None
     assert "time limit" in row.reason
     assert any("same command again" in s for s in found.verdict.next_steps)
     again = run(task, "zero-shot", slow, seeds=1)
-    assert [r.status for r in again.rows] == ["finished", "finished"]
+    assert [r.status for r in again.results] == ["finished", "finished"]
 
 
 def test_a_changed_artifact_is_made_anew(task: Task) -> None:
     first = run(task, Drawn(), seeds=1)
-    artifact = Path(first.folder or "") / (first.rows[0].seeds[0].path or "") / "luthier.yaml"
+    artifact = Path(first.folder or "") / (first.results[0].runs[0].path or "") / "luthier.yaml"
     artifact.write_text(artifact.read_text("utf-8") + "\n# meddled with\n", "utf-8")
     second = run(task, Drawn(), seeds=1)
-    assert second.rows[0].seeds[0].started != first.rows[0].seeds[0].started
-    assert second.rows[0].score == first.rows[0].score
+    assert second.results[0].runs[0].started != first.results[0].runs[0].started
+    assert second.results[0].score == first.results[0].score
 
 
 def test_a_kill_between_fit_and_score_does_not_fit_again(
@@ -212,11 +212,11 @@ def test_a_kill_between_fit_and_score_does_not_fit_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "score_run", killed)
+        patch.setattr(perform_module, "score_run", killed)
         with pytest.raises(InterruptedRun):
             run(task, Drawn(diary=str(diary)), seeds=1)
     found = run(task, Drawn(diary=str(diary)), seeds=1)
-    assert found.rows[0].status == "finished"
+    assert found.results[0].status == "finished"
     assert diary.read_text("utf-8").count("fitted") == 1
 
 
@@ -230,17 +230,17 @@ def test_a_full_disk_ends_the_comparison_in_words(
         patch.setattr(Model, "save", full)
         with pytest.raises(StorageError, match="full"):
             run(task, "zero-shot")
-    assert run(task, "zero-shot").rows[0].status == "finished"
+    assert run(task, "zero-shot").results[0].status == "finished"
 
 
 def test_recipes_score_every_step(task: Task, tmp_path: Path) -> None:
     few = "few-shot(shots=4, selection=random, sets=1, orders=0)"
-    heard = Heard()
-    found = run(task, "zero-shot", f"zero-shot -> {few}", options=Options(listener=heard))
-    names = [r.technique for r in found.rows]
+    recorder = Recorder()
+    found = run(task, "zero-shot", f"zero-shot -> {few}", options=Options(listener=recorder))
+    names = [r.technique for r in found.results]
     recipe = f"zero-shot -> {few.replace('random', repr('random'))}"
     assert names == ["zero-shot", f"zero-shot (step 1 of {recipe})", recipe]
-    step, whole = found.rows[1:]
+    step, whole = found.results[1:]
     assert step.part_of == recipe
     assert step.status == whole.status == "finished"
     assert step.path is not None
@@ -252,7 +252,7 @@ def test_recipes_score_every_step(task: Task, tmp_path: Path) -> None:
     assert opened.lineage.technique == recipe
     assert opened.lineage.parent is not None
     assert found.verdict.pick in ("zero-shot", recipe)
-    again = Heard()
+    again = Recorder()
     run(task, "zero-shot", f"zero-shot -> {few}", options=Options(listener=again))
     assert all(kept for *_, kept in again.runs)
 
@@ -263,8 +263,8 @@ def test_a_curve_is_nested_and_can_be_asked_for_later(task: Task, tmp_path: Path
     assert run(task, "zero-shot", stub, seeds=2).curve == ()
     found = run(task, "zero-shot", stub, seeds=2, options=Options(curve=(0.25, 0.5)))
     assert [(p.technique, p.fraction) for p in found.curve] == [
-        (found.rows[1].technique, 0.25),
-        (found.rows[1].technique, 0.5),
+        (found.results[1].technique, 0.25),
+        (found.results[1].technique, 0.5),
     ]
     counts = [p.train_examples for p in found.curve]
     assert counts == [round(len(task.train) / 4), round(len(task.train) / 2)]
@@ -273,7 +273,7 @@ def test_a_curve_is_nested_and_can_be_asked_for_later(task: Task, tmp_path: Path
 
 def test_plan_only_runs_nothing(task: Task) -> None:
     found = run(task, "zero-shot", Drawn(), options=Options(plan_only=True))
-    assert [r.status for r in found.rows] == ["planned", "planned"]
+    assert [r.status for r in found.results] == ["planned", "planned"]
     assert found.verdict.pick is None
     assert run(task, "zero-shot", Drawn()).plan == found.plan
 
@@ -285,7 +285,9 @@ def test_two_comparisons_in_one_folder_share_their_runs(task: Task, tmp_path: Pa
     run(task, stub, seeds=1, out=out, budget=each)
     both = run(task, "zero-shot", stub, seeds=1, out=out, budget=each)
     assert diary.read_text("utf-8").count("fitted") == 1
-    assert [r.technique for r in Comparison.load(out).rows] == [r.technique for r in both.rows]
+    assert [r.technique for r in Comparison.load(out).results] == [
+        r.technique for r in both.results
+    ]
     with Ledger(out / "ledger.sqlite") as store:
         assert len(store.comparisons()) == 2
 
@@ -320,17 +322,17 @@ def test_a_speed_is_measured_where_the_backend_has_none(task: Task) -> None:
 
 def test_every_fit_gets_the_same_tokens(task: Task) -> None:
     found = run(task, "zero-shot", Drawn(), Drawn(steps=1), options=Options(plan_only=True))
-    assert {line.budget_tokens for line in found.plan.techniques} == {500_000}
-    names = [line.name for line in found.plan.techniques]
+    assert {planned.budget_tokens for planned in found.plan.techniques} == {500_000}
+    names = [planned.name for planned in found.plan.techniques]
     assert names == ["zero-shot", "drawn", "drawn(steps=1)"]
 
 
 def test_a_model_that_is_adapted_already_is_another_model(task: Task) -> None:
     base = run(task, "zero-shot", Drawn(), seeds=1)
-    started = luthier.load(base.row("drawn").path or "")
+    started = luthier.load(base.result("drawn").path or "")
     found = compare(task, started, techniques=["zero-shot"], budget=PLENTY)
     assert found.id != compare(task, load("fake"), techniques=["zero-shot"], budget=PLENTY).id
-    assert found.rows[0].score.value == base.row("drawn").score.value
+    assert found.results[0].score.value == base.result("drawn").score.value
 
 
 def test_a_backend_without_logprobs_is_compared_by_its_text(task: Task) -> None:
@@ -339,7 +341,7 @@ def test_a_backend_without_logprobs_is_compared_by_its_text(task: Task) -> None:
         capabilities=frozenset({Capability.TEXT}),
     )
     found = compare(task, Model(backend), techniques=["zero-shot"], budget=PLENTY)
-    row = found.rows[0]
+    row = found.results[0]
     assert row.status == "finished"
     assert row.parse_rate.value is not None
     assert row.parse_rate.value < 1
@@ -383,7 +385,7 @@ def test_a_budget_too_small_for_anything_says_what_would_do(task: Task) -> None:
     with pytest.raises(BudgetError, match="too small") as told:
         run(task, "zero-shot", Drawn(), budget=Budget(tokens=100))
     least = int(str(told.value).split("--budget ")[1].split("tok")[0])
-    assert run(task, "zero-shot", Drawn(), budget=Budget(tokens=least + 30)).rows
+    assert run(task, "zero-shot", Drawn(), budget=Budget(tokens=least + 30)).results
 
 
 def test_a_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
@@ -393,13 +395,13 @@ def test_a_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
 
 def test_a_limit_scores_fewer_examples(task: Task) -> None:
     found = run(task, "zero-shot", options=Options(limit=7))
-    assert len(found.rows[0].seeds[0].sample_scores) == 7
+    assert len(found.results[0].runs[0].sample_scores) == 7
     assert found.task.test_examples == 7
 
 
 def test_the_room_can_be_called(task: Task) -> None:
     found = luthier.compare(task, load("fake"), techniques=["zero-shot"], budget=PLENTY)
-    assert replace(found, folder=None).rows[0].status == "finished"
+    assert replace(found, folder=None).results[0].status == "finished"
 
 
 def test_a_fit_that_was_stopped_before_its_score_says_so(
@@ -409,8 +411,8 @@ def test_a_fit_that_was_stopped_before_its_score_says_so(
         raise HardCapReached("The time limit was reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "score_run", out_of_time)
+        patch.setattr(perform_module, "score_run", out_of_time)
         found = run(task, Drawn(), seeds=1)
-    assert (found.rows[0].status, found.rows[0].score.value) == ("stopped", None)
-    assert "fitted" in (found.rows[0].reason or "")
-    assert run(task, Drawn(), seeds=1).rows[0].status == "finished"
+    assert (found.results[0].status, found.results[0].score.value) == ("stopped", None)
+    assert "fitted" in (found.results[0].reason or "")
+    assert run(task, Drawn(), seeds=1).results[0].status == "finished"

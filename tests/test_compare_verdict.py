@@ -1,4 +1,4 @@
-"""The verdict and the advice, on rows made by hand."""
+"""The verdict and the advice, on results made by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASK = TaskFacts("t", "classify", "f", "", ("a", "b"), "accuracy", 100, 50, 200,
 LOCAL = Price(machine_hour=1.0)
 
 
-def row(
+def result(
     name: str, value: float | None, *, family: str = "prompt", fit: float = 0, request: float = 100,
     **fields: Any,
 ) -> TechniqueResult:  # fmt: skip
@@ -43,23 +43,29 @@ def row(
 
 
 def evidence(
-    rows: Sequence[TechniqueResult], tied: Sequence[set[str]] = (), **fields: Any
+    results: Sequence[TechniqueResult], tied: Sequence[set[str]] = (), **fields: Any
 ) -> Evidence:
-    """Every two rows are told apart, except those in `tied`."""
+    """Every two results are told apart, except those in `tied`."""
     tests = [
         PairedTest(a.technique, b.technique, (a.score.value or 0) - (b.score.value or 0), None,
                    None, p, p, p > 0.05, "made up", 200)
-        for i, a in enumerate(rows) for b in rows[i + 1 :]
+        for i, a in enumerate(results) for b in results[i + 1 :]
         for p in (0.4 if {a.technique, b.technique} in tied else 0.001,)
     ]  # fmt: skip
     book = fields.pop("book", PriceBook(requests=1000))
-    made = Evidence(TASK, tuple(rows), tuple(tests), (), book, LOCAL)
+    made = Evidence(TASK, tuple(results), tuple(tests), (), book, LOCAL)
     return replace(made, **fields)
 
 
 def test_the_best_is_picked_where_nothing_is_tied_with_it() -> None:
     verdict = decide(
-        evidence([row("zero", 0.6), row("few", 0.7), row("lora", 0.9, family="adapter", fit=9e9)])
+        evidence(
+            [
+                result("zero", 0.6),
+                result("few", 0.7),
+                result("lora", 0.9, family="adapter", fit=9e9),
+            ]
+        )
     )
     assert (verdict.pick, verdict.best, verdict.tied_with) == ("lora", "lora", ())
     assert "best score: accuracy 0.900" in verdict.because
@@ -68,11 +74,11 @@ def test_the_best_is_picked_where_nothing_is_tied_with_it() -> None:
 
 
 def test_the_cheapest_of_the_tied_is_picked() -> None:
-    few, lora = row("few", 0.88, request=500), row("lora", 0.9, family="adapter", fit=1000)
-    verdict = decide(evidence([few, lora, row("zero", 0.5)], [{"few", "lora"}]))
+    few, lora = result("few", 0.88, request=500), result("lora", 0.9, family="adapter", fit=1000)
+    verdict = decide(evidence([few, lora, result("zero", 0.5)], [{"few", "lora"}]))
     assert (verdict.pick, verdict.tied_with) == ("lora", ("few",))  # 1e3 + 1e5 against 5e5 tokens
     dear = replace(lora, cost=replace(lora.cost, fit_tokens=10**6))
-    verdict = decide(evidence([few, dear, row("zero", 0.5)], [{"few", "lora"}]))
+    verdict = decide(evidence([few, dear, result("zero", 0.5)], [{"few", "lora"}]))
     assert (verdict.pick, verdict.tied_with, verdict.best) == ("few", ("lora",), "lora")
     assert "cannot be told from the best, lora" in verdict.because
     assert "p = 0.4" in verdict.because
@@ -80,7 +86,7 @@ def test_the_cheapest_of_the_tied_is_picked() -> None:
 
 
 def test_how_many_requests_count_is_the_price_books_say() -> None:
-    few, lora = row("few", 0.88, request=500), row("lora", 0.9, family="adapter", fit=4e6)
+    few, lora = result("few", 0.88, request=500), result("lora", 0.9, family="adapter", fit=4e6)
     ties = [{"few", "lora"}]
     few_requests = evidence([few, lora], ties, book=PriceBook(requests=9000))
     assert decide(few_requests).pick == "few"
@@ -89,19 +95,23 @@ def test_how_many_requests_count_is_the_price_books_say() -> None:
 
 
 def test_break_even_against_the_best_prompt_with_and_without_a_cache() -> None:
-    prompt = row("few", 0.7, request=500)
+    prompt = result("few", 0.7, request=500)
     prompt = replace(prompt, cost=replace(prompt.cost, shared_prompt_tokens=450.0))
-    rows = [row("zero", 0.5), prompt, row("lora", 0.9, family="adapter", fit=40_000, request=40)]
-    verdict = decide(evidence(rows))
+    results = [
+        result("zero", 0.5),
+        prompt,
+        result("lora", 0.9, family="adapter", fit=40_000, request=40),
+    ]
+    verdict = decide(evidence(results))
     assert verdict.break_even_requests == 87  # 40,000 / (500 - 40)
     assert verdict.break_even_requests_cached == 4000  # 40,000 / (50 - 40)
-    assert decide(evidence(rows[:2])).break_even_requests is None
+    assert decide(evidence(results[:2])).break_even_requests is None
 
 
 def test_money_decides_where_tokens_are_billed() -> None:
-    cheap = row("cheap", 0.8, request=10)
+    cheap = result("cheap", 0.8, request=10)
     cheap = replace(cheap, cost=replace(cheap.cost, generated_tokens=100.0))
-    long = row("long", 0.8, request=200)
+    long = result("long", 0.8, request=200)
     ties = [{"cheap", "long"}]
     billed = Price(input=1e-6, output=1e-5)
     assert decide(evidence([cheap, long], ties)).pick == "cheap"
@@ -111,33 +121,37 @@ def test_money_decides_where_tokens_are_billed() -> None:
 
 
 def test_of_two_that_cost_the_same_the_better_is_picked() -> None:
-    rows = [row("a", 0.80, request=100), row("b", 0.81, request=103), row("c", 0.82, request=120)]
+    results = [
+        result("a", 0.80, request=100),
+        result("b", 0.81, request=103),
+        result("c", 0.82, request=120),
+    ]
     ties = [{"a", "b"}, {"a", "c"}, {"b", "c"}]
-    verdict = decide(evidence(rows, ties))
+    verdict = decide(evidence(results, ties))
     assert verdict.pick == "b"
     assert "within 5 % of the cheapest" in verdict.because
 
 
 def test_what_does_not_beat_chance_is_not_picked() -> None:
     warning = "clearly better than always answering the commonest label (0.500)"
-    verdict = decide(evidence([row("a", 0.53), row("b", 0.4)]))
+    verdict = decide(evidence([result("a", 0.53), result("b", 0.4)]))
     assert warning in verdict.because
     assert (verdict.pick, verdict.best) == (None, "a")
-    verdict = decide(evidence([row("a", 0.6), row("b", 0.4)]))
+    verdict = decide(evidence([result("a", 0.6), result("b", 0.4)]))
     assert "commonest" not in verdict.because
     assert verdict.pick == "a"
 
 
 def test_where_nothing_is_right_there_is_no_pick() -> None:
     unknown = replace(TASK, chance=None, metric="exact-match")
-    verdict = decide(evidence([row("a", 0.0), row("b", 0.0)], task=unknown))
+    verdict = decide(evidence([result("a", 0.0), result("b", 0.0)], task=unknown))
     assert (verdict.pick, verdict.best) == (None, "a")
     assert "exact-match is 0 for each of them" in verdict.because
 
 
 def test_lower_is_better_where_the_metric_says_so() -> None:
     def perplexity(name: str, value: float) -> TechniqueResult:
-        made = row(name, value)
+        made = result(name, value)
         return replace(made, score=replace(made.score, higher_is_better=False))
 
     verdict = decide(evidence([perplexity("a", 9.0), perplexity("b", 4.0)]))
@@ -145,26 +159,26 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 
 
 def test_what_did_not_finish_is_not_picked_where_something_did() -> None:
-    cheap = replace(row("cheap", 0.79, request=10), status="stopped")
+    cheap = replace(result("cheap", 0.79, request=10), status="stopped")
     ties = [{"cheap", "dear"}]
-    assert decide(evidence([cheap, row("dear", 0.8, request=500)], ties)).pick == "dear"
+    assert decide(evidence([cheap, result("dear", 0.8, request=500)], ties)).pick == "dear"
     assert decide(evidence([cheap])).pick == "cheap"
 
 
 def test_an_intermediate_of_a_recipe_is_never_picked() -> None:
-    step = row("few (step 1 of few -> lora)", 0.95, part_of="few -> lora")
-    assert decide(evidence([row("zero", 0.7), step])).pick == "zero"
+    step = result("few (step 1 of few -> lora)", 0.95, part_of="few -> lora")
+    assert decide(evidence([result("zero", 0.7), step])).pick == "zero"
 
 
 def test_nothing_finished() -> None:
-    verdict = decide(evidence([row("lora", None, reason="out of memory")]))
+    verdict = decide(evidence([result("lora", None, reason="out of memory")]))
     assert verdict.pick is None
     assert "lora: failed, out of memory" in verdict.because
     assert any("failed" in s for s in verdict.next_steps)
 
 
 def test_one_technique_alone() -> None:
-    assert "only technique that finished" in decide(evidence([row("zero", 0.6)])).because
+    assert "only technique that finished" in decide(evidence([result("zero", 0.6)])).because
 
 
 def said(made: Evidence, word: str) -> bool:
@@ -173,42 +187,42 @@ def said(made: Evidence, word: str) -> bool:
 
 def test_advice_low_parse_rate_is_about_the_pick_and_the_best_prompt() -> None:
     low = Score("parse-rate", 0.3)
-    assert said(evidence([row("zero", 0.6, parse_rate=low)]), "30 %")
-    better = [row("zero", 0.5, parse_rate=low), row("few", 0.8)]
+    assert said(evidence([result("zero", 0.6, parse_rate=low)]), "30 %")
+    better = [result("zero", 0.5, parse_rate=low), result("few", 0.8)]
     assert not said(evidence(better), "30 %")
 
 
 def test_advice_prompts_at_chance() -> None:
-    lora = row("lora", 0.9, family="adapter")
-    assert said(evidence([row("zero", 0.52), lora]), "too weak to be prompted")
-    assert not said(evidence([row("zero", 0.6), lora]), "too weak to be prompted")
+    lora = result("lora", 0.9, family="adapter")
+    assert said(evidence([result("zero", 0.52), lora]), "too weak to be prompted")
+    assert not said(evidence([result("zero", 0.6), lora]), "too weak to be prompted")
     unknown = replace(TASK, chance=None)
-    assert not said(evidence([row("zero", 0.52), lora], task=unknown), "too weak")
+    assert not said(evidence([result("zero", 0.52), lora], task=unknown), "too weak")
 
 
 @pytest.mark.parametrize(("half", "rising"), [(0.8, True), (0.899, False), (0.95, False)])
 def test_advice_rising_curve(half: float, rising: bool) -> None:
     run = Run(0, "finished", Score("accuracy", 0.9), Score("parse-rate", 1.0))
-    lora = row("lora", 0.9, family="adapter", seeds=(run,))
+    lora = result("lora", 0.9, family="adapter", runs=(run,))
     curve = (CurvePoint("lora", 0.5, 50, 0, Score("accuracy", half)),)
-    assert said(evidence([row("zero", 0.6), lora], curve=curve), "still gaining") is rising
-    assert not said(evidence([row("zero", 0.6), lora], curve=curve), "--curve")
-    assert said(evidence([row("zero", 0.6), lora]), "--curve")
+    assert said(evidence([result("zero", 0.6), lora], curve=curve), "still gaining") is rising
+    assert not said(evidence([result("zero", 0.6), lora], curve=curve), "--curve")
+    assert said(evidence([result("zero", 0.6), lora]), "--curve")
 
 
 def test_advice_ceiling_seeds_forgetting_and_test_size() -> None:
-    top = [row("a", 0.98), row("b", 0.99)]
+    top = [result("a", 0.98), result("b", 0.99)]
     assert said(evidence(top, [{"a", "b"}]), "highest possible")
-    assert not said(evidence([*top, row("c", 0.5)]), "highest possible")
+    assert not said(evidence([*top, result("c", 0.5)]), "highest possible")
     runs = tuple(
         Run(i, "finished", Score("accuracy", v), Score("p", 1.0)) for i, v in enumerate((0.5, 0.9))
     )
-    spread = row("soft", 0.7, family="soft prompt", seeds=runs)
+    spread = result("soft", 0.7, family="soft prompt", runs=runs)
     assert said(evidence([spread]), "depends on its seed")
-    full = row("full", 0.9, family="weights", off_task=OffTask(3.0, 3.5, 100))
+    full = result("full", 0.9, family="weights", off_task=OffTask(3.0, 3.5, 100))
     assert said(evidence([full]), "rose by 0.50 nats")
     assert said(evidence([full]), "or take an adapter")
-    adapter = row("lora", 0.9, family="adapter", off_task=OffTask(3.0, 3.5, 100))
+    adapter = result("lora", 0.9, family="adapter", off_task=OffTask(3.0, 3.5, 100))
     assert said(evidence([adapter]), "rose by 0.50 nats")
     assert not said(evidence([adapter]), "or take an adapter")
     mild = replace(full, off_task=OffTask(3.0, 3.1, 100))
@@ -219,5 +233,5 @@ def test_advice_ceiling_seeds_forgetting_and_test_size() -> None:
 
 def test_advice_leaks_only_where_they_were_left() -> None:
     left = replace(TASK, leaks={"exact": 2, "near": 1, "dropped": False})
-    assert said(evidence([row("zero", 0.6)], task=left), "3 examples")
-    assert not said(evidence([row("zero", 0.6)], task=replace(left, leaks={"exact": 2})), "3 ")
+    assert said(evidence([result("zero", 0.6)], task=left), "3 examples")
+    assert not said(evidence([result("zero", 0.6)], task=replace(left, leaks={"exact": 2})), "3 ")

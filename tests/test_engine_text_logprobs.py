@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from luthier.engine import memory
 from luthier.errors import BackendError, CapabilityError
 from luthier.models.adaptation import Adaptation, VirtualTokens
 from tests import tiny
@@ -86,6 +85,29 @@ def test_under_lora(backends):
     check(backends["llama"], Adaptation(adapter=lora()))
 
 
+@pytest.mark.parametrize("virtual", [False, True])
+def test_an_encoder_decoder_after_an_empty_prompt(backends, virtual):
+    backend = backends["t5"]
+    soft = VirtualTokens(torch.randn(1, 4, 32, generator=torch.manual_seed(1)))
+    adaptation = Adaptation(soft_prompt=soft if virtual else None)
+    found = backend.text_logprobs(TEXTS, adaptation)
+    for text, scored in zip(TEXTS, found, strict=True):
+        assert "".join(scored.tokens) == text
+        ids = backend.tokenizer(text, add_special_tokens=False).input_ids
+        assert len(scored.tokens) == len(ids)
+        if not ids:
+            continue
+        with backend.session(adaptation) as session, torch.inference_mode():
+            prompt = session.insert_virtual(session.tokenizer("").input_ids, 1)
+            logits = session.module(
+                inputs_embeds=session.embed(torch.tensor([prompt])), labels=torch.tensor([ids])
+            ).logits[0]
+        logs = logits.float().log_softmax(-1)
+        assert scored.logprobs == pytest.approx(
+            [float(logs[i, t]) for i, t in enumerate(ids)], **CLOSE
+        )
+
+
 def test_nano():
     import luthier
 
@@ -135,10 +157,7 @@ def test_short_memory_halves_batches_and_changes_nothing(backends, monkeypatch):
         backend.text_logprobs(TEXTS, Adaptation())
 
 
-def test_what_has_no_such_probability(backends):
-    with pytest.raises(CapabilityError, match="encoder"):
-        backends["t5"].text_logprobs(["x"], Adaptation())
+def test_no_text_and_one_that_is_too_long(backends):
     with pytest.raises(CapabilityError, match="longer than the context"):
         backends["llama"].text_logprobs(["x y " * 400], Adaptation())
     assert backends["llama"].text_logprobs([], Adaptation()) == []
-    assert memory.out_of_memory(torch.OutOfMemoryError("out of memory"))

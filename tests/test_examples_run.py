@@ -32,7 +32,7 @@ def test_an_example_runs_to_its_verdict(
         out=tmp_path / "run",
         options=Options(limit=6),
     )
-    for row in found.rows:
+    for row in found.results:
         assert row.status == "finished", (row.technique, row.reason)
         assert row.score.value is not None
         assert row.score.low <= row.score.value <= row.score.high

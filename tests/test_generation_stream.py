@@ -44,7 +44,8 @@ def streamed(backend, decoding: Decoding, request: GenerateRequest = REQUEST, **
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_pieces_come_token_by_token(backends, family):
-    assert len(streamed(backends[family], FREE)) > 5
+    streamed(backends[family], FREE)  # mostly bytes that are no characters
+    assert len(streamed(backends[family], replace(FREE, regex="[a-z]{20,40}"))) > 5
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -52,12 +53,14 @@ def test_a_stop_string_is_held_back_from_its_first_character_on(backends, family
     backend = backends[family]
     text = backend.generate([REQUEST], Adaptation(decoding=FREE))[0].text
     for at, length in ((1, 1), (3, 4), (8, 9), (len(text) - 3, 3)):
-        mark = text[at : at + length]
+        mark = text[at : at + length] or text[:1]
         # The beginning of the mark, with another end, must be let through again.
-        stop = (text[at : at + length] + "never", mark)
+        stop = (mark + "never", mark)
         pieces = streamed(backend, replace(FREE, stop=stop))
         assert mark not in "".join(pieces)
-        assert "".join(pieces) == text[: text.find(mark)].strip()
+        assert text.startswith("".join(pieces))
+        if "\ufffd" not in mark:  # which may stand for a character that is not whole yet
+            assert "".join(pieces) == text[: text.find(mark)].strip()
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "t5"])

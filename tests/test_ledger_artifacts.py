@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import StorageError
-from luthier.ledger.artifacts import Artifacts, show, tree_bytes, tree_hash, write_text
+from luthier.ledger.artifacts import Artifacts, link_folder, tree_bytes, tree_hash, write_text
 
 
 def write(text: str) -> object:
@@ -81,7 +81,7 @@ def test_a_shown_artifact_is_replaced_whole_and_can_be_copied_away(tmp_path: Pat
         artifact = run / "artifacts" / name
         (artifact / "inner").mkdir(parents=True, exist_ok=True)
         (artifact / "inner" / "text").write_text(name)
-        show(artifact, run / "lora")
+        link_folder(artifact, run / "lora")
         assert (run / "lora" / "inner" / "text").read_text() == name
         assert (run / "lora" / "inner" / "text").samefile(artifact / "inner" / "text")
     assert sorted(p.name for p in run.iterdir()) == ["artifacts", "lora"]
@@ -95,7 +95,7 @@ def test_a_link_of_before_becomes_a_folder(tmp_path: Path) -> None:
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "text").write_text("one")
     (tmp_path / "lora").symlink_to("artifact", target_is_directory=True)
-    show(tmp_path / "artifact", tmp_path / "lora")
+    link_folder(tmp_path / "artifact", tmp_path / "lora")
     assert not (tmp_path / "lora").is_symlink()
     assert (tmp_path / "lora" / "text").read_text() == "one"
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.link", refuse)
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "text").write_text("one")
-    show(tmp_path / "artifact", tmp_path / "lora")
+    link_folder(tmp_path / "artifact", tmp_path / "lora")
     assert (tmp_path / "lora" / "text").read_text() == "one"
 
 

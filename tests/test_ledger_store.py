@@ -31,8 +31,8 @@ def test_the_file_is_in_wal_mode_and_keeps_rows(store: Ledger) -> None:
     mode = sqlite3.connect(store.path)
     assert mode.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     mode.close()
-    store.begin(run_row())
-    store.end(run_row(status="finished", result='{"a":1}'))
+    store.save_run(run_row())
+    store.save_run(run_row(status="finished", result='{"a":1}'))
     store.close()
     with Ledger(store.path) as again:
         assert again.run("k") == run_row(status="finished", result='{"a":1}')
@@ -50,16 +50,16 @@ def test_a_comparison_keeps_its_plan_and_takes_new_prices(store: Ledger) -> None
     assert [r.id for r in store.comparisons()] == ["d", "c"]
 
 
-def test_members_keep_their_order_and_stand_once(store: Ledger) -> None:
-    members = [PlannedRun("c", key, "lora", "run", "", seed) for seed, key in enumerate("zab")]
-    store.enrol(members)
-    store.enrol(members[:1])
-    assert store.members("c") == members
+def test_planned_runs_keep_their_order_and_stand_once(store: Ledger) -> None:
+    planned = [PlannedRun("c", key, "lora", "run", "", seed) for seed, key in enumerate("zab")]
+    store.add_planned_runs(planned)
+    store.add_planned_runs(planned[:1])
+    assert store.planned_runs("c") == planned
 
 
 def test_events_are_appended(store: Ledger) -> None:
-    store.note("failed", "first", comparison="c", run="k")
-    store.note("interrupted", "second")
+    store.add_event("failed", "first", comparison="c", run="k")
+    store.add_event("interrupted", "second")
     assert [(e.kind, e.message, e.run) for e in store.events()] == [
         ("failed", "first", "k"),
         ("interrupted", "second", None),
@@ -69,18 +69,18 @@ def test_events_are_appended(store: Ledger) -> None:
 def test_a_transaction_that_fails_leaves_nothing(store: Ledger) -> None:
     orphan = StoredRun("k", "no such comparison", "run", "lora", 0, "running", "2026-01-01")
     with pytest.raises(StorageError):
-        store.begin(orphan)
+        store.save_run(orphan)
     assert store.run("k") is None
-    store.begin(run_row())  # and the ledger goes on working
+    store.save_run(run_row())  # and the ledger goes on working
     assert store.run("k") is not None
 
 
 def test_a_full_disk_is_told_and_harms_nothing(store: Ledger) -> None:
-    store.end(run_row("old", "finished", "kept"))
+    store.save_run(run_row("old", "finished", "kept"))
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StorageError, match=r"is full") as told:
-        store.end(run_row("new", "finished", "x" * 100_000))
+        store.save_run(run_row("new", "finished", "x" * 100_000))
     assert "same command again" in str(told.value)
     assert store.run("new") is None
     old = store.run("old")
@@ -96,10 +96,10 @@ def test_a_locked_ledger_is_told(store: Ledger, monkeypatch: pytest.MonkeyPatch)
     other.execute("BEGIN IMMEDIATE")
     store._db.execute("PRAGMA busy_timeout=50")
     with pytest.raises(StorageError, match="locked by another process"):
-        store.begin(run_row())
+        store.save_run(run_row())
     other.execute("ROLLBACK")
     other.close()
-    store.begin(run_row())
+    store.save_run(run_row())
 
 
 def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:
@@ -122,16 +122,23 @@ def test_a_ledger_of_a_newer_version_is_left_alone(store: Ledger) -> None:
         Ledger(store.path)
 
 
+def test_a_ledger_of_an_older_version_is_refused_with_a_next_step(store: Ledger) -> None:
+    store._db.execute("UPDATE migrations SET name = '0001-first'")
+    store.close()
+    with pytest.raises(StorageError, match=r"older Luthier[\s\S]*another --out folder"):
+        Ledger(store.path)
+
+
 def test_migrations_run_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.sqlite"
     Ledger(path).close()
-    later = ("0002-more", "CREATE TABLE more (x TEXT); INSERT INTO more VALUES ('once')")
+    later = ("0003-more", "CREATE TABLE more (x TEXT); INSERT INTO more VALUES ('once')")
     monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, later))
     for _ in range(2):
         with Ledger(path) as store:
             assert store._select("SELECT x FROM more", ()) == [("once",)]
             names = [name for (name,) in store._select("SELECT name FROM migrations", ())]
-    assert names == ["0001-first", "0002-more"]
+    assert names == ["0002-planned-runs", "0003-more"]
 
 
 def test_a_run_folder_holds_one_process_at_a_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import luthier
-from luthier.compare.run_comparison import default_techniques
+from luthier.compare.request import default_techniques
 from luthier.errors import TaskError, TechniqueError
 from luthier.models.fake import FakeBackend
 from luthier.models.model import Model
@@ -178,8 +178,8 @@ def test_compare_skips_rag_with_the_reason_and_adds_it_where_there_are_documents
         seeds=1,
         out=tmp_path / "run",
     )
-    assert found.row("rag").status == "skipped"
-    assert "names no documents" in (found.row("rag").reason or "")
+    assert found.result("rag").status == "skipped"
+    assert "names no documents" in (found.result("rag").reason or "")
     assert "rag" not in default_techniques(task)
     docs = write_documents(tmp_path / "docs")
     assert "rag" in default_techniques(_task(knowledge=[str(docs)]))
@@ -195,10 +195,10 @@ def test_a_compared_row_reports_its_search(index: Path, tmp_path: Path) -> None:
         seeds=1,
         out=tmp_path / "run",
     )
-    row = found.rows[1]
+    row = found.results[1]
     assert row.status == "finished", row.reason
     assert row.family == "retrieval"
-    measured = {s.metric: s.value for s in row.seeds[0].secondary}
+    measured = {s.metric: s.value for s in row.runs[0].secondary}
     assert measured["recall@5"] == 1.0
     assert measured["groundedness"] == 1.0
     assert found.verdict.best == row.technique
@@ -237,9 +237,8 @@ def test_a_document_that_cannot_be_read_is_told_every_time(
             task, Model(FakeBackend(_reader)), techniques="rag", budget="2Mtok", seeds=1,
             out=tmp_path / "run",
         )  # fmt: skip
-        assert any(
-            "torn.pdf" in document for document in found.rows[0].seeds[0].fit.unread_documents
-        )
+        unread = found.results[0].runs[0].fit.unread_documents
+        assert any("torn.pdf" in document for document in unread)
         step = next(s for s in found.verdict.next_steps if "torn.pdf" in s)
         assert step.startswith("1 document could not be read")
         shutil.rmtree(tmp_path / "run")

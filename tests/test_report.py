@@ -101,10 +101,10 @@ def test_every_section_and_technique_is_there(page: Page, comparison: Comparison
     }  # fmt: skip
     links = {a["href"] for tag, a in page.tags if tag == "a"}
     assert links == {f"#{i}" for i in ids if i != "verdict"}
-    for line in technique_views(comparison):
-        assert line.name in page.text
+    for view in technique_views(comparison):
+        assert view.name in page.text
     assert page.text.index("Use lora.") < page.text.index("The table")
-    for row in comparison.rows:
+    for row in comparison.results:
         assert row.reason is None or row.reason in page.text
     for step in comparison.verdict.next_steps:
         assert step in page.text
@@ -113,7 +113,7 @@ def test_every_section_and_technique_is_there(page: Page, comparison: Comparison
 def test_the_numbers_of_the_table_are_those_of_the_record(
     page: Page, comparison: Comparison
 ) -> None:
-    for row in comparison.rows:
+    for row in comparison.results:
         if row.score.value is not None:
             assert f"{row.score.value:.3f}" in page.text
             assert f"{row.score.low:.3f}–{row.score.high:.3f}" in page.text
@@ -179,7 +179,7 @@ def test_unmeasured_is_a_dash_everywhere() -> None:
 
 
 def test_renders_with_no_row_at_all() -> None:
-    page = Page(render_html(replace(bare_comparison(), rows=())))
+    page = Page(render_html(replace(bare_comparison(), results=())))
     assert "No verdict: nothing finished." in page.text
     assert "No technique has a score." in page.text
 
@@ -187,23 +187,23 @@ def test_renders_with_no_row_at_all() -> None:
 def test_a_metric_that_is_better_when_lower(comparison: Comparison) -> None:
     rows = tuple(
         replace(r, score=Score("perplexity", 20.0 - k, 18.0 - k, 22.0 - k, False))
-        for k, r in enumerate(comparison.rows)
-        if r.seeds
+        for k, r in enumerate(comparison.results)
+        if r.runs
     )
     task = replace(comparison.task, metric="perplexity", labels=(), chance=None)
-    text = Page(render_html(replace(comparison, rows=rows, task=task, curve=()))).text
+    text = Page(render_html(replace(comparison, results=rows, task=task, curve=()))).text
     assert "Lower is better." in text
     assert "20.0" in text
     assert "What is taken for what" not in text  # no labels, no confusions
-    data = difference_data(technique_views(replace(comparison, rows=rows)))
+    data = difference_data(technique_views(replace(comparison, results=rows)))
     assert data is not None
     assert (data["sign"], data["binary"]) == (-1, False)
     assert data["techniques"][data["start"][1]]["name"] == "prompt-search"  # 18 beats 20 and 19
 
 
 def test_a_row_that_failed_in_part_is_scored_and_explained(comparison: Comparison) -> None:
-    rows = (replace(comparison.rows[4], status="failed", reason="2 of 3 seeds finished"),)
-    text = Page(render_html(replace(comparison, rows=rows, tests=(), curve=()))).text
+    rows = (replace(comparison.results[4], status="failed", reason="2 of 3 seeds finished"),)
+    text = Page(render_html(replace(comparison, results=rows, tests=(), curve=()))).text
     assert "2 of 3 seeds finished" in text
     assert f"{rows[0].score.value:.3f}" in text
 
@@ -229,36 +229,36 @@ def test_prompts_that_are_the_same_are_shown_once(html: str) -> None:
 
 
 def test_confusions_add_up(comparison: Comparison) -> None:
-    lines = [line for line in technique_views(comparison) if line.measured]
-    for matrix in matrices(lines, LABELS):
+    views = [view for view in technique_views(comparison) if view.measured]
+    for matrix in matrices(views, LABELS):
         assert matrix.total == sum(row.total for row in matrix.rows) == 150
         right = sum(c.count for row in matrix.rows for c in row.cells if c.right)
         assert matrix.total - right == matrix.errors
-        run = matrix.line.run
+        run = matrix.view.run
         assert run is not None
         assert right == sum(j.value for j in run.sample_scores)
 
 
 def test_many_labels_are_cut_to_those_most_confused(comparison: Comparison) -> None:
     labels = (*LABELS, *(f"label-{k}" for k in range(69)))
-    line = next(x for x in technique_views(comparison) if x.name == "zero-shot")
-    assert line.run is not None
-    sample_scores = line.run.sample_scores
-    (matrix,) = matrices([line], labels)
+    view = next(x for x in technique_views(comparison) if x.name == "zero-shot")
+    assert view.run is not None
+    sample_scores = view.run.sample_scores
+    (matrix,) = matrices([view], labels)
     assert len(matrix.rows) == 16
     assert matrix.hidden_labels == 61
     assert matrix.errors == sum(j.prediction != j.target for j in sample_scores)
 
 
 def test_difference_data_tells_the_same_as_the_record(comparison: Comparison) -> None:
-    lines = [line for line in technique_views(comparison) if line.measured]
-    data = difference_data(lines)
+    views = [view for view in technique_views(comparison) if view.measured]
+    data = difference_data(views)
     assert data is not None
     first, second = (data["techniques"][k]["name"] for k in data["start"])
     assert (first, second) == ("lora", "prompt-search")  # the pick, and the best prompt
-    for line, answers in zip(lines, data["answers"], strict=True):
-        assert line.run is not None
-        for sample_scores, answer in zip(line.run.sample_scores, answers, strict=True):
+    for view, answers in zip(views, data["answers"], strict=True):
+        assert view.run is not None
+        for sample_scores, answer in zip(view.run.sample_scores, answers, strict=True):
             said = None if answer[0] is None else data["texts"][answer[0]]
             assert (said, answer[2], bool(answer[3])) == (
                 sample_scores.prediction, sample_scores.value, sample_scores.parseable,
@@ -267,21 +267,21 @@ def test_difference_data_tells_the_same_as_the_record(comparison: Comparison) ->
 
 def test_too_many_examples_are_cut_to_those_in_dispute(comparison: Comparison) -> None:
     def longer(row: Any) -> Any:
-        run = row.seeds[0]
+        run = row.runs[0]
         sample_scores = tuple(
             replace(j, example_id=f"{j.example_id}-{k}", input=j.input * 40)
             for k in range(10)
             for j in run.sample_scores
         )
-        return replace(row, seeds=(replace(run, sample_scores=sample_scores),), best_seed=run.seed)
+        return replace(row, runs=(replace(run, sample_scores=sample_scores),), best_seed=run.seed)
 
-    rows = tuple(longer(r) for r in comparison.rows[:2])
-    data = difference_data(technique_views(replace(comparison, rows=rows)))
+    rows = tuple(longer(r) for r in comparison.results[:2])
+    data = difference_data(technique_views(replace(comparison, results=rows)))
     assert data is not None
     assert data["total"] == 1500
     assert len(data["examples"]) == MOST_EXAMPLES
     disputed = sum(a[0] != b[0] for a, b in zip(*data["answers"], strict=True))
-    pairs = zip(rows[0].seeds[0].sample_scores, rows[1].seeds[0].sample_scores, strict=True)
+    pairs = zip(rows[0].runs[0].sample_scores, rows[1].runs[0].sample_scores, strict=True)
     assert disputed == min(MOST_EXAMPLES, sum(a.prediction != b.prediction for a, b in pairs))
     assert "more characters)" in data["examples"][0][1]
 
@@ -313,7 +313,7 @@ def printed(comparison: Comparison, width: int) -> str:
 def test_the_terminal_table_fits(comparison: Comparison, width: int) -> None:
     text = printed(comparison, width)
     assert max(map(len, text.splitlines())) <= width
-    for row in comparison.rows:
+    for row in comparison.results:
         if row.score.value is not None and width >= 80:
             assert f"{row.score.value:.3f} [{row.score.low:.3f}–{row.score.high:.3f}]" in text
     folded = " ".join(text.split())
@@ -340,8 +340,8 @@ def test_the_terminal_shows_a_dash_for_the_unmeasured() -> None:
 
 
 def test_terminal_text_is_no_markup(comparison: Comparison) -> None:
-    odd = replace(comparison.rows[0], technique="[red]x[/red]", slug="x")
-    assert "[red]x[/red]" in printed(replace(comparison, rows=(odd,)), 100)
+    odd = replace(comparison.results[0], technique="[red]x[/red]", slug="x")
+    assert "[red]x[/red]" in printed(replace(comparison, results=(odd,)), 100)
 
 
 def test_the_page_works_in_a_browser(tmp_path: Path, comparison: Comparison) -> None:
@@ -366,7 +366,7 @@ def test_the_page_works_in_a_browser(tmp_path: Path, comparison: Comparison) -> 
     assert "✓" in body
     assert "✗" in body
     assert "&lt;/script&gt;" in done.stdout
-    lora, search = (comparison.row(name).best for name in ("lora", "prompt-search"))
+    lora, search = (comparison.result(name).best for name in ("lora", "prompt-search"))
     assert lora is not None
     assert search is not None
     gaps = [

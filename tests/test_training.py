@@ -9,7 +9,7 @@ import random
 import pytest
 import torch
 
-from luthier.compare.run_comparison import chosen_techniques, default_techniques
+from luthier.compare.request import default_techniques, resolve_techniques
 from luthier.context import WorkContext, working
 from luthier.errors import BudgetError, CapabilityError, TechniqueError
 from luthier.models.model import Model
@@ -179,7 +179,7 @@ def test_prefix_tuning_refuses_encoder_decoders(task):
 def test_the_defaults_for_an_encoder_decoder_can_all_run_on_it(task, llama):
     both = tiny.model("t5")
     names = default_techniques(task, both)
-    assert [unmet_by_model(t, both) for t in chosen_techniques(names)] == [None] * len(names)
+    assert [unmet_by_model(t, both) for t in resolve_techniques(names)] == [None] * len(names)
     assert "soft-prompt" in names
     assert "prefix" in default_techniques(task, llama)
     assert "decoder-only" in (unmet_by_model(parse_technique("few-shot -> prefix"), both) or "")

@@ -90,8 +90,8 @@ def comparison() -> Sequence[Measurement]:
     with asked.listening():
         seconds, result = timed(lambda: ours(task))
     # A row names the settings that are not a technique's own defaults.
-    chosen = {row.technique.split("(")[0]: row.seeds[0] for row in result.rows}
-    for row in result.rows:
+    chosen = {row.technique.split("(")[0]: row.runs[0] for row in result.results}
+    for row in result.results:
         if row.status != "finished":
             raise RuntimeError(f"{row.technique} ended as {row.status}: {row.reason}")
     parts = [prompts(asked, kind) for kind in ("zero-shot", "few-shot")]
@@ -109,8 +109,8 @@ def comparison() -> Sequence[Measurement]:
                 1,
                 settings={"budget_tokens": BUDGET, "seeds": 1},
                 notes={
-                    "fit_seconds": {r.technique: r.seeds[0].fit.fit_seconds for r in result.rows},
-                    "accuracy": {r.technique: r.score.value for r in result.rows},
+                    "fit_seconds": {r.technique: r.runs[0].fit.fit_seconds for r in result.results},
+                    "accuracy": {r.technique: r.score.value for r in result.results},
                 },
             ),
             peer=Side((total,), 1, notes={"parts": {p["technique"]: p for p in parts}}),

@@ -1,14 +1,14 @@
-"""Every error Luthier raises on purpose, in one tree.
+"""Every error that Luthier raises on purpose, in one tree.
 
-    LuthierError                exit code 1: ours, or the machine's
-    ├── InterruptedRun          stopped before the end (Ctrl-C, hard cap); work so far is kept
+    LuthierError                exit code 1: an error in Luthier or of the machine
+    ├── InterruptedRun          stopped before the end (Ctrl-C, time limit); finished work is kept
     ├── StorageError            disk full, ledger locked, artifact missing or changed
-    ├── BackendError            a model server failed or answered nonsense
-    └── UserError               exit code 2: the input can be mended by whoever typed it
+    ├── BackendError            a model server failed or sent an unusable response
+    └── UserError               exit code 2: the user can correct the input
         ├── TaskError           task file or data
         ├── ModelError          model name, folder, missing tokenizer
         ├── TechniqueError      unknown technique, bad setting
-        ├── CapabilityError     the backend does not give what the technique needs
+        ├── CapabilityError     the backend lacks what the technique needs
         ├── LockedSplitError    something asked for the test split of a locked task
         └── BudgetError         a budget too small for anything
 
@@ -23,7 +23,8 @@ from pathlib import PurePath
 
 
 class LuthierError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns."""
+    """The root of the tree. `problem` says what was wrong, `choices` what would be right and
+    `next_step` what to do; `exit_code` is what the command line returns."""
 
     exit_code = 1
 
@@ -41,8 +42,8 @@ class LuthierError(Exception):
         super().__init__("\n".join(lines))
 
 
-class InterruptedRun(LuthierError):  # noqa: N818 - it is no fault
-    """The run stopped before its end; what was finished is in the ledger."""
+class InterruptedRun(LuthierError):  # noqa: N818 - it is no error
+    """The run stopped before its end; finished work is in the ledger."""
 
 
 class StorageError(LuthierError):
@@ -50,11 +51,11 @@ class StorageError(LuthierError):
 
 
 class BackendError(LuthierError):
-    """A model server could not be reached or answered with something unusable."""
+    """A model server could not be reached or sent an unusable response."""
 
 
 class UserError(LuthierError):
-    """Input that its author can mend."""
+    """Input that the user can correct."""
 
     exit_code = 2
 
@@ -68,23 +69,23 @@ class ModelError(UserError):
 
 
 class TechniqueError(UserError):
-    """A technique is unknown, or one of its settings is out of range."""
+    """A technique is unknown, or one of its settings is invalid."""
 
 
 class CapabilityError(UserError):
-    """The backend does not give what the technique needs."""
+    """The backend lacks what the technique needs."""
 
 
 class LockedSplitError(UserError):
-    """The test split was asked for where it is locked."""
+    """The test split was requested where it is locked."""
 
 
 class BudgetError(UserError):
-    """The budget is too small for anything."""
+    """The budget is too small for any work."""
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str | None:
-    """A next step that names the closest choice, or None when nothing is close."""
+    """A next step that names the closest choice; None when none is close."""
     close = get_close_matches(value, list(choices), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else None
 

@@ -7,6 +7,7 @@ or infinite figure is None in every record.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
@@ -47,27 +48,33 @@ def to_plain(value: Any, *, replace: Callable[[Any], Any] | None = None) -> Any:
         return value
     item = getattr(value, "item", None)  # numpy and torch scalars
     if callable(item):
-        return to_plain(item())
+        return to_plain(item(), replace=replace)
     return str(value)
 
 
 def dumps(value: Any) -> str:
     """A record as one line of strict JSON, keys in the order of its fields.
 
-    ASCII only: half a surrogate pair, which a data file can hold, has no UTF-8.
+    ASCII only: half a surrogate pair, which a data file may contain, cannot be written in UTF-8.
     """
     return json.dumps(to_plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def canonical(value: Any) -> str:
-    """JSON for hashing: sorted keys, ASCII only, so that equal records give equal bytes."""
+    """JSON for hashing: keys are sorted and only ASCII is used, so that equal records give equal
+    bytes."""
     return json.dumps(to_plain(value), sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of `canonical(value)`: equal in every process for equal values."""
+    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+
+
 def loads(kind: type[T], text: str) -> T:
-    """Read back what `dumps` wrote. Fields that are missing take their defaults; fields that are
-    unknown (written by a newer version) are left out. ValueError or TypeError where the text does
-    not fit."""
+    """Read back what `dumps` wrote as a record of class `kind`. Missing fields take their
+    defaults; unknown fields (written by a newer version) are ignored. ValueError or TypeError where
+    the text does not fit the class."""
     return from_plain(kind, json.loads(text))
 
 

@@ -1,1 +1,1 @@
-"""How do people reach it? The commands, one file each."""
+"""How do people reach it? The commands of the command line, one file each."""

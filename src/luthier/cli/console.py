@@ -1,4 +1,4 @@
-"""What the commands say: data on stdout, everything else on stderr."""
+"""The output of the commands: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def talk() -> Console:
 
 
 def data() -> Console:
-    """The console on stdout; where it is no terminal, lines are not cut at its width."""
+    """The console on stdout; lines are 140 columns wide where it is no terminal."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -42,7 +42,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def only_data_on_stdout() -> Iterator[None]:
-    """Send to stderr whatever libraries print while the work goes on."""
+    """Send to stderr whatever libraries print inside."""
     with redirect_stdout(sys.stderr):
         yield
 
@@ -60,24 +60,25 @@ def show_error(error: LuthierError) -> None:
 
 
 def show_unexpected(error: BaseException) -> None:
-    """One line and the file with the rest. LUTHIER_DEBUG=1 shows the rest at once."""
+    """An unexpected error in one line, with the file that has the traceback; with LUTHIER_DEBUG=1
+    the traceback itself."""
     if os.environ.get("LUTHIER_DEBUG"):
         traceback.print_exception(error)
         return
-    said = str(error).strip().splitlines()
-    line = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    lines = str(error).strip().splitlines()
+    summary = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     path = _write_log(error)
     where = f"The details are in {path}; " if path else ""
     show_error(
         LuthierError(
-            f"something went wrong that should not ({line})",
+            f"something went wrong that should not ({summary})",
             next_step=f"{where}LUTHIER_DEBUG=1 shows them here. Please report it.",
         )
     )
 
 
 def as_storage_error(error: OSError) -> StorageError | None:
-    """A full disk in the words that a user can act on; None for any other error."""
+    """A full disk as an error with a next step; None for any other error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     place = f" that holds {error.filename}" if error.filename else ""

@@ -1,6 +1,6 @@
-"""`luthier`: the commands, and what becomes of their errors.
+"""`luthier`: the commands, and how their errors are shown.
 
-Exit codes: 0 done; 1 ours or the machine's; 2 the input can be mended by whoever typed it;
+Exit codes: 0 done; 1 an error in Luthier or of the machine; 2 input that the user can correct;
 130 Ctrl-C.
 """
 
@@ -66,11 +66,11 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with its code. No traceback ever reaches the screen."""
+    """Run a command and exit with its code. A traceback is shown with LUTHIER_DEBUG=1 only."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if not os.environ.get("LUTHIER_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers, not our users
-    # What ends a job on a cluster is treated as Ctrl-C: what is finished is kept, and says so.
+    # The signal that ends a job on a cluster is treated as Ctrl-C: what is finished is kept.
     interrupts.install()
     code = run(typed)
     if code == INTERRUPTED:
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(typed: Sequence[str]) -> int:
-    """Run a command; every error is shown and becomes a code."""
+    """Run a command; an error is shown and becomes an exit code."""
     try:
         code = app(args=list(typed), prog_name="luthier", standalone_mode=False)
     except TyperException as error:
@@ -100,7 +100,7 @@ def run(typed: Sequence[str]) -> int:
         return error.exit_code
     except typer.Abort as error:
         if not interrupts.requested(error):
-            talk().print("Called off; nothing was run.")
+            talk().print("Cancelled; nothing was run.")
             return 1
         code = INTERRUPTED
     except KeyboardInterrupt:
@@ -109,11 +109,11 @@ def run(typed: Sequence[str]) -> int:
         _quiet_stdout()
         return 1
     except OSError as error:
-        full = as_storage_error(error)
-        if full is None:
+        disk_full = as_storage_error(error)
+        if disk_full is None:
             show_unexpected(error)
         else:
-            show_error(full)
+            show_error(disk_full)
         return 1
     except Exception as error:
         if not interrupts.requested(error):
@@ -137,7 +137,7 @@ def _usage(error: TyperException, typed: Sequence[str]) -> UserError:
 
 
 def _quiet_stdout() -> None:
-    """Whoever read stdout has gone: let the interpreter's last flush go nowhere."""
+    """The reader of stdout has gone; discard the interpreter's last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,8 +1,8 @@
 """Which one should I use? Plan, run within a budget, verdict.
 
-`luthier.compare` is this room and, called, the function: `luthier.compare(task, "nano")`. A room
-and a function cannot both have the name otherwise, because importing any module of the room puts
-the room where the function was.
+`luthier.compare` is this package and also a function: `luthier.compare(task, "nano")`. A package
+and a function of one name can only be one object, because importing any module of the package binds
+the name to the package; so the package itself can be called.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.compare.comparison import Comparison, TechniqueResult, Verdict
-    from luthier.compare.options import Listener, Options, RunProgress
+    from luthier.compare.listener import Listener, RunProgress
+    from luthier.compare.options import Options
     from luthier.compare.run_comparison import compare
 
 _HOMES = {
     "Comparison": "comparison",
     "TechniqueResult": "comparison",
     "Verdict": "comparison",
-    "Listener": "options",
+    "Listener": "listener",
+    "RunProgress": "listener",
     "Options": "options",
-    "RunProgress": "options",
     "compare": "run_comparison",
 }
 
@@ -38,14 +39,14 @@ __all__ = [
 ]
 
 
-class _Room(ModuleType):
+class _CallablePackage(ModuleType):
     def __call__(self, *values: Any, **named: Any) -> Comparison:
         from luthier.compare.run_comparison import compare
 
         return compare(*values, **named)
 
 
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _CallablePackage
 
 
 def __getattr__(name: str) -> Any:

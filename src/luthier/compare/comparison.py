@@ -1,7 +1,7 @@
 """The record of a comparison: what was asked, what was measured, and the verdict.
 
-A comparison is a pure function of its ledger (see `compare.assemble`): the table on the screen, the
-`--json` object, the HTML report and a report made a year later all read this one record.
+A comparison is a pure function of its ledger (see `compare.assemble`): the table in the terminal,
+the `--json` object and the HTML report, even one that is made a year later, read this one record.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from luthier.records import FitRecord, PairedTest, SampleScore, Score
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """The task, without its data. `leaks` is the leak report in plain form (dicts and lists).
+    """The task, without its data. `leaks` is the leak report as plain dicts and lists.
 
-    `chance` is the share of the commonest label in the test split (None where there are no labels).
+    `chance` is the share of the commonest label in the test split, None where there are no labels.
     """
 
     name: str
@@ -42,7 +42,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True)
 class BaseFacts:
-    """The base model every technique started from."""
+    """The base model that every technique started from."""
 
     name: str
     fingerprint: str
@@ -63,9 +63,10 @@ class OffTask:
 class Run:
     """One technique with one seed: fitted, then evaluated on the locked test split.
 
-    `prompt_text` is the exact text the model read for the first test example. `path` is the saved
-    adaptation, relative to the run folder. `dev_score` is what the technique reached on dev, where
-    it said so; it, and never the test score, chooses the seed that `luthier ask` uses.
+    `prompt_text` is the exact text that the model read for the first test example. `path` is the
+    saved adaptation, relative to the run folder. `dev_score` is the technique's own score on dev,
+    None where it has none; it, and never the test score, chooses the seed that `luthier ask` uses.
+    `reason` says why a run did not finish.
     """
 
     seed: int
@@ -89,13 +90,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TechniqueResult:
-    """One technique over all its seeds: the line of the table.
+    """One technique over its `runs`, one for each seed: a row of the table.
 
-    `status` is "finished" when every seed is. `score` is the mean over the seeds that finished, its
-    95 % interval over examples and seeds. `cost` is of one fit, the mean over seeds (the maximum
-    for memory). `part_of` names the recipe of which this row is an intermediate step. `best_seed`
-    is the seed behind `path` (a folder that `luthier ask` and `luthier.load` open), chosen on
-    dev.
+    `status` is "finished" when every run is. `score` is the mean over the runs that finished; its
+    95 % interval is over examples and seeds. `cost` is that of one fit, the mean over seeds (the
+    maximum for memory). `part_of` names the recipe of which this is an intermediate step. `path` is
+    a folder that `luthier ask` and `luthier.load` open; it holds the run of `best_seed`, which is
+    chosen on dev.
     """
 
     technique: str
@@ -105,7 +106,7 @@ class TechniqueResult:
     status: Status
     score: Score
     parse_rate: Score
-    seeds: tuple[Run, ...] = ()
+    runs: tuple[Run, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     off_task: OffTask | None = None
@@ -117,10 +118,10 @@ class TechniqueResult:
     @property
     def best(self) -> Run | None:
         """The run behind `path`; None when nothing finished."""
-        return next((s for s in self.seeds if s.seed == self.best_seed), None)
+        return next((run for run in self.runs if run.seed == self.best_seed), None)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as `luthier compare --json` prints it."""
+        """The result as `luthier compare --json` prints it."""
         return {
             "technique": self.technique,
             "status": self.status,
@@ -131,7 +132,7 @@ class TechniqueResult:
                 "high": self.score.high,
             },
             "parse_rate": self.parse_rate.value,
-            "seeds": sum(1 for s in self.seeds if s.status == "finished"),
+            "seeds": sum(run.status == "finished" for run in self.runs),
             "fit_seconds": self.cost.fit_seconds,
             "trainable_parameters": self.cost.trainable_parameters,
             "artifact_bytes": self.cost.artifact_bytes,
@@ -145,8 +146,8 @@ class TechniqueResult:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Quality when fitted on a share of the training split; smaller shares lie within larger
-    ones."""
+    """A point of a learning curve: the score when fitted on a share of the training split. Smaller
+    shares are subsets of larger ones."""
 
     technique: str
     fraction: float
@@ -160,9 +161,10 @@ class CurvePoint:
 class Verdict:
     """Which one to use. `pick` is None when nothing finished.
 
-    `because` and `next_steps` are plain sentences. `break_even_requests` is after how many requests
-    the pick has paid for its fit against the best prompt (None: it never does, or it is a prompt);
-    `break_even_requests_cached` is the same where prompt prefixes are cached.
+    `because` and `next_steps` are plain sentences. `best` has the highest mean score. After
+    `break_even_requests` requests the pick has paid for its fit, compared with the best prompt
+    (None: it never does, or it is a prompt); `break_even_requests_cached` is the same where prompt
+    prefixes are cached.
     """
 
     pick: str | None
@@ -188,17 +190,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything about one comparison. `folder` is where it lies on disk.
+    """Everything about one comparison. `folder` is its run folder.
 
-    `curve` has one point for each technique and share of the training examples, without that of
-    all examples, which is the row's own run of the same seed.
+    `curve` has a point for each technique and share of the training examples. The point for all
+    examples is not among them: it is the run with the same seed in the technique's result.
     """
 
     id: str
     task: TaskFacts
     model: BaseFacts
     plan: Plan
-    rows: tuple[TechniqueResult, ...]
+    results: tuple[TechniqueResult, ...]
     verdict: Verdict
     tests: tuple[PairedTest, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
@@ -206,11 +208,11 @@ class Comparison:
     provenance: Provenance = field(default_factory=Provenance)
     folder: str | None = None
 
-    def row(self, technique: str) -> TechniqueResult:
-        """The row of a technique, by the name in the table; KeyError when there is none."""
-        for row in self.rows:
-            if row.technique == technique:
-                return row
+    def result(self, technique: str) -> TechniqueResult:
+        """The result of a technique, by its name in the table; KeyError when there is none."""
+        for result in self.results:
+            if result.technique == technique:
+                return result
         raise KeyError(technique)
 
     def to_json(self) -> dict[str, Any]:
@@ -218,7 +220,7 @@ class Comparison:
         return {
             "task": self.task.name,
             "model": self.model.name,
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [result.to_json() for result in self.results],
             "verdict": self.verdict.to_json(),
         }
 

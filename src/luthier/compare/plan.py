@@ -1,7 +1,7 @@
-"""What a comparison is going to do: written down before anything runs, and kept in the ledger.
+"""What a comparison is going to do, written down before anything runs and stored in the ledger.
 
-A resumed comparison reads its plan back instead of making a new one, so that token budgets, and
-with them the results, are the same whatever the machine was doing meanwhile.
+A comparison that is resumed reads its plan from the ledger instead of making a new one, so that the
+token budgets, and with them the results, do not depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one technique is expected to cost, over all its seeds. None: cannot be told before.
+    """What one technique is expected to take, over all its seeds. None: unknown beforehand.
 
     `tokens` counts forward-token equivalents (see `records.Budget`) of tuning and testing; `money`
-    is in the currency of the price book. `peak_memory_bytes` is of the whole process.
+    is in the currency of the price book; `peak_memory_bytes` is that of the whole process.
     """
 
     tokens: int | None = None
@@ -31,7 +31,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTechnique:
-    """One line of the plan. `budget_tokens` is the tuning budget of one seed (None: no limit).
+    """One technique in the plan. `budget_tokens` is the tuning budget of one seed (None: no limit).
 
     `name` is how the user wrote it ("lora", "few-shot -> lora"), `slug` its folder in the run
     folder. `skip_reason` says in words why it will not run; None when it will.
@@ -51,11 +51,13 @@ class PlannedTechnique:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it. `budget_minutes` or `budget_tokens` is what the user gave for everything.
+    """The plan of a whole comparison.
 
-    `hard_cap_seconds` is wall time; what has not run by then is "stopped". `tokens_per_second` is
-    the measured forward speed, None where it could not be measured. `curve` are the shares of the
-    training examples that a learning curve was asked for. `billed`: tokens are paid for one by one.
+    `budget_minutes` or `budget_tokens` is what the user gave for everything. `hard_cap_seconds` is
+    wall time; what has not run by then is "stopped". `tokens_per_second` is the measured forward
+    speed, None where it could not be measured. `curve` holds the shares of the training examples
+    for the learning curve, `limit` how many test examples are scored (None: all). `billed`: a
+    provider charges for tokens.
     """
 
     techniques: tuple[PlannedTechnique, ...]
@@ -72,24 +74,29 @@ class Plan:
     billed: bool = False
 
     @property
+    def to_run(self) -> tuple[PlannedTechnique, ...]:
+        """The techniques that are not skipped."""
+        return tuple(planned for planned in self.techniques if planned.skip_reason is None)
+
+    @property
     def seconds(self) -> float | None:
-        """The estimate for everything; None where a part of it cannot be told."""
-        parts = [t.estimate.seconds for t in self.techniques if t.skip_reason is None]
-        return None if None in parts else sum(p for p in parts if p is not None)
+        """The estimated time of all techniques; None where that of one is unknown."""
+        return _sum([planned.estimate.seconds for planned in self.to_run])
+
+    @property
+    def money(self) -> float | None:
+        """The estimated money for all techniques; None where that for one is unknown."""
+        return _sum([planned.estimate.money for planned in self.to_run])
 
     @property
     def tuning_tokens(self) -> int | None:
         """The budget in tokens that makes this same plan; None where fits have no limit."""
-        fits = [
-            t.budget_tokens if t.budget_tokens is None else t.budget_tokens * len(t.seeds)
-            for t in self.techniques
-            if t.skip_reason is None and t.footprint.tunes
-        ]
-        known = [tokens for tokens in fits if tokens is not None]
-        return sum(known) if known and len(known) == len(fits) else None
+        tuned = [planned for planned in self.to_run if planned.footprint.tunes]
+        budgets = [planned.budget_tokens for planned in tuned for _ in planned.seeds]
+        known = [tokens for tokens in budgets if tokens is not None]
+        return sum(known) if known and len(known) == len(budgets) else None
 
-    @property
-    def money(self) -> float | None:
-        """The estimate for everything; None where a part of it cannot be told."""
-        parts = [t.estimate.money for t in self.techniques if t.skip_reason is None]
-        return None if None in parts else sum(p for p in parts if p is not None)
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -1,30 +1,33 @@
-"""`compare`: techniques on one task, one base, one budget, and a verdict. Resumable at any
-moment."""
+"""`compare`: techniques on one task, one base and one budget, and a verdict.
+
+It can be killed at any moment; the same call again goes on where it stopped.
+"""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.compare.assemble import LEDGER, assemble
+from luthier.compare.assemble import assemble
 from luthier.compare.comparison import BaseFacts, Comparison, TaskFacts
-from luthier.compare.costs import PriceBook, read_prices
-from luthier.compare.options import Options, parse_budget
+from luthier.compare.costs import read_prices
+from luthier.compare.make_plan import hard_cap, make_plan
+from luthier.compare.options import Options
+from luthier.compare.parse_budget import parse_budget
 from luthier.compare.plan import Plan
-from luthier.compare.planning import hard_cap, make_plan
+from luthier.compare.request import ComparisonRequest, default_techniques, resolve_techniques
 from luthier.compare.run_folder import check_folder
 from luthier.compare.running.run_context import RunContext
-from luthier.compare.running.run_keys import digest, model_identity, slug, technique_identity
+from luthier.compare.running.run_keys import model_identity
 from luthier.compare.running.run_loop import RunLoop, planned_runs
 from luthier.errors import InterruptedRun, TechniqueError
 from luthier.ledger.artifacts import Artifacts, write_text
 from luthier.ledger.lock import folder_lock
-from luthier.ledger.provenance import luthier_version, now, provenance
-from luthier.ledger.run_ledger import Ledger, StoredComparison
+from luthier.ledger.provenance import now, provenance
+from luthier.ledger.run_ledger import LEDGER_FILE, Ledger, StoredComparison
 from luthier.records import Budget
 from luthier.serialization import dumps, loads
 
@@ -32,10 +35,6 @@ if TYPE_CHECKING:
     from luthier.models.model import Model
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
-
-DEFAULT_TECHNIQUES = ("zero-shot", "few-shot", "prompt-search", "prefix", "lora", "full")
-# Beside those where the task names documents.
-WITH_KNOWLEDGE = ("rag", "rag -> few-shot", "lora -> rag")
 
 
 def compare(
@@ -48,118 +47,118 @@ def compare(
     out: str | Path | None = None,
     options: Options | None = None,
 ) -> Comparison:
-    """Fit and score every technique on the same examples with the same budget, and judge.
+    """Fit and score every technique on the same examples with the same budget, and decide.
 
-    `techniques` are names with settings ("lora(rank=4)"), recipes ("few-shot -> lora") or objects;
-    by default one of each family, retrieval among them where the task names documents.
-    `budget` ("20m", "5Mtok" or a `Budget`; 10 minutes unless given) is for everything together and
-    is shared out equally. Trained techniques get `seeds` seeds, others one. `out` is the run
-    folder, `runs/<task>-<model>-<hash>` unless given; the same call again goes on where the last
-    stopped.
+    **Arguments**
 
-    Raises a UserError for anything that is wrong with what was asked, before weights load where it
-    shows by then; StorageError when the disk fails; InterruptedRun on Ctrl-C, with what is finished
-    kept. A technique that fails is a row that says why.
+    - `task`, `model`: names, files or folders, or opened ones.
+    - `techniques`: names with settings ("lora(rank=4)"), recipes ("few-shot -> lora") or objects;
+      by default one of each family, retrieval among them where the task names documents.
+    - `budget`: "20m", "5Mtok" or a `Budget` for the whole comparison, shared out equally; 10
+      minutes by default.
+    - `seeds`: how many seeds each trained technique gets; the others get one.
+    - `out`: the run folder; by default `runs/<task>-<model>-<hash>`. The same call again goes on
+      where the last one stopped.
+    - `options`: the less common settings.
+
+    Raises a UserError for anything wrong with the request, where possible before weights load;
+    StorageError when the disk fails; InterruptedRun on Ctrl-C, after which finished runs are kept.
+    A technique that fails does not raise: its result has the status "failed" and the reason.
     """
     from luthier.models.load import load
     from luthier.task.task import Task
 
     options = options or Options()
-    parsed = parse_budget(budget)
+    parsed_budget = parse_budget(budget)
     if seeds < 1:
         raise TechniqueError(f"seeds={seeds} fits nothing", next_step="Give 1 or more.")
-    chosen = None if techniques is None else chosen_techniques(techniques)
-    opened = Task.load(task) if isinstance(task, (str, Path)) else task
+    resolved = None if techniques is None else resolve_techniques(techniques)
+    task = Task.load(task) if isinstance(task, (str, Path)) else task
     if out is not None:
-        check_folder(Path(out), opened.name)
-    book = read_prices(options.prices or opened.price_book)
-    base = load(model) if isinstance(model, (str, Path)) else model
-    if chosen is None:
-        chosen = chosen_techniques(default_techniques(opened, base))
-    question = ComparisonRequest(opened, base, chosen, parsed, seeds, options, book)
-    folder = Path(out) if out is not None else Path("runs") / question.folder_name
-    check_folder(folder, opened.name, question.model.backend.name)
-    with folder_lock(folder), Ledger(folder / LEDGER) as store:
-        return _carry_out(question, folder, store)
+        check_folder(Path(out), task.name)
+    prices = read_prices(options.prices or task.price_book)
+    model = load(model) if isinstance(model, (str, Path)) else model
+    if resolved is None:
+        resolved = resolve_techniques(default_techniques(task, model))
+    request = ComparisonRequest(task, model, resolved, parsed_budget, seeds, options, prices)
+    folder = Path(out) if out is not None else Path("runs") / request.folder_name
+    check_folder(folder, task.name, model.backend.name)
+    with folder_lock(folder), Ledger(folder / LEDGER_FILE) as ledger:
+        return _run(request, folder, ledger)
 
 
-def default_techniques(task: Task, model: Model | None = None) -> tuple[str, ...]:
-    """What is compared where nothing else is said; for a base that cannot carry a prefix the soft
-    prompt stands in for it."""
-    names = (*DEFAULT_TECHNIQUES, *(WITH_KNOWLEDGE if task.knowledge else ()))
-    if model is None or not model.backend.facts.encoder_decoder:
-        return names
-    return tuple("soft-prompt" if name == "prefix" else name for name in names)
+def _run(request: ComparisonRequest, folder: Path, ledger: Ledger) -> Comparison:
+    """Make or continue the comparison in its folder."""
+    options = request.options
+    stored, plan = _start(request, ledger)
+    options.listener.planned(plan, folder)
+    context = RunContext(
+        ledger=ledger,
+        folder=folder,
+        comparison=stored.id,
+        task=request.task,
+        model=request.model,
+        model_id=model_identity(request.model),
+        techniques={
+            planned.name: technique
+            for planned, technique in zip(plan.techniques, request.techniques, strict=True)
+        },
+        limit=plan.limit,
+        time_limit_seconds=plan.hard_cap_seconds,
+    )
+    ledger.add_planned_runs(planned_runs(context, plan.to_run, options.curve))
+    write_text(folder / "plan.json", dumps(plan))
+    if not options.plan_only:
+        Artifacts(folder / "artifacts").sweep()
+        loop = RunLoop(context.with_deadline(), plan.to_run, options.listener, options.curve)
+        try:
+            loop.run()
+        except KeyboardInterrupt as stop:
+            progress = f"{loop.done} of {loop.runs} runs"
+            ledger.add_event("interrupted", progress, comparison=stored.id)
+            raise InterruptedRun(
+                f"Stopped; {progress} are finished and kept in {folder}",
+                next_step="Run the same command again to go on where it stopped.",
+            ) from stop
+    comparison = assemble(ledger, stored, folder)
+    if not any(result.status in ("planned", "stopped") for result in comparison.results):
+        ledger.end_comparison(stored.id)
+    write_text(folder / "comparison.json", dumps(comparison))
+    return comparison
 
 
-def chosen_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:
-    """The techniques behind names; TechniqueError, with what was meant, for an unknown one."""
-    from luthier import registry
-    from luthier.techniques.spelling import parse_technique, parse_techniques
-
-    if isinstance(techniques, str):
-        found = parse_techniques(techniques)
+def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison, Plan]:
+    """The comparison in the ledger, with the plan it had before or a new one."""
+    before = ledger.comparison(request.id)
+    if before is None:
+        plan = make_plan(request)
     else:
-        found = tuple(parse_technique(t) if isinstance(t, str) else t for t in techniques)
-    if not found:
-        raise TechniqueError(
-            "No technique was given",
-            choices=registry.names("techniques"),
-            next_step="Name at least one.",
-        )
-    # The same technique twice is the same run: it stands in the table once.
-    return tuple({digest(technique_identity(t)): t for t in found}.values())
+        # The budgets are those of the first start; the time limit is that of this call.
+        cap = hard_cap(request.budget, request.options)
+        plan = replace(loads(Plan, before.plan), hard_cap_seconds=cap)
+    backend, time = request.model.backend, now()
+    base = BaseFacts(
+        backend.name, backend.fingerprint, backend.facts, tuple(sorted(backend.capabilities))
+    )
+    stored = StoredComparison(
+        id=request.id,
+        created=time,
+        touched=time,
+        finished=None,
+        task=dumps(_task_facts(request.task, plan.limit)),
+        model=dumps(base),
+        plan=dumps(plan),
+        prices=dumps(request.prices),
+        provenance=dumps(provenance(precision=backend.precision)),
+    )
+    ledger.start_comparison(stored)
+    return ledger.comparison(stored.id) or stored, plan
 
 
-@dataclass(frozen=True)
-class ComparisonRequest:
-    """What was asked, opened and checked."""
+def _task_facts(task: Task, limit: int | None) -> TaskFacts:
+    """What the record of a comparison says of its task."""
+    from luthier.scoring import scorer_for
 
-    task: Task
-    model: Model
-    techniques: tuple[Technique, ...]
-    budget: Budget
-    seeds: int
-    options: Options
-    book: PriceBook
-
-    @property
-    def id(self) -> str:
-        """The same for the same question. Prices, curves and the clock are no part of it."""
-        asked = {
-            "luthier": luthier_version(),
-            "task": self.task.fingerprint,
-            "model": model_identity(self.model),
-            "techniques": [technique_identity(t) for t in self.techniques],
-            "budget": [self.budget.tokens, self.budget.minutes],
-            "seeds": self.seeds,
-            "seed": self.options.seed,
-            "limit": self.options.limit,
-        }
-        return digest(asked)[:16]
-
-    @property
-    def folder_name(self) -> str:
-        """`<task>-<model>-<hash>`, short enough for any file system."""
-        model = re.sub(r"^https?://", "", self.model.backend.name).rstrip("/").split("/")[-1]
-        return f"{slug(self.task.name)[:40]}-{slug(model)[:40]}-{self.id[:8]}"
-
-    def plan(self) -> Plan:
-        """A new plan. BudgetError where the budget is too small for anything."""
-        return make_plan(
-            self.task,
-            self.model,
-            self.techniques,
-            budget=self.budget,
-            seeds=self.seeds,
-            options=self.options,
-            book=self.book,
-        )
-
-
-def task_facts(task: Task, limit: int | None) -> TaskFacts:
-    """What the record keeps of a task."""
-    scorer = task.scorer if isinstance(task.scorer, str) else task.scorer.__name__
     count = task.test_count if limit is None else min(limit, task.test_count)
     targets = Counter(example.target for example in task.test)
     chance = targets.most_common(1)[0][1] / len(task.test) if task.labels and targets else None
@@ -169,7 +168,7 @@ def task_facts(task: Task, limit: int | None) -> TaskFacts:
         fingerprint=task.fingerprint,
         instruction=task.instruction,
         labels=task.labels,
-        metric=scorer,
+        metric=scorer_for(task).metric,
         train_examples=len(task.train),
         dev_examples=len(task.dev),
         test_examples=count,
@@ -177,69 +176,3 @@ def task_facts(task: Task, limit: int | None) -> TaskFacts:
         leaks=task.leaks.as_dict(),
         notes=task.notes,
     )
-
-
-def _carry_out(question: ComparisonRequest, folder: Path, store: Ledger) -> Comparison:
-    options = question.options
-    row, plan = _opened(question, store)
-    options.listener.planned(plan, folder)
-    context = RunContext(
-        store=store,
-        folder=folder,
-        comparison=row.id,
-        task=question.task,
-        model=question.model,
-        identity=model_identity(question.model),
-        limit=plan.limit,
-        seconds=plan.hard_cap_seconds,
-    )
-    pairs = zip(plan.techniques, question.techniques, strict=True)
-    planned_techniques = [
-        (planned, technique) for planned, technique in pairs if planned.skip_reason is None
-    ]
-    store.enrol(planned_runs(context, planned_techniques, options.curve))
-    write_text(folder / "plan.json", dumps(plan))
-    if not options.plan_only:
-        Artifacts(folder / "artifacts").sweep()
-        loop = RunLoop(context.again(), planned_techniques, options.listener, options.curve)
-        try:
-            loop.run()
-        except KeyboardInterrupt as stop:
-            store.note("interrupted", f"{loop.done} of {loop.runs} runs", comparison=row.id)
-            raise InterruptedRun(
-                f"Stopped; {loop.done} of {loop.runs} runs are finished and kept in {folder}",
-                next_step="Run the same command again to go on where it stopped.",
-            ) from stop
-    comparison = assemble(store, row, folder)
-    if not any(r.status in ("planned", "stopped") for r in comparison.rows):
-        store.end_comparison(row.id)
-    write_text(folder / "comparison.json", dumps(comparison))
-    return comparison
-
-
-def _opened(question: ComparisonRequest, store: Ledger) -> tuple[StoredComparison, Plan]:
-    """The comparison's row in the ledger, with the plan it had before, or a new one."""
-    before = store.comparison(question.id)
-    if before is None:
-        plan = question.plan()
-    else:
-        # The budgets are those of the first start; the time limit is today's.
-        cap = hard_cap(question.budget, question.options)
-        plan = replace(loads(Plan, before.plan), hard_cap_seconds=cap)
-    backend, time_now = question.model.backend, now()
-    facts = BaseFacts(
-        backend.name, backend.fingerprint, backend.facts, tuple(sorted(backend.capabilities))
-    )
-    row = StoredComparison(
-        id=question.id,
-        created=time_now,
-        touched=time_now,
-        finished=None,
-        task=dumps(task_facts(question.task, plan.limit)),
-        model=dumps(facts),
-        plan=dumps(plan),
-        prices=dumps(question.book),
-        provenance=dumps(provenance(precision=backend.precision)),
-    )
-    store.start_comparison(row)
-    return store.comparison(row.id) or row, plan

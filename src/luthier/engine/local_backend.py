@@ -117,7 +117,7 @@ class LocalBackend(Backend):
         with self.session(adaptation) as session, torch.inference_mode():
             return score_continuations(session, requests)
 
-    def score_mixed(self, asked: Sequence[tuple[ScoreRequest, Adaptation]]) -> list[ScoreResult]:
+    def score_mixed(self, requests: Sequence[tuple[ScoreRequest, Adaptation]]) -> list[ScoreResult]:
         """As `score`, each request under an adaptation of its own, results in their order.
 
         Requests whose adaptations differ in LoRA adapter, soft prompt, prompt or decoding only
@@ -125,30 +125,31 @@ class LocalBackend(Backend):
         """
         apart = not uses_prefix_trees(Session(self._module, self.tokenizer))
         by_adaptation: dict[int, list[int]] = {}
-        for i, (_, adaptation) in enumerate(asked):
+        for i, (_, adaptation) in enumerate(requests):
             by_adaptation.setdefault(id(adaptation), []).append(i)
         results: dict[int, ScoreResult] = {}
-        together: list[list[int]] = []
+        together: list[tuple[Adaptation, list[int]]] = []
         for members in by_adaptation.values():
-            adaptation = asked[members[0]][1]
-            adapter = adaptation.adapter
-            shares = adapter is None or shares_batches(adapter)
+            adaptation = requests[members[0]][1]
+            shares = adaptation.adapter is None or shares_batches(adaptation.adapter)
             if apart or not shares or adaptation.weights is not None:
-                requests = [asked[i][0] for i in members]
-                results.update(zip(members, self.score(requests, adaptation), strict=True))
+                found = self.score([requests[i][0] for i in members], adaptation)
+                results.update(zip(members, found, strict=True))
             else:
-                together.append(members)
+                together.append((adaptation, members))
         if together:
             with self._lock, ExitStack() as stack, torch.inference_mode():
-                groups = []
-                for members in together:
-                    adaptation = asked[members[0]][1]
-                    bare = stack.enter_context(self.session(replace(adaptation, adapter=None)))
-                    requests = [asked[i][0] for i in members]
-                    groups.append(AdaptedRequests(bare, adaptation.adapter, requests))
-                for members, found in zip(together, score_together(groups), strict=True):
+                groups = [
+                    AdaptedRequests(
+                        stack.enter_context(self.session(replace(adaptation, adapter=None))),
+                        adaptation.adapter,
+                        [requests[i][0] for i in members],
+                    )
+                    for adaptation, members in together
+                ]
+                for (_, members), found in zip(together, score_together(groups), strict=True):
                     results.update(zip(members, found, strict=True))
-        return [results[i] for i in range(len(asked))]
+        return [results[i] for i in range(len(requests))]
 
     def generate(
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
@@ -162,8 +163,8 @@ class LocalBackend(Backend):
     def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
         """The text of one request in pieces, as it is generated; of several samples the first one.
 
-        Between two pieces nothing is held: other requests run, under whatever adaptation, and an
-        iterator that is closed or forgotten leaves nothing behind. Where transformers' own
+        Between two pieces the backend is free: other requests run, under whatever adaptation, and
+        an iterator that is closed or forgotten leaves nothing behind. Where transformers' own
         generation is in use (`LUTHIER_ENGINE=plain`, recurrent bases), the text is one piece.
         """
         from luthier.engine.generation.generate import uses_decode_loop

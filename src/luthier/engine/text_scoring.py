@@ -1,7 +1,7 @@
 """The log-probability of every token of a text, without a prompt.
 
 Texts of like length share a batch, padded on the right: attention is causal, so that no token sees
-the padding. B rows, W the longest one, K vocabulary.
+the padding.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from luthier.engine.session import Session
 from luthier.engine.tokenization import Tokens, tokenize
 from luthier.errors import CapabilityError
 from luthier.models.backend import TokenLogprobs
+from luthier.models.prompt import Rendered
 
 TOKENS_A_BATCH = 3072  # as for continuations
+
+# The ids before a text (BOS, virtual tokens; the input of an encoder), and the ids of the text.
+TextRow = tuple[list[int], list[int]]
 
 
 def text_logprobs(session: Session, texts: Sequence[str]) -> list[TokenLogprobs]:
     """log p(y_i | y_<i) of every token y_i of each text, natural logarithms.
 
     BOS and virtual tokens, where the session puts them before a text, are conditions and no part of
-    it. The first token has None where neither stands before it. The texts of the tokens join to the
+    it. The first token has None where neither stands before it. For an encoder–decoder these are
+    the probabilities of its decoder after an empty prompt. The texts of the tokens join to the
     whole text; of several tokens in one character the first one has it. Where several soft prompts
     vote, the sum over a text is the log of the mean of its probabilities.
 
-    CapabilityError for an encoder–decoder, and for a text that is longer than the context.
+    CapabilityError for a text that is longer than the context.
     """
-    if session.encoder_decoder:
-        raise CapabilityError(
-            "An encoder–decoder gives no probability of a text without a prompt",
-            next_step="Use a decoder-only model, or score the text as a continuation of a prompt.",
-        )
     split = [_split(session, t) for t in tokenize(session.tokenizer, texts, special=True)]
     rows = [
-        session.insert_virtual([*before, *ids], len(before), vote=vote)
+        (session.insert_virtual(before, len(before), vote=vote), ids)
         for before, ids, _ in split
         for vote in range(session.votes)
     ]
-    longest = max((len(row) for row in rows), default=0)
+    longest = max((len(ids) + len(before) for before, ids in rows), default=0)
     limit = session.context_length
     if limit is not None and longest + session.prefix_length > limit:
         raise CapabilityError(
@@ -51,11 +51,10 @@ def text_logprobs(session: Session, texts: Sequence[str]) -> list[TokenLogprobs]
             next_step="Divide it into shorter texts.",
         )
     scored = iter(_row_logprobs(session, rows))
-    results = []
-    for _, ids, pieces in split:
-        votes = [next(scored)[-len(ids) :] if ids else [] for _ in range(session.votes)]
-        results.append(TokenLogprobs(pieces, _averaged(votes)))
-    return results
+    return [
+        TokenLogprobs(pieces, _averaged([next(scored) for _ in range(session.votes)]))
+        for _, _, pieces in split
+    ]
 
 
 def _split(session: Session, text: Tokens) -> tuple[list[int], list[int], tuple[str, ...]]:
@@ -74,42 +73,47 @@ def _split(session: Session, text: Tokens) -> tuple[list[int], list[int], tuple[
         ends = [0, *(end for _, end in spans[first : len(ids) - 1]), len(text.text)]
         pieces = tuple(text.text[lo:hi] for lo, hi in pairwise(ends)) if first < len(ids) else ()
     before = ids[:first]
-    if session.bos_in_prefix and before[:1] == [tokenizer.bos_token_id]:
+    if session.encoder_decoder:
+        before = session.encode(Rendered(text="")) or [session.opening_token]
+    elif session.bos_in_prefix and before[:1] == [tokenizer.bos_token_id]:
         before = before[1:]
     return before, ids[first:], pieces
 
 
-def _row_logprobs(session: Session, rows: Sequence[list[int]]) -> list[list[float | None]]:
-    """For each row the log-probability of every token; the first one has None."""
+def _row_logprobs(session: Session, rows: Sequence[TextRow]) -> list[list[float | None]]:
+    """For each row the log-probability of every id of its text."""
     shape, cap = ModelShape.of(session), memory_cap(session.device)
-    waiting = sorted((k for k in range(len(rows)) if rows[k]), key=lambda k: -len(rows[k]))
+    widths = [len(before) + len(ids) for before, ids in rows]
+    waiting = sorted((k for k, row in enumerate(rows) if row[1]), key=lambda k: -widths[k])
     found: list[list[float | None]] = [[] for _ in rows]
+    batch_logprobs = _encoder_decoder_logprobs if session.encoder_decoder else _decoder_logprobs
     with autocast(session.device, session.dtype):
         while waiting:
-            width = len(rows[waiting[0]])
+            width = widths[waiting[0]]
             by_memory = cap // shape.row_bytes(width, session.prefix_length, 2 * width)
             size = max(1, min(TOKENS_A_BATCH // width, by_memory))
             members, waiting = waiting[:size], waiting[size:]
             batches = run_in_halves(
-                lambda batch: _batch_logprobs(session, batch),
+                lambda batch: batch_logprobs(session, batch),
                 [rows[k] for k in members],
                 _halves,
-                describe=lambda batch: f"A text of {len(batch[0])} tokens",
+                describe=lambda batch: f"A text of {len(batch[0][1])} tokens",
             )
             for k, values in zip(members, chain.from_iterable(batches), strict=True):
                 found[k] = values
     return found
 
 
-def _halves(batch: list[list[int]]) -> list[list[list[int]]] | None:
+def _halves(batch: list[TextRow]) -> list[list[TextRow]] | None:
     middle = len(batch) // 2
     return [batch[:middle], batch[middle:]] if middle else None
 
 
-def _batch_logprobs(session: Session, rows: list[list[int]]) -> list[list[float | None]]:
-    width, pad = len(rows[0]), session.tokenizer.pad_token_id or 0
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=session.device)
-    lengths = torch.tensor([[len(row)] for row in rows], device=session.device)
+def _decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[float | None]]:
+    joined = [before + ids for before, ids in rows]
+    width, pad = max(map(len, joined)), session.tokenizer.pad_token_id or 0
+    ids = torch.tensor([row + [pad] * (width - len(row)) for row in joined], device=session.device)
+    lengths = torch.tensor([[len(row)] for row in joined], device=session.device)
     past = session.prefix_length
     cache = session.prefix_cache(len(rows))
     mask = (torch.arange(past + width, device=session.device) < past + lengths).long()
@@ -120,9 +124,30 @@ def _batch_logprobs(session: Session, rows: list[list[int]]) -> list[list[float 
         past_key_values=cache,
         use_cache=cache is not None,
     ).logits
-    targets = ids[:, 1:].clamp(max=session.vocabulary - 1).unsqueeze(-1)
-    logs = logits[:, :-1].float().log_softmax(-1).gather(-1, targets).squeeze(-1)
-    return [[None, *each[: len(row) - 1]] for row, each in zip(rows, logs.tolist(), strict=True)]
+    # Virtual tokens are not in the vocabulary: what is read there is cut off below.
+    logs = _read(logits[:, :-1], ids[:, 1:].clamp(max=session.vocabulary - 1))
+    return [
+        [None, *each][len(before) : len(row)]
+        for (before, _), row, each in zip(rows, joined, logs, strict=True)
+    ]
+
+
+def _encoder_decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[float | None]]:
+    width = max(len(ids) for _, ids in rows)
+    labels = torch.tensor(
+        [ids + [-100] * (width - len(ids)) for _, ids in rows], device=session.device
+    )
+    prompts = torch.tensor([before for before, _ in rows], device=session.device)  # all as long
+    logits = session.module(inputs_embeds=session.embed(prompts), labels=labels).logits
+    logs = _read(logits, labels.clamp(min=0))
+    return [[*each[: len(ids)]] for (_, ids), each in zip(rows, logs, strict=True)]
+
+
+def _read(logits: torch.Tensor, targets: torch.Tensor) -> list[list[float]]:
+    """The log-probabilities of targets (B, W) in logits (B, W, vocabulary)."""
+    logs = logits.float().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    values: list[list[float]] = logs.tolist()
+    return values
 
 
 def _averaged(votes: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:

@@ -1,4 +1,4 @@
-"""What happened? Runs, cache, artifacts, provenance."""
+"""What happened? The runs, the cache of responses, the artifacts, the provenance."""
 
 from luthier.context import WorkContext, checkpoint_folder, report_progress, working
 from luthier.ledger.artifacts import Artifacts

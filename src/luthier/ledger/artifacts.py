@@ -1,7 +1,7 @@
-"""Folders kept by the hash of their content, written all or nothing.
+"""Folders stored under the hash of their content, each written completely or not at all.
 
-artifacts/ab/abcdef…/     a finished artifact: its name is the hash of what it holds
-artifacts/tmp-*/          one that is being written; what a kill left is swept at the next start
+artifacts/ab/abcdef…/     a finished artifact; its name is the hash of its files
+artifacts/tmp-*/          an unfinished one; the next start removes what a kill left
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Artifacts:
     root: Path
 
     def put(self, write: Callable[[Path], object]) -> str:
-        """Let `write` fill an empty folder, keep it, and return its hash.
+        """Let `write` fill an empty folder, store it, and return its hash.
 
         Nothing is visible until all of it is on the disk: temporary folder, fsync, rename.
-        StorageError when the disk says no; nothing half-written stays.
+        StorageError when writing fails; nothing half-written stays.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -55,31 +55,31 @@ class Artifacts:
             raise storage_error(self.root, error) from error
 
     def path(self, digest: str) -> Path:
-        """Where the artifact of that hash lies, or would lie."""
+        """The folder of the artifact with that hash, whether it exists or not."""
         return self.root / digest[:2] / digest
 
     def verify(self, digest: str) -> Path:
-        """The folder of an artifact, after reading all of it: StorageError if missing or
+        """The folder of an artifact, after reading all of it. StorageError if it is missing or
         changed."""
         folder = self.path(digest)
         if not folder.is_dir():
             raise StorageError(
                 f"The artifact {digest[:12]} is missing from {self.root}",
-                next_step="Run the same command again: it is made anew.",
+                next_step="Run the same command again: it is made again.",
             )
         try:
-            found = tree_hash(folder)
+            actual = tree_hash(folder)
         except OSError as error:
             raise storage_error(folder, error) from error
-        if found != digest:
+        if actual != digest:
             raise StorageError(
-                f"The artifact {folder} has been changed: its content hashes to {found[:12]}",
-                next_step=f"Delete {folder} and run the same command again: it is made anew.",
+                f"The artifact {folder} has been changed: its content hashes to {actual[:12]}",
+                next_step=f"Delete {folder} and run the same command again: it is made again.",
             )
         return folder
 
     def has(self, digest: str | None) -> bool:
-        """Whether an artifact is there and unchanged."""
+        """Whether an artifact exists and is unchanged."""
         if digest is None:
             return False
         try:
@@ -89,15 +89,15 @@ class Artifacts:
         return True
 
     def discard(self, digest: str) -> None:
-        """Take an artifact away (one that was found changed)."""
+        """Remove an artifact (one that was found changed)."""
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
     def sweep(self) -> int:
-        """Take away what killed processes left half-written; returns how many folders."""
-        left = list(self.root.glob("tmp-*")) if self.root.is_dir() else []
-        for folder in left:
+        """Remove what killed processes left half-written; returns how many folders."""
+        unfinished = list(self.root.glob("tmp-*")) if self.root.is_dir() else []
+        for folder in unfinished:
             shutil.rmtree(folder, ignore_errors=True)
-        return len(left)
+        return len(unfinished)
 
 
 def tree_hash(folder: Path) -> str:
@@ -105,25 +105,25 @@ def tree_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with path.open("rb") as file:
-            inside = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{inside}\n".encode())
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
     return total.hexdigest()
 
 
 def tree_bytes(folder: Path) -> int:
-    """How many bytes the files of a folder hold."""
+    """The size of all files of a folder, in bytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
-def show(artifact: Path, place: Path) -> None:
-    """Make `place` a folder with the files of `artifact`: whoever copies it away has them all.
+def link_folder(artifact: Path, place: Path) -> None:
+    """Make `place` a folder with the files of `artifact`, complete when it is copied elsewhere.
 
-    The files are hard links, which take no room, or copies where the file system has none.
+    The files are hard links, which take no space, or copies where the file system has no links.
     """
     scratch = place.with_name(f".{place.name}-{os.getpid()}")
     old = scratch.with_name(f"{scratch.name}-old")
     try:
-        if _shows(place, artifact):
+        if _is_linked(place, artifact):
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove(scratch)
@@ -139,8 +139,8 @@ def show(artifact: Path, place: Path) -> None:
         _remove(old)
 
 
-def _shows(place: Path, artifact: Path) -> bool:
-    """Whether a folder holds the very files of an artifact, and no others."""
+def _is_linked(place: Path, artifact: Path) -> bool:
+    """Whether a folder holds the very files of an artifact and no others."""
     if place.is_symlink() or not place.is_dir():
         return False
     there, wanted = _files(place), _files(artifact)
@@ -159,7 +159,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file all or nothing: temporary file, fsync, rename."""
+    """Write a UTF-8 file completely or not at all: temporary file, fsync, rename."""
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
-"""Answers of paid endpoints, kept so that a resumed comparison does not pay twice.
+"""Responses of paid endpoints, cached so that a resumed comparison does not pay twice.
 
-The key holds the model, the rendered prompt, the decoding *and the seed*: repeats with other
-seeds are asked anew and stay independent draws. A sampled answer of one seed is that seed's
-answer for good.
+The key covers the model, the rendered prompt, the decoding *and the seed*: a request with another
+seed is sent again, so that repeats stay independent draws. Once a seed has a sampled response, it
+keeps it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 
 from luthier.ledger.provenance import now
 from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
-from luthier.serialization import canonical
+from luthier.serialization import digest
 
 
 def default_cache_path() -> Path:
@@ -30,19 +29,18 @@ def default_cache_path() -> Path:
 
 
 def response_key(*, model: str, prompt: Any, decoding: Any, seed: int) -> str:
-    """The name of one answer. `prompt` and `decoding` are records or plain values; `model` must
-    tell servers apart too (its URL and its name there)."""
-    asked = {"model": model, "prompt": prompt, "decoding": decoding, "seed": seed}
-    return hashlib.sha256(canonical(asked).encode("ascii")).hexdigest()
+    """The key of one response. `prompt` and `decoding` are records or plain values; `model` must
+    tell servers apart too (it holds the URL and the model's name there)."""
+    return digest({"model": model, "prompt": prompt, "decoding": decoding, "seed": seed})
 
 
 class ResponseCache:
     """Text by key, in one SQLite file that several processes may share."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Open or create; StorageError when that cannot be."""
+        """Open or create the file; StorageError when that fails."""
         self.path = Path(path) if path is not None else default_cache_path()
-        with self._told():
+        with self._storage_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
                 self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -54,14 +52,14 @@ class ResponseCache:
             )
 
     def get(self, key: str) -> str | None:
-        """What was answered, None when it was never asked."""
-        with self._told():
-            found = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
-        return None if found is None else str(found[0])
+        """The response, None when there is none."""
+        with self._storage_errors():
+            row = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
 
     def put(self, key: str, value: str) -> None:
-        """Keep an answer; the first one stays."""
-        with self._told():
+        """Store a response; one that is there already stays."""
+        with self._storage_errors():
             self._db.execute(
                 "INSERT INTO responses VALUES (?,?,?) ON CONFLICT (key) DO NOTHING",
                 (key, value, now()),
@@ -72,7 +70,7 @@ class ResponseCache:
         self._db.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder. The lock dies with its process, however that dies."""
+"""One process at a time in a folder. The lock ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from luthier.ledger.storage_errors import storage_error
 
 @contextmanager
 def folder_lock(folder: Path, *, option: str = "--out") -> Iterator[None]:
-    """Hold the folder; StorageError, naming the other process, when one holds it already, and
-    UserError where it is a file.
+    """Lock the folder. StorageError, with the number of the other process, when it is locked
+    already; UserError where it is a file.
 
-    `option` is how the command line takes another folder.
+    `option` is the command-line option that names another folder.
     """
     try:
         import fcntl
@@ -38,9 +38,9 @@ def folder_lock(folder: Path, *, option: str = "--out") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            owner = file.read().strip() or "unknown"
             raise StorageError(
-                f"{folder} is in use by another luthier (process {holder})",
+                f"{folder} is in use by another luthier (process {owner})",
                 next_step=f"Wait for it to end, or choose another {option} folder.",
             ) from None
         file.seek(0)

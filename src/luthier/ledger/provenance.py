@@ -1,4 +1,4 @@
-"""Where and with what a result was made."""
+"""Provenance: with which versions and on which machine a result was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Versions and machine. None: not installed, or not to be found out."""
+    """Versions and machine. None: not installed, or unknown."""
 
     luthier: str | None = None
     python: str | None = None
@@ -31,8 +31,8 @@ class Provenance:
 
 
 def provenance(*, precision: str | None = None) -> Provenance:
-    """Look around, without importing any of the heavy packages. `precision`: the number format of a
-    local base's matrix products."""
+    """The versions and the machine of this process, found without importing a heavy package.
+    `precision` is the number format of a local base's matrix products."""
     return Provenance(
         luthier=luthier_version(),
         python=platform.python_version(),
@@ -84,11 +84,11 @@ def _memory_bytes() -> int:
 
 
 def _git_commit() -> str | None:
-    """The commit of the repository the user stands in, if any: it names their task file."""
+    """The commit of the repository in the working folder, if any: it identifies the task file."""
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,9 +1,9 @@
 """The ledger: what ran, with what result, in one SQLite file in WAL mode.
 
-A row of `runs` is written twice: when the run starts and, in one transaction, when it ends.
-Whatever is killed in between leaves a row that says "running", which the next start repeats.
-Records are stored as the JSON of frozen dataclasses (`ledger.codec`), so that this file knows no
-other room.
+A row of `runs` is written when the run starts, when its fit is saved, and when it ends, each time
+in one transaction. A run that is killed in between leaves a row that says "running" or "fitted";
+the next start goes on from there. Records are stored as the JSON of frozen dataclasses
+(`luthier.serialization`), so that this module imports no other room.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from luthier.errors import StorageError
 from luthier.ledger.provenance import now
 from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
 
+LEDGER_FILE = "ledger.sqlite"  # its name in a run folder
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
-        "0001-first",
+        "0002-planned-runs",
         """
         CREATE TABLE comparisons (
             id TEXT PRIMARY KEY, created TEXT NOT NULL, touched TEXT NOT NULL, finished TEXT,
@@ -34,7 +36,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
             result TEXT, artifact TEXT, error TEXT
         );
-        CREATE TABLE members (
+        CREATE TABLE planned_runs (
             comparison TEXT NOT NULL REFERENCES comparisons(id), key TEXT NOT NULL,
             technique TEXT NOT NULL, purpose TEXT NOT NULL, part TEXT NOT NULL,
             seed INTEGER NOT NULL, PRIMARY KEY (comparison, key)
@@ -46,11 +48,14 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
 )
+# Ledgers from before the records had their present names; they cannot be read any more.
+OUTDATED = frozenset({"0001-first"})
 
 
 @dataclass(frozen=True, slots=True)
 class StoredComparison:
-    """One comparison; `task`, `model`, `plan`, `prices` and `provenance` are JSON.
+    """A comparison as the ledger keeps it: `task`, `model`, `plan`, `prices` and `provenance` are
+    JSON.
 
     `touched` is when it was last started, `finished` when nothing was left to do.
     """
@@ -70,7 +75,9 @@ class StoredComparison:
 class PlannedRun:
     """A run that belongs to a comparison. Two comparisons in one ledger may share a run.
 
-    `part` says which step of a recipe or which point of a learning curve it is, "" for a whole run.
+    `technique` is the name in the plan. `purpose` is "run", "step" (an intermediate step of a
+    recipe) or "curve" (a point of a learning curve). `part` says which step ("1 few-shot") or which
+    share of the training examples ("0.25"); it is "" for a whole run.
     """
 
     comparison: str
@@ -83,10 +90,10 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run. `purpose` is "run", "step" (an intermediate of a recipe) or "curve".
+    """A run as the ledger keeps it; `comparison` is the one that made it.
 
-    `status` is "running", "fitted", "finished", "failed", "skipped" or "stopped"; `result` is JSON,
-    `artifact` the hash of a folder in `ledger.artifacts`, `error` what to tell the user.
+    `status` is "running", "fitted", "finished", "failed", "skipped" or "stopped". `result` is JSON,
+    `artifact` the hash of a folder in `ledger.artifacts`, `error` the reason in words.
     """
 
     key: str
@@ -104,7 +111,7 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, for whoever reads the ledger later."""
+    """Something that happened, for a later reader of the ledger."""
 
     time: str
     comparison: str | None
@@ -114,12 +121,13 @@ class Event:
 
 
 class Ledger:
-    """An open ledger. Use as a context manager, or call `close`."""
+    """An open ledger. Use it as a context manager, or call `close`."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open or create; StorageError when the file is locked, full, read-only or no ledger."""
+        """Open or create the file. StorageError when it is locked, read-only, no ledger, or one of
+        another version, and when the disk is full."""
         self.path = Path(path)
-        with self._told():
+        with self._storage_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Explicit transactions only: sqlite3's own opening of them would commit before DDL.
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -143,62 +151,59 @@ class Ledger:
         """Close the file; the write-ahead log is folded in."""
         self._db.close()
 
-    def start_comparison(self, row: StoredComparison) -> None:
-        """Keep a comparison and its plan. One that is there already keeps them; only when it was
-        touched, and its prices, are new."""
+    def start_comparison(self, comparison: StoredComparison) -> None:
+        """Add a comparison. One that is there already keeps its plan; only its prices and the time
+        it was touched are updated."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO comparisons VALUES (?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (id) DO UPDATE "
                 "SET touched = excluded.touched, prices = excluded.prices",
-                astuple(row),
+                astuple(comparison),
             )
 
     def comparison(self, id: str) -> StoredComparison | None:
-        """The comparison of that id."""
-        found = self._select("SELECT * FROM comparisons WHERE id = ?", (id,))
-        return StoredComparison(*found[0]) if found else None
+        """The comparison with that id; None when there is none."""
+        rows = self._select("SELECT * FROM comparisons WHERE id = ?", (id,))
+        return StoredComparison(*rows[0]) if rows else None
 
     def comparisons(self) -> list[StoredComparison]:
         """All comparisons, the one that was last started at the end."""
-        found = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
-        return [StoredComparison(*row) for row in found]
+        rows = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
+        return [StoredComparison(*row) for row in rows]
 
-    def enrol(self, members: Iterable[PlannedRun]) -> None:
-        """Note which runs belong to a comparison; those noted already stay."""
+    def add_planned_runs(self, planned_runs: Iterable[PlannedRun]) -> None:
+        """Add the runs that belong to a comparison; those that are there already stay."""
         with self._transaction() as db:
             db.executemany(
-                "INSERT INTO members VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-                [astuple(member) for member in members],
+                "INSERT INTO planned_runs VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+                [astuple(planned_run) for planned_run in planned_runs],
             )
 
-    def members(self, comparison: str) -> list[PlannedRun]:
-        """The runs of a comparison, in the order in which they were noted."""
-        query = "SELECT * FROM members WHERE comparison = ? ORDER BY rowid"
+    def planned_runs(self, comparison: str) -> list[PlannedRun]:
+        """The runs of a comparison, in the order in which they were added."""
+        query = "SELECT * FROM planned_runs WHERE comparison = ? ORDER BY rowid"
         return [PlannedRun(*row) for row in self._select(query, (comparison,))]
 
     def end_comparison(self, id: str) -> None:
-        """Note that nothing is left to do."""
+        """Mark a comparison in which nothing is left to do."""
         with self._transaction() as db:
             db.execute("UPDATE comparisons SET finished = ? WHERE id = ?", (now(), id))
 
-    def begin(self, row: StoredRun) -> None:
-        """Note that a run starts; one that was begun before and did not finish starts anew."""
-        self._write(row)
-
-    def end(self, row: StoredRun) -> None:
-        """Write how a run ended: result and artifact in one transaction."""
-        self._write(row)
+    def save_run(self, run: StoredRun) -> None:
+        """Write a run as it stands now, in place of what the ledger held of it."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?)", astuple(run))
 
     def run(self, key: str) -> StoredRun | None:
-        """The run with that key."""
-        found = self._select("SELECT * FROM runs WHERE key = ?", (key,))
-        return StoredRun(*found[0]) if found else None
+        """The run with that key; None when there is none."""
+        rows = self._select("SELECT * FROM runs WHERE key = ?", (key,))
+        return StoredRun(*rows[0]) if rows else None
 
-    def note(
+    def add_event(
         self, kind: str, message: str, *, comparison: str | None = None, run: str | None = None
     ) -> None:
-        """Append an event."""
+        """Append an event, with the time."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO events (time, comparison, run, kind, message) VALUES (?,?,?,?,?)",
@@ -210,15 +215,17 @@ class Ledger:
         query = "SELECT time, comparison, run, kind, message FROM events ORDER BY id"
         return [Event(*r) for r in self._select(query, ())]
 
-    def _write(self, row: StoredRun) -> None:
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?)", astuple(row))
-
     def _migrate(self) -> None:
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)"
         )
         done = {r[0] for r in self._db.execute("SELECT name FROM migrations")}
+        if done & OUTDATED:
+            raise StorageError(
+                f"{self.path} was written by an older Luthier, whose records this one cannot read",
+                next_step="Choose another --out folder and compare again, or read it with the "
+                "Luthier that wrote it.",
+            )
         unknown = done - {name for name, _ in MIGRATIONS}
         if unknown:
             raise StorageError(
@@ -229,7 +236,7 @@ class Ledger:
             if name in done:
                 continue
             with self._transaction() as db:
-                # Another process may have migrated between the look and the lock.
+                # Another process may have migrated between the query and the lock.
                 if db.execute("SELECT 1 FROM migrations WHERE name = ?", (name,)).fetchone():
                     continue
                 for statement in script.split(";"):
@@ -238,12 +245,12 @@ class Ledger:
                 db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now()))
 
     def _select(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._told():
+        with self._storage_errors():
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._told():
+        with self._storage_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -254,8 +261,8 @@ class Ledger:
             self._db.execute("COMMIT")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what SQLite says into what a user can act on."""
+    def _storage_errors(self) -> Iterator[None]:
+        """Turn errors of SQLite and of the file system into StorageError."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -1,6 +1,6 @@
-"""How amounts are written for readers: short, with a unit, a dash for what was not measured.
+"""Amounts as text: short, with a unit, and a dash for what was not measured.
 
-Every function takes None and gives `UNMEASURED`; none ever turns a missing number into a zero.
+Every function turns None into `UNMEASURED`; none turns a missing number into a zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How to use the pick: what to type, and what opens its folder without Luthier."""
+"""How to use the pick: the command, the program, and what opens its folder without Luthier."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from luthier.models.storage import ADAPTATION_FILE
 
 @dataclass(frozen=True, slots=True)
 class HowToUse:
-    """`folder_words` is about the pick's folder, `ask` a command, `python` a program, `parts` what
-    lies in the folder and what opens it."""
+    """`ask` is a command and `python` a program. `folder_words` says in a sentence what the pick's
+    folder is, `parts` what files are in it and what opens them."""
 
     folder_words: str
     ask: str
@@ -22,14 +22,14 @@ class HowToUse:
 
 
 def how_to_use(comparison: Comparison) -> HowToUse | None:
-    """How to use the pick; None without one, and where its folder is not there."""
+    """How to use the pick; None where there is no pick or its folder is missing."""
     pick = comparison.verdict.pick
-    path = next((row.path for row in comparison.rows if row.technique == pick), None)
+    path = next((r.path for r in comparison.results if r.technique == pick), None)
     if pick is None or path is None or not Path(path).is_dir():
         return None
     beside = "the base and its index" if _index_outside(Path(path)) else "the base"
     return HowToUse(
-        folder_words=f"{path} is all of it beside {beside}: copy it to where it is needed.",
+        folder_words=f"{path} holds everything but {beside}: copy it to where it is needed.",
         ask=f'luthier ask {shlex.quote(path)} "…"',
         python=f'import luthier\n\nmodel = luthier.load({path!r})\nprint(model.ask("…"))',
         parts=_parts(Path(path), bool(comparison.task.labels)),
@@ -37,7 +37,7 @@ def how_to_use(comparison: Comparison) -> HowToUse | None:
 
 
 def _index_outside(folder: Path) -> bool:
-    """Whether answers are looked up in an index too large to be copied into the folder."""
+    """Whether passages are looked up in an index that was too large to copy into the folder."""
     record = folder / ADAPTATION_FILE
     if (folder / "knowledge").is_dir() or not record.is_file():
         return False
@@ -45,23 +45,23 @@ def _index_outside(folder: Path) -> bool:
 
 
 def _parts(folder: Path, labels: bool) -> tuple[str, ...]:
-    said = ["`luthier.yaml` holds the base's name, the prompt and the decoding, to be read."]
+    sentences = ["`luthier.yaml` holds the base's name, the prompt and the decoding, to be read."]
     if (folder / "soft_prompt.safetensors").is_file():
-        said.append(
+        sentences.append(
             "`soft_prompt.safetensors` holds the virtual tokens, rows of the input embeddings."
         )
     if (folder / "adapter").is_dir():
-        said.append("`adapter/` opens with PEFT: `PeftModel.from_pretrained(base, folder)`.")
+        sentences.append("`adapter/` opens with PEFT: `PeftModel.from_pretrained(base, folder)`.")
     if (folder / "weights").is_dir():
-        said.append(
+        sentences.append(
             "`weights/` opens with Transformers: `AutoModelForCausalLM.from_pretrained(folder)`, "
             "or AutoModelForSeq2SeqLM for an encoder–decoder."
         )
     if (folder / "knowledge").is_dir():
-        said.append("`knowledge/` is the index that answers are looked up in.")
+        sentences.append("`knowledge/` is the index that answers are looked up in.")
     if labels:
-        said.append(
-            "Luthier takes the likeliest of the labels. A server that writes freely has to be held "
-            "to the labels, or stopped at the end of one: nothing else stops it there."
+        sentences.append(
+            "Luthier takes the likeliest of the labels. A server that generates freely has to be "
+            "constrained to the labels, or stopped at the end of one: nothing else stops it there."
         )
-    return tuple(said)
+    return tuple(sentences)

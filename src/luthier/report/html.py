@@ -1,4 +1,4 @@
-"""The HTML report: one file that opens offline, asks nothing of any network, and prints."""
+"""The HTML report: one file that opens offline, loads nothing from a network, and prints well."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from luthier.compare.comparison import Comparison
 from luthier.errors import StorageError
 from luthier.report import amounts
 from luthier.report.how_to_use import how_to_use
-from luthier.report.metric import MetricView, metric_view_of
+from luthier.report.metric_view import MetricView, metric_view_of
 from luthier.report.technique_view import (
     TechniqueView,
     best_first,
@@ -33,7 +33,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_html(comparison: Comparison, path: str | Path) -> Path:
-    """Write the report to `path`, whole or not at all. StorageError where it cannot be written."""
+    """Write the report to `path`, completely or not at all; StorageError where that fails."""
     target = Path(path)
     # Text from data files can hold half a surrogate pair, which UTF-8 cannot; it becomes "?".
     content = render_html(comparison).encode("utf-8", errors="replace")
@@ -45,14 +45,14 @@ def write_html(comparison: Comparison, path: str | Path) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp lets nobody else read
+        Path(temporary).chmod(0o644)  # mkstemp denies all others
         os.replace(temporary, target)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise StorageError(
             f"The report cannot be written to {target}: {error.strerror or error}",
-            next_step="Give another path with --out, or make room on the disk.",
+            next_step="Give another path with --out, or free some space on the disk.",
         ) from error
     return target
 
@@ -62,7 +62,7 @@ def render_html(comparison: Comparison) -> str:
     from markupsafe import Markup
 
     metric_view = metric_view_of(comparison)
-    lines = technique_views(comparison)
+    views = technique_views(comparison)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return (
         _environment()
@@ -70,48 +70,56 @@ def render_html(comparison: Comparison) -> str:
         .render(
             comparison=comparison,
             metric_view=metric_view,
-            lines=lines,
+            views=views,
             style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
             script=Markup(script),
             script_hash=_hash(script),
-            **_sections(comparison, lines, metric_view),
+            **_sections(comparison, views, metric_view),
         )
         .replace("\x00", "\ufffd")
     )
 
 
 def _sections(
-    comparison: Comparison, lines: list[TechniqueView], metric_view: MetricView
+    comparison: Comparison, views: list[TechniqueView], metric_view: MetricView
 ) -> dict[str, Any]:
     """What the template shows, section by section."""
     from markupsafe import Markup
 
-    from luthier.report.sections import confusion, costs, differences, facts, fits, plots, prompts
+    from luthier.report.sections import (
+        confusion,
+        cost_tables,
+        differences,
+        facts,
+        fits,
+        plots,
+        prompts,
+    )
 
-    measured, unfinished = in_groups(lines)
+    measured, unfinished = in_groups(views)
     data = differences.difference_data(measured)
     return {
         "headline": headline(comparison),
         "tie": tie_sentence(comparison),
-        "use": how_to_use(comparison),
+        "how_to_use": how_to_use(comparison),
         "measured": measured,
         "unfinished": unfinished,
-        "ranked": best_first(lines, metric_view),
+        "ranked": best_first(views, metric_view),
         "families": plots.family_key(measured),
-        "intervals": plots.interval_plot(comparison, lines, metric_view),
-        "paired": plots.paired_plot(comparison, lines, metric_view),
-        "cost_plots": plots.cost_plots(comparison, lines, metric_view),
-        "curves": plots.curve_plot(comparison, lines),
+        "intervals": plots.interval_plot(comparison, views, metric_view),
+        "paired": plots.paired_plot(comparison, views, metric_view),
+        "cost_plots": plots.cost_plots(comparison, views, metric_view),
+        "curves": plots.curve_plot(comparison, views),
         "matrices": _pick_first(confusion.matrices(measured, comparison.task.labels)),
         "difference_json": None if data is None else Markup(differences.script_json(data)),
-        "difference_lines": [] if data is None else data["techniques"],
+        "difference_techniques": [] if data is None else data["techniques"],
         "differences_cut": data is not None and data["total"] > len(data["examples"]),
-        "prompts": prompts.prompts(lines),
-        "fits": fits.fits(lines, metric_view),
-        "costs": costs.cost_tables(comparison, lines),
-        "break_even": costs.break_even(comparison),
-        "prices": costs.prices(comparison),
-        "forgetting": costs.forgetting(lines),
+        "prompts": prompts.prompts(views),
+        "fits": fits.fits(views, metric_view),
+        "costs": cost_tables.cost_tables(comparison, views),
+        "break_even": cost_tables.break_even(comparison),
+        "prices": cost_tables.prices(comparison),
+        "forgetting": cost_tables.forgetting(views),
         "data_facts": facts.data_facts(comparison),
         "leaks": facts.leak_sentences(comparison.task.leaks),
         "leak_samples": facts.leak_samples(comparison.task.leaks),
@@ -122,7 +130,7 @@ def _sections(
 
 
 def _pick_first(matrices: Sequence[Any]) -> list[Any]:
-    return sorted(matrices, key=lambda matrix: matrix.line.mark != "pick")
+    return sorted(matrices, key=lambda matrix: matrix.view.mark != "pick")
 
 
 @lru_cache(maxsize=1)
@@ -147,15 +155,15 @@ def _environment() -> jinja2.Environment:
 
 
 def _commands(text: str) -> Any:
-    """A sentence with what stands between backticks as code."""
+    """A sentence in which text between backticks becomes code."""
     from markupsafe import Markup, escape
 
-    # Trusted: the text is escaped before the tags are written.
+    # It is safe: the text is escaped before the tags are written.
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _marker(shape: str, cls: str) -> Any:
-    """A family's marker, small enough to stand in a line of text."""
+    """A family's marker, small enough for a line of text."""
     from markupsafe import Markup
 
     from luthier.report.charts.svg import element, marker
@@ -176,5 +184,5 @@ def _marker(shape: str, cls: str) -> Any:
 
 
 def _hash(script: str) -> str:
-    """What the page's own policy knows its script by; no other script can run."""
+    """The hash by which the page's content security policy allows this script and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

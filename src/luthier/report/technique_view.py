@@ -1,4 +1,4 @@
-"""One line of the comparison as readers see it: its mark, its colour and shape, its words."""
+"""A technique's result as readers see it: its mark, its colour and shape, its words."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.compare.comparison import Comparison, Run, TechniqueResult
-from luthier.report.metric import MetricView
+from luthier.report.metric_view import MetricView
 
-# Family: class in the style sheet, and the shape of its marker. Colour alone tells nothing.
+# The class of each family in the style sheet and the shape of its marker, so that not only the
+# colour tells them apart.
 FAMILIES = {
     "prompt": ("f-prompt", "circle"),
     "soft prompt": ("f-soft", "diamond"),
@@ -30,12 +31,12 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class TechniqueView:
-    """A row of the comparison with its place in the page. `mark` is "pick", "tied", "best" or "".
+    """A result and how it is shown. `mark` is "pick", "tied", "best" or "".
 
-    `key` is short and safe as an HTML id.
+    `key` is short and safe as an HTML id; `cls` and `shape` are those of the family.
     """
 
-    row: TechniqueResult
+    result: TechniqueResult
     key: str
     cls: str
     shape: str
@@ -43,69 +44,69 @@ class TechniqueView:
 
     @property
     def name(self) -> str:
-        """The technique as the user wrote it; a recipe's step in short, as "few-shot, step 1"."""
-        if self.row.part_of is None:
-            return self.row.technique
-        return _STEP.sub(r", step \1", self.row.technique)
+        """The technique as the user wrote it; a recipe's step in short: "few-shot, step 1"."""
+        if self.result.part_of is None:
+            return self.result.technique
+        return _STEP.sub(r", step \1", self.result.technique)
 
     @property
     def measured(self) -> bool:
         """Whether there is a score to show."""
-        return self.row.score.value is not None
+        return self.result.score.value is not None
 
     @property
     def run(self) -> Run | None:
-        """The run that stands for the technique where one must: the one behind its path, else the
-        first with judged examples."""
-        best = self.row.best
+        """The run that represents the technique where only one can be shown: the one behind its
+        path, else the first with scored examples."""
+        best = self.result.best
         if best is not None and best.sample_scores:
             return best
-        return next((s for s in self.row.seeds if s.sample_scores), best)
+        return next((run for run in self.result.runs if run.sample_scores), best)
 
     @property
-    def finished_seeds(self) -> tuple[Run, ...]:
-        """The runs that came to their end."""
-        return tuple(s for s in self.row.seeds if s.status == "finished")
+    def finished_runs(self) -> tuple[Run, ...]:
+        """The runs that finished."""
+        return tuple(run for run in self.result.runs if run.status == "finished")
 
     @property
     def status_words(self) -> str:
-        """Finished, failed, skipped, … in words."""
-        return _STATUS.get(self.row.status, str(self.row.status))
+        """The status in words."""
+        return _STATUS.get(self.result.status, str(self.result.status))
 
     @property
     def reason(self) -> str:
-        """Why it has no number; what its seeds say where the row itself is silent."""
-        said = [self.row.reason, *(s.reason for s in self.row.seeds)]
-        return next((reason for reason in said if reason), "no reason was recorded")
+        """Why it did not finish; the reason of a run where the result itself has none."""
+        reasons = [self.result.reason, *(run.reason for run in self.result.runs)]
+        return next((reason for reason in reasons if reason), "no reason was recorded")
 
 
 def technique_views(comparison: Comparison) -> list[TechniqueView]:
-    """All rows, in the order of the comparison."""
+    """All results, in the order of the comparison."""
     verdict = comparison.verdict
-    lines = []
-    for index, row in enumerate(comparison.rows):
-        cls, shape = FAMILIES.get(row.family, ("f-other", "circle"))
+    views = []
+    for index, result in enumerate(comparison.results):
+        cls, shape = FAMILIES.get(result.family, ("f-other", "circle"))
         mark = ""
-        if row.technique == verdict.pick:
+        if result.technique == verdict.pick:
             mark = "pick"
-        elif row.technique in verdict.tied_with:
+        elif result.technique in verdict.tied_with:
             mark = "tied"
-        elif row.technique == verdict.best:
+        elif result.technique == verdict.best:
             mark = "best"
-        lines.append(TechniqueView(row, f"t{index + 1}", cls, shape, mark))
-    return lines
+        views.append(TechniqueView(result, f"t{index + 1}", cls, shape, mark))
+    return views
 
 
-def best_first(lines: Sequence[TechniqueView], metric_view: MetricView) -> list[TechniqueView]:
+def best_first(views: Sequence[TechniqueView], metric_view: MetricView) -> list[TechniqueView]:
     """Those with a score, best first."""
-    measured = [line for line in lines if line.row.score.value is not None]
+    measured = [view for view in views if view.result.score.value is not None]
     sign = -1.0 if metric_view.higher_is_better else 1.0
-    return sorted(measured, key=lambda line: sign * (line.row.score.value or 0.0))
+    return sorted(measured, key=lambda view: sign * (view.result.score.value or 0.0))
 
 
-def in_groups(lines: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list[TechniqueView]]:
-    """(those with a score, those that did not finish); some may be both."""
-    return [x for x in lines if x.measured], [x for x in lines if x.row.status != "finished"]
+def in_groups(views: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list[TechniqueView]]:
+    """Those with a score, and those that did not finish; a technique may be in both groups."""
+    return [v for v in views if v.measured], [v for v in views if v.result.status != "finished"]
 
 
 def headline(comparison: Comparison) -> str:
@@ -113,7 +114,7 @@ def headline(comparison: Comparison) -> str:
     pick = comparison.verdict.pick
     if pick is not None:
         return f"Use {pick}."
-    if any(row.status in ("planned", "stopped") for row in comparison.rows):
+    if any(result.status in ("planned", "stopped") for result in comparison.results):
         return "No verdict yet."
     if comparison.verdict.best is not None:
         return "Use none of these yet."
@@ -121,7 +122,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def tie_sentence(comparison: Comparison) -> str:
-    """What the pick cannot be told apart from; "" when it stands alone."""
+    """The techniques that the pick cannot be told apart from; "" when there are none."""
     tied = [name for name in comparison.verdict.tied_with if name != comparison.verdict.pick]
     if not tied:
         return ""

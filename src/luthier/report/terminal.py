@@ -1,4 +1,4 @@
-"""The comparison in the terminal: a table, the verdict in plain words, and why rows are missing."""
+"""The comparison in the terminal: a table, the verdict in words, and why a technique has no row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from luthier.compare.comparison import Comparison
 from luthier.report import amounts
 from luthier.report.how_to_use import how_to_use
-from luthier.report.metric import MetricView, metric_view_of
+from luthier.report.metric_view import MetricView, metric_view_of
 from luthier.report.technique_view import (
     TechniqueView,
     headline,
@@ -27,13 +27,13 @@ _MARKS = {"pick": "►", "tied": "=", "best": "·", "": " "}
 
 
 def terminal_table(comparison: Comparison) -> RenderableType:
-    """A rich renderable that fits itself to the console: without room, columns go."""
+    """A rich renderable that fits the width of the console by leaving out columns."""
     return _Terminal(comparison)
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """`drop` orders the columns that go first when room is short; 0 stays."""
+    """Where the console is too narrow, the column with the lowest `drop` goes first; 0 stays."""
 
     heading: str
     cell: Callable[[TechniqueView], str]
@@ -50,33 +50,33 @@ class _Terminal:
 
         comparison = self.comparison
         metric_view = metric_view_of(comparison)
-        lines = technique_views(comparison)
-        measured, unfinished = in_groups(lines)
+        views = technique_views(comparison)
+        measured, unfinished = in_groups(views)
         title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
         title.append(comparison.model.name)
         title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
         yield title
         if measured:
             columns = _columns(comparison, metric_view)
-            kept = _that_fit(columns, measured, options.max_width)
-            yield _table(kept, measured)
-            yield Text(_legend(columns, kept, measured), "dim")
+            shown = _fitting(columns, measured, options.max_width)
+            yield _table(shown, measured)
+            yield Text(_legend(columns, shown, measured), "dim")
         yield Text()
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
         for sentence in _verdict(comparison):
             yield Padding(Text(sentence), (0, 0, 0, 2))
-        use = how_to_use(comparison)
-        if use is not None:
+        usage = how_to_use(comparison)
+        if usage is not None:
             yield Text()
             yield Text("How to use it", "bold")
-            yield Padding(Text(use.ask), (0, 0, 0, 2))
-            yield Padding(Text(use.folder_words), (0, 0, 0, 2))
+            yield Padding(Text(usage.ask), (0, 0, 0, 2))
+            yield Padding(Text(usage.folder_words), (0, 0, 0, 2))
         if unfinished:
             yield Text()
             yield Text("Not run, or not to the end", "bold")
-            for line in unfinished:
-                said = Text.assemble((line.name, "bold"), (f", {line.status_words}: ", "dim"))
-                yield Padding(said.append(line.reason), (0, 0, 0, 2))
+            for view in unfinished:
+                words = Text.assemble((view.name, "bold"), (f", {view.status_words}: ", "dim"))
+                yield Padding(words.append(view.reason), (0, 0, 0, 2))
         for heading, sentences in (
             ("What to try next", comparison.verdict.next_steps),
             ("About the data", comparison.task.notes),
@@ -107,24 +107,28 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
     currency = comparison.plan.currency
     return [
         _Column("technique", _name),
-        _Column(f"{metric_view.name} [95 %]", lambda x: _score(x, metric_view)),
-        _Column("parsed", lambda x: amounts.rate(x.row.parse_rate.value), drop=5),
-        _Column("fit", lambda x: _short(amounts.seconds(x.row.cost.fit_seconds))),
-        _Column("params", lambda x: amounts.scaled(x.row.cost.trainable_parameters), drop=3),
-        _Column("size", lambda x: amounts.size(x.row.cost.artifact_bytes), drop=1),
-        _Column("tokens", lambda x: amounts.count(x.row.cost.tokens_per_request), drop=4),
-        _Column("p50", lambda x: amounts.milliseconds(x.row.cost.latency_p50_ms), drop=2),
-        _Column("1k req", lambda x: amounts.money(x.row.cost.per_1k_requests, currency), drop=6),
+        _Column(f"{metric_view.name} [95 %]", lambda view: _score(view, metric_view)),
+        _Column("parsed", lambda view: amounts.rate(view.result.parse_rate.value), drop=5),
+        _Column("fit", lambda view: _short(amounts.seconds(view.result.cost.fit_seconds))),
+        _Column(
+            "params", lambda view: amounts.scaled(view.result.cost.trainable_parameters), drop=3
+        ),
+        _Column("size", lambda view: amounts.size(view.result.cost.artifact_bytes), drop=1),
+        _Column("tokens", lambda view: amounts.count(view.result.cost.tokens_per_request), drop=4),
+        _Column("p50", lambda view: amounts.milliseconds(view.result.cost.latency_p50_ms), drop=2),
+        _Column(
+            "1k req", lambda view: amounts.money(view.result.cost.per_1k_requests, currency), drop=6
+        ),
     ]
 
 
-def _name(line: TechniqueView) -> str:
-    return f"└ {line.name}" if line.row.part_of else line.name
+def _name(view: TechniqueView) -> str:
+    return f"└ {view.name}" if view.result.part_of else view.name
 
 
-def _score(line: TechniqueView, metric_view: MetricView) -> str:
+def _score(view: TechniqueView, metric_view: MetricView) -> str:
     """0.847 [0.781–0.896]; without an interval the number alone."""
-    score = line.row.score
+    score = view.result.score
     interval = metric_view.interval(score)
     value = metric_view.write(score.value)
     return value if interval == amounts.UNMEASURED else f"{value} [{interval}]"
@@ -137,28 +141,28 @@ def _short(duration: str) -> str:
     return duration
 
 
-def _width(column: _Column, lines: Sequence[TechniqueView]) -> int:
+def _width(column: _Column, views: Sequence[TechniqueView]) -> int:
     from rich.cells import cell_len
 
-    return max(cell_len(column.heading), *(cell_len(column.cell(line)) for line in lines))
+    return max(cell_len(column.heading), *(cell_len(column.cell(view)) for view in views))
 
 
-def _that_fit(
-    columns: Sequence[_Column], lines: Sequence[TechniqueView], room: int
+def _fitting(
+    columns: Sequence[_Column], views: Sequence[TechniqueView], width: int
 ) -> list[_Column]:
-    """The columns without the first to go, until the rest fits; names may then still be folded."""
-    kept = list(columns)
+    """The columns that fit into `width`; long names may still have to be folded."""
+    shown = list(columns)
     while True:
         # The mark, then two spaces between columns; a long name is folded before a column goes.
-        names = min(_width(kept[0], lines), _LONGEST_NAME)
-        needed = 3 + names + sum(_width(c, lines) + 2 for c in kept[1:])
-        going = sorted((c for c in kept if c.drop), key=lambda c: c.drop)
-        if needed <= room or not going:
-            return kept
-        kept.remove(going[0])
+        names = min(_width(shown[0], views), _LONGEST_NAME)
+        needed = 3 + names + sum(_width(c, views) + 2 for c in shown[1:])
+        droppable = sorted((c for c in shown if c.drop), key=lambda c: c.drop)
+        if needed <= width or not droppable:
+            return shown
+        shown.remove(droppable[0])
 
 
-def _table(columns: Sequence[_Column], lines: Sequence[TechniqueView]) -> Table:
+def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -169,41 +173,41 @@ def _table(columns: Sequence[_Column], lines: Sequence[TechniqueView]) -> Table:
     )  # fmt: skip
     table.add_column(width=1)
     table.add_column(
-        columns[0].heading, overflow="fold", min_width=min(_width(columns[0], lines), _LONGEST_NAME)
+        columns[0].heading, overflow="fold", min_width=min(_width(columns[0], views), _LONGEST_NAME)
     )
     for column in columns[1:]:
         table.add_column(Text(column.heading), justify="right", no_wrap=True)
     styles = {"pick": "bold green", "tied": "bold", "best": "bold"}
-    for line in lines:
-        cells = [Text(_MARKS[line.mark]), *(Text(column.cell(line)) for column in columns)]
-        table.add_row(*cells, style=styles.get(line.mark, "dim" if line.row.part_of else ""))
+    for view in views:
+        cells = [Text(_MARKS[view.mark]), *(Text(column.cell(view)) for column in columns)]
+        table.add_row(*cells, style=styles.get(view.mark, "dim" if view.result.part_of else ""))
     return table
 
 
 def _legend(
-    columns: Sequence[_Column], kept: Sequence[_Column], lines: Sequence[TechniqueView]
+    columns: Sequence[_Column], shown: Sequence[_Column], views: Sequence[TechniqueView]
 ) -> str:
-    marks = {line.mark for line in lines}
-    said = []
+    marks = {view.mark for view in views}
+    parts = []
     if "pick" in marks:
-        said.append("► pick")
+        parts.append("► pick")
     if "tied" in marks:
-        said.append("= statistically tied")
+        parts.append("= statistically tied")
     if "best" in marks:
-        said.append("· highest score")
-    said.append("– not measured")
-    hidden = [c.heading for c in columns if c not in kept]
+        parts.append("· highest score")
+    parts.append("– not measured")
+    hidden = [c.heading for c in columns if c not in shown]
     if hidden:
-        said.append(f"no room here for {', '.join(hidden)}")
-    return "   ".join(said)
+        parts.append(f"no room here for {', '.join(hidden)}")
+    return "   ".join(parts)
 
 
 def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
-    said = [verdict.because, tie_sentence(comparison)]
+    sentences = [verdict.because, tie_sentence(comparison)]
     if verdict.break_even_requests:
-        said.append(
+        sentences.append(
             f"It has paid for its fit against the best prompt after "
             f"{amounts.plural(verdict.break_even_requests, 'request')}."
         )
-    return [sentence for sentence in said if sentence]
+    return [sentence for sentence in sentences if sentence]

@@ -178,7 +178,7 @@ def _score(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Score:
     if not runs or not runs[0]:
         return Score(value=None, **facts)
     statistics = statistics_of(runs, scorer)
-    # A technique without chance gives the same run for each seed: that is one run, not three.
+    # A technique without randomness has the same run for each seed, which counts as one run.
     if all(np.array_equal(run.values, statistics[0].values) for run in statistics):
         statistics = statistics[:1]
     value = float(np.mean([s.value for s in statistics]))

@@ -26,8 +26,10 @@ MOST_QUESTIONS = 50  # asked without the passages that answer them
 
 
 def groundedness(model: Model, sample_scores: Sequence[SampleScore]) -> Score:
-    """The mean share of an answer's words that stand in the passages it was given; answers that
-    abstain or are empty are remaining out."""
+    """The mean share of the words of an answer that occur in the passages shown with it.
+
+    Answers that abstain or are empty are not counted.
+    """
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
     examples, values = [], []

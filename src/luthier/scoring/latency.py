@@ -1,4 +1,4 @@
-"""Latency: what one caller waits for one answer, measured by single requests."""
+"""Latency: how long one caller waits for one answer, measured by single requests."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ class Latency:
 
 
 def measure_latency(model: Model, examples: Sequence[Example], *, n: int = 20) -> Latency:
-    """Answer up to `n` examples one by one, cycling where there are fewer.
+    """Answer `n` examples one by one, again from the first where there are fewer.
 
-    After `LONG_ENOUGH` seconds it stops at the fifth: a slow answer needs fewer for its median.
-    The requests before them that warm caches up are not counted. Batches are faster per answer;
-    they are what `EvalResult.eval_seconds` shows.
+    After `LONG_ENOUGH` seconds five requests suffice. Two requests before them warm caches up and
+    are not counted. Batches are faster for each answer; `EvalResult.eval_seconds` shows their time.
     """
     if not examples or n < 1:
         return Latency(None, None, 0)
     for example in examples[:_WARM_UP]:
         model.answer([example])
-    waited = []
+    milliseconds = []
     for request in range(n):
         started = time.perf_counter()
         model.answer([examples[request % len(examples)]])
-        waited.append((time.perf_counter() - started) * 1000.0)
-        if request + 1 >= _FEWEST and sum(waited) > LONG_ENOUGH * 1000.0:
+        milliseconds.append((time.perf_counter() - started) * 1000.0)
+        if request + 1 >= _FEWEST and sum(milliseconds) > LONG_ENOUGH * 1000.0:
             break
     import numpy as np
 
-    p50, p95 = np.quantile(waited, (0.5, 0.95))
-    return Latency(float(p50), float(p95), len(waited))
+    p50, p95 = np.quantile(milliseconds, (0.5, 0.95))
+    return Latency(float(p50), float(p95), len(milliseconds))

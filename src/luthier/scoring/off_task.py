@@ -1,4 +1,4 @@
-"""Forgetting: what a fit did to the model's grip on text that has nothing to do with the task.
+"""Forgetting: how a fit changed the model on text that has nothing to do with the task.
 
 The text is `off_task.txt`, twenty paragraphs of plain English written for this project, so that no
 model has been trained on them.
@@ -43,7 +43,7 @@ def off_task_loss(model: Model) -> OffTaskLoss | None:
     """-log p of each paragraph after its first word, under weights, adapter and soft prompt alone.
 
     The text prompt is left out: it would be read as the beginning of the paragraph. None where the
-    model gives no log-probabilities.
+    model returns no log-probabilities.
     """
     if Capability.LOGPROBS not in model.capabilities:
         return None

@@ -58,7 +58,7 @@ def read_sources(
     if set(split) != set(SPLITS) or not (abs(whole - 1) < 0.011 or abs(whole - 100) < 1.1):
         read.fail(
             "split",
-            f"gives {', '.join(f'{k} {v:g}' for k, v in split.items())}: "
+            f"has {', '.join(f'{k} {v:g}' for k, v in split.items())}: "
             f"together {whole:g}, and all of {', '.join(SPLITS)} are needed",
             next_step="Make train, dev and test add up to 1.",
         )

@@ -23,7 +23,7 @@ class KeyReader:
         self.where = where
 
     def get(self, key: str) -> Any:
-        """The value as it stands, None where there is none."""
+        """The value as it was written; None where there is none."""
         return self.keys.get(key)
 
     def fail(

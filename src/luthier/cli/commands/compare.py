@@ -1,4 +1,4 @@
-"""`luthier compare`: the main command."""
+"""`luthier compare`: compare techniques on a task, and say which to use."""
 
 from __future__ import annotations
 
@@ -73,22 +73,23 @@ def compare(
     """
     from luthier.cli.console import data, only_data_on_stdout, print_json, talk
     from luthier.cli.progress import TerminalListener
-    from luthier.compare.options import CURVE, Options, parse_budget
-    from luthier.compare.run_comparison import chosen_techniques, default_techniques
+    from luthier.compare.options import CURVE, Options
+    from luthier.compare.parse_budget import parse_budget
+    from luthier.compare.request import default_techniques, resolve_techniques
     from luthier.compare.run_comparison import compare as run
     from luthier.task.task import Task
 
-    # What can be wrong is looked at before anything heavy is loaded.
-    parsed = parse_budget(budget)
-    chosen = None if techniques is None else chosen_techniques(techniques)
-    opened = Task.load(task)
+    # Everything that may be wrong is checked before anything heavy loads.
+    parsed_budget = parse_budget(budget)
+    resolved = None if techniques is None else resolve_techniques(techniques)
+    opened_task = Task.load(task)
     if proposer is not None:
-        names = chosen or chosen_techniques(default_techniques(opened))
-        chosen = with_proposer(names, proposer)
-    for note in opened.notes:
+        names = resolved or resolve_techniques(default_techniques(opened_task))
+        resolved = with_proposer(names, proposer)
+    for note in opened_task.notes:
         talk().print(f"note: {note}", markup=False, soft_wrap=True)
-    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    with TerminalListener(talk(), asks=asks) as listener:
+    confirm = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    with TerminalListener(talk(), confirm=confirm) as listener:
         options = Options(
             curve=CURVE if curve else (),
             limit=limit,
@@ -99,7 +100,7 @@ def compare(
         )
         with only_data_on_stdout():
             comparison = run(
-                opened, model, techniques=chosen, budget=parsed, seeds=seeds, out=out,
+                opened_task, model, techniques=resolved, budget=parsed_budget, seeds=seeds, out=out,
                 options=options,
             )  # fmt: skip
     if plan:
@@ -121,18 +122,20 @@ def compare(
 
 
 def with_proposer(techniques: tuple[Technique, ...], proposer: str) -> tuple[Technique, ...]:
-    """The techniques, the proposer given to each that takes one; TechniqueError when none does."""
+    """The techniques, with the proposer set in each that has such a setting; TechniqueError when
+    none has."""
     import dataclasses
     from typing import Any, cast
 
-    def takes(technique: Technique) -> bool:
+    def takes_proposer(technique: Technique) -> bool:
         return any(f.name == "proposer" for f in dataclasses.fields(cast(Any, technique)))
 
-    if not any(takes(t) for t in techniques):
+    if not any(takes_proposer(t) for t in techniques):
         raise TechniqueError(
-            f"--proposer {proposer} has nothing to write for: no technique here takes a proposer",
+            f"--proposer {proposer} is not needed: none of these techniques takes a proposer",
             next_step="Add prompt-search to --techniques.",
         )
     return tuple(
-        dataclasses.replace(cast(Any, t), proposer=proposer) if takes(t) else t for t in techniques
+        dataclasses.replace(cast(Any, t), proposer=proposer) if takes_proposer(t) else t
+        for t in techniques
     )

@@ -27,7 +27,7 @@ def evaluate(
 ) -> None:
     """Score a saved model with the evaluator that compare uses.
 
-    A bare base model is asked with the task's own prompt.
+    A bare base model is adapted with the task's own prompt.
     """
     from luthier.cli.console import data, only_data_on_stdout, print_json
     from luthier.compare.run_folder import pick_folder
@@ -37,23 +37,25 @@ def evaluate(
     from luthier.task.spec import SPLITS
     from luthier.task.task import Task
 
-    opened = Task.load(task)
+    opened_task = Task.load(task)
     if split not in SPLITS:
         raise TaskError(
             f"unknown split {split!r}", choices=SPLITS, next_step=did_you_mean(split, SPLITS)
         )
     with only_data_on_stdout():
-        asked = load(pick_folder(model), base=base)
-        if not asked.adaptation.filled:
-            asked = asked.adapt(prompt=opened.base_prompt(), decoding=opened.base_decoding())
-        check_labels(asked, opened)
-        result = score(asked, opened, split=split, limit=limit, latency=True)
+        adapted = load(pick_folder(model), base=base)
+        if not adapted.adaptation.filled:
+            adapted = adapted.adapt(
+                prompt=opened_task.base_prompt(), decoding=opened_task.base_decoding()
+            )
+        check_labels(adapted, opened_task)
+        result = score(adapted, opened_task, split=split, limit=limit, latency=True)
     if as_json:
-        print_json({"task": opened.name, "model": model, "split": split, **as_plain(result)})
+        print_json({"task": opened_task.name, "model": model, "split": split, **as_plain(result)})
         return
     console = data()
-    for line in (result.score, result.parse_rate, *result.secondary):
-        console.print(in_words(line), markup=False)
+    for each in (result.score, result.parse_rate, *result.secondary):
+        console.print(in_words(each), markup=False)
     console.print(f"examples {len(result.sample_scores)}", markup=False)
     if result.latency_p50_ms is not None and result.latency_p95_ms is not None:
         console.print(
@@ -63,7 +65,7 @@ def evaluate(
 
 
 def check_labels(model: Model, task: Task) -> None:
-    """TaskError where a model that answers with labels knows none of the task's."""
+    """TaskError where a model answers with labels and none of them is a label of the task."""
     from luthier.errors import TaskError
 
     known = model.adaptation.decoding.labels

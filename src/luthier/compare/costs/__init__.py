@@ -1,4 +1,4 @@
-"""What does it cost? Measured, by formula, and priced."""
+"""What does it cost? Costs are measured, computed by formula, and priced."""
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.formulas import (
@@ -11,14 +11,14 @@ from luthier.compare.costs.formulas import (
     shared_tokens,
 )
 from luthier.compare.costs.prices import Price, PriceBook, read_prices
-from luthier.compare.costs.sampling import Sampled
+from luthier.compare.costs.resource_monitor import ResourceMonitor
 
 __all__ = [
     "Cost",
     "Outlay",
     "Price",
     "PriceBook",
-    "Sampled",
+    "ResourceMonitor",
     "break_even",
     "flops_of",
     "measured_cost",

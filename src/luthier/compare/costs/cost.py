@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Cost:
     """What one fit cost, and what the fitted model costs to use. None: not measured.
 
-    Per request: `prompt_tokens` and `generated_tokens`; `shared_prompt_tokens` is the part of the
-    prompt that is the same for every request, and can be cached. FLOPs follow the formulas in
+    `prompt_tokens` and `generated_tokens` are per request; `shared_prompt_tokens` is the part of
+    the prompt that is the same for every request and can be cached. FLOPs follow the formulas in
     `costs.formulas`. Money is in the currency of the price book: `fit_money` is paid once,
-    `per_1k_requests` without a prefix cache and `per_1k_requests_cached` with one.
+    `per_1k_requests` is without a prefix cache and `per_1k_requests_cached` with one.
     """
 
     fit_seconds: float | None = None

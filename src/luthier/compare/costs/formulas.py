@@ -1,4 +1,4 @@
-"""What a technique costs: measured where it can be, by formula where not, priced by the price book.
+"""What a technique costs: measured where possible, else by formula; priced by the price book.
 
 FLOPs: a forward pass takes 2N a token (N: parameters without the embeddings), training 6N with
 trainable weights and 4N with a frozen base (arXiv:2001.08361, section 2.1). A fit's budget counts
@@ -21,7 +21,7 @@ from luthier.records import EvalResult, Example, FitRecord
 if TYPE_CHECKING:
     from luthier.models.model import Model
 
-PROMPTS_LOOKED_AT = 32
+SAMPLED_PROMPTS = 32
 NO_DIFFERENCE = 1e-9  # what two sums of the same tokens may differ by
 
 
@@ -29,8 +29,8 @@ def measured_cost(
     fit: FitRecord, result: EvalResult, *, facts: ModelFacts, artifact_bytes: int | None = None,
     shared_prompt_tokens: float | None = None, latency_ms: tuple[float, float] | None = None,
 ) -> Cost:  # fmt: skip
-    """Everything but money. `latency_ms` is (p50, p95); without one, what the evaluation
-    measured."""
+    """All of the cost but money. `latency_ms` is (p50, p95); without it, the latency that the
+    evaluation measured is taken."""
     requests = len(result.sample_scores)
     prompt = generated = flops = None
     if requests:
@@ -55,7 +55,7 @@ def measured_cost(
 
 
 def flops_of(forward_tokens: float | None, facts: ModelFacts) -> float | None:
-    """2N a forward token; None where the size of the base is not known."""
+    """2N FLOPs a forward token; None where the size of the base is unknown."""
     size = facts.body_parameters if facts.body_parameters is not None else facts.parameters
     return None if forward_tokens is None or not size else 2.0 * size * forward_tokens
 
@@ -71,7 +71,7 @@ def priced(cost: Cost, price: Price) -> Cost:
 
 
 def _fit_money(cost: Cost, price: Price) -> float | None:
-    # A search over prompts pays for what it reads; what it writes is little beside it.
+    # A search over prompts pays for the tokens it reads; it generates few in comparison.
     if price.input is not None:
         return None if cost.fit_tokens is None else cost.fit_tokens * price.input
     if price.machine_hour is None or cost.fit_seconds is None:
@@ -80,16 +80,19 @@ def _fit_money(cost: Cost, price: Price) -> float | None:
 
 
 def _request_money(cost: Cost, price: Price, *, cached: bool) -> float | None:
-    """Money for 1,000 requests, one at a time. With a cache, shared prompt tokens cost the cached
-    price, or, where time is paid, take no time: time is taken to be proportional to tokens."""
+    """Money for 1,000 requests, sent one at a time.
+
+    With a prefix cache, shared prompt tokens cost the cached price or, where machine time is paid
+    for, take no time; time is assumed to be proportional to tokens.
+    """
     tokens = cost.tokens_per_request
     shared = (cost.shared_prompt_tokens or 0.0) if cached else 0.0
     if price.input is not None:
         if cost.prompt_tokens is None:
             return None
-        dear = price.input if price.cached_input is None else price.cached_input
+        cached_price = price.input if price.cached_input is None else price.cached_input
         output = price.input if price.output is None else price.output
-        read = (cost.prompt_tokens - shared) * price.input + shared * dear
+        read = (cost.prompt_tokens - shared) * price.input + shared * cached_price
         return 1000.0 * (read + (cost.generated_tokens or 0.0) * output)
     if price.machine_hour is None or cost.latency_p50_ms is None:
         return None
@@ -100,38 +103,40 @@ def _request_money(cost: Cost, price: Price, *, cached: bool) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Outlay:
-    """What something costs once and for each request, in one unit (money, or forward tokens)."""
+    """What a technique costs once and for each request, in one unit (money or forward tokens)."""
 
     once: float
     per_request: float
 
     def for_requests(self, requests: float) -> float:
-        """The whole of it."""
+        """The cost of one fit and so many requests."""
         return self.once + requests * self.per_request
 
 
 def outlay(cost: Cost, price: Price, *, cached: bool = False) -> Outlay | None:
-    """What the verdict weighs: money where tokens are billed, else forward-token equivalents.
+    """The cost that the verdict compares: money where tokens are billed, else forward-token
+    equivalents.
 
-    Where time is paid, tokens stand for it: the same base runs every technique, so compute orders
-    them as time would, and does so the same way every time. None where tokens were not measured.
+    Where machine time is paid for, tokens stand in for it: the same base runs every technique, so
+    tokens order techniques as time would, and give the same order every time. None where tokens
+    were not measured.
     """
     tokens = cost.tokens_per_request
     if tokens is None:
         return None
     if price.by_token:
-        filled = priced(cost, price)
-        request = filled.per_1k_requests_cached if cached else filled.per_1k_requests
-        return None if request is None else Outlay(filled.fit_money or 0.0, request / 1000.0)
+        with_money = priced(cost, price)
+        request = with_money.per_1k_requests_cached if cached else with_money.per_1k_requests
+        return None if request is None else Outlay(with_money.fit_money or 0.0, request / 1000.0)
     shared = (cost.shared_prompt_tokens or 0.0) if cached else 0.0
     return Outlay(float(cost.fit_tokens or 0), tokens - shared)
 
 
 def break_even(candidate: Outlay, reference: Outlay) -> int | None:
-    """After how many requests `candidate` has cost no more than `reference`.
+    """The number of requests after which `candidate` has cost no more than `reference`.
 
-    n = (F_c − F_r) / (r_r − r_c), rounded up; 0 where it never cost more, None where it never
-    catches up.
+    It is n = (F_c − F_r) / (r_r − r_c), rounded up, with F for the cost once and r for that of a
+    request; 0 where the candidate never costs more, None where it never catches up.
     """
     ahead = candidate.once - reference.once
     saving = reference.per_request - candidate.per_request
@@ -145,11 +150,12 @@ def break_even(candidate: Outlay, reference: Outlay) -> int | None:
 
 
 def shared_tokens(model: Model, examples: Sequence[Example]) -> float | None:
-    """Tokens with which every prompt begins: what a prefix cache holds. None under two examples."""
+    """The number of tokens with which every prompt begins, which a prefix cache can keep. None for
+    fewer than two different prompts."""
     from luthier.models.answering import render_for
 
     texts = []
-    for rendered in render_for(model, list(examples[:PROMPTS_LOOKED_AT])):
+    for rendered in render_for(model, list(examples[:SAMPLED_PROMPTS])):
         turns = [f"{m.role}\n{m.content}\n" for m in rendered.messages]
         texts.append("".join(turns) if turns else rendered.text)
     if len(set(texts)) < 2:

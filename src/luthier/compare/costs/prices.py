@@ -26,13 +26,14 @@ class Price:
 
     @property
     def by_token(self) -> bool:
-        """Whether tokens are billed; else it is time."""
+        """Whether tokens are billed; otherwise machine time is."""
         return self.input is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """`requests` is the number of requests that the verdict counts beside one fit."""
+    """The prices of models by name or pattern, and of an hour of the machine. `requests` is the
+    number of requests that the verdict counts beside one fit."""
 
     currency: str = "USD"
     machine_hour: float | None = None
@@ -40,30 +41,30 @@ class PriceBook:
     models: Mapping[str, Price] = field(default_factory=dict)
 
     def of(self, model: str, *, remote: bool) -> Price:
-        """The price of a model by its name, the longest pattern first.
+        """The price of a model by its name; the longest pattern that matches counts.
 
-        Without an entry a `remote` model has no price (nobody knows it), and a local one costs the
-        machine-hours it takes.
+        Without an entry a `remote` model has no price, because it is unknown, and a local one costs
+        the machine-hours it takes.
         """
         patterns = sorted(self.models, key=len, reverse=True)
         for pattern in patterns:
             if pattern == model or fnmatchcase(model, pattern):
                 price = self.models[pattern]
-                known = price.by_token or price.machine_hour is not None
-                return price if known else Price(machine_hour=self.machine_hour)
+                is_set = price.by_token or price.machine_hour is not None
+                return price if is_set else Price(machine_hour=self.machine_hour)
         return Price() if remote else Price(machine_hour=self.machine_hour)
 
 
 def read_prices(path: str | Path | None = None) -> PriceBook:
-    """The book in a YAML file, or the one that ships with Luthier.
+    """The price book in a YAML file, or the one that ships with Luthier.
 
-    Raises TaskError naming the key for anything unknown, negative or not a number.
+    Raises TaskError, with the key, for anything that is unknown, negative or not a number.
     """
     import yaml
 
     source = SHIPPED if path is None else Path(path)
     try:
-        found = yaml.safe_load(source.read_text("utf-8"))
+        content = yaml.safe_load(source.read_text("utf-8"))
     except OSError as error:
         raise TaskError(
             f"The price book {source} cannot be read: {error.strerror or error}",
@@ -71,16 +72,16 @@ def read_prices(path: str | Path | None = None) -> PriceBook:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TaskError(
-            f"The price book {source} is no YAML: {str(error).splitlines()[0]}",
+            f"The price book {source} is not valid YAML: {str(error).splitlines()[0]}",
             next_step=f"Compare it with {SHIPPED}.",
         ) from error
-    return _book(source, found or {})
+    return _price_book(source, content or {})
 
 
-def _book(source: Path, found: Any) -> PriceBook:
+def _price_book(source: Path, content: Any) -> PriceBook:
     keys = ("currency", "machine_hour", "requests", "models")
-    values = _known(source, found, keys, "the price book")
-    models = _known(source, values.get("models") or {}, None, "models")
+    values = _checked(source, content, keys, "the price book")
+    models = _checked(source, values.get("models") or {}, None, "models")
     requests = _number(source, values, "requests")
     return PriceBook(
         currency=str(values.get("currency", "USD")),
@@ -92,7 +93,7 @@ def _book(source: Path, found: Any) -> PriceBook:
 
 def _price(source: Path, name: str, entry: Any) -> Price:
     keys = [f"per_{unit}_{kind}" for kind in TOKEN_PRICES for unit in ("1m", "1k")]
-    values = _known(source, entry, (*keys, "machine_hour"), f"models: {name}")
+    values = _checked(source, entry, (*keys, "machine_hour"), f"models: {name}")
     read: dict[str, float | None] = {}
     for kind in TOKEN_PRICES:
         million = _number(source, values, f"per_1m_{kind}")
@@ -114,27 +115,30 @@ def _price(source: Path, name: str, entry: Any) -> Price:
     return Price(**read, machine_hour=_number(source, values, "machine_hour"))
 
 
-def _known(source: Path, found: Any, keys: tuple[str, ...] | None, where: str) -> Mapping[str, Any]:
-    if not isinstance(found, Mapping):
+def _checked(
+    source: Path, content: Any, keys: tuple[str, ...] | None, where: str
+) -> Mapping[str, Any]:
+    """The mapping that stands at `where`, with none but the known `keys` (None: any)."""
+    if not isinstance(content, Mapping):
         raise TaskError(
-            f"The price book {source}: {where} holds {found!r}, not names with values",
+            f"The price book {source}: {where} holds {content!r}, not names with values",
             next_step=f"Compare it with {SHIPPED}.",
         )
-    for key in found:
+    for key in content:
         if keys is not None and key not in keys:
             raise TaskError(
                 f"The price book {source} has an unknown key {key!r} in {where}",
                 choices=keys,
                 next_step=did_you_mean(str(key), keys),
             )
-    return found
+    return content
 
 
 def _number(source: Path, values: Mapping[str, Any], key: str) -> float | None:
     value = values.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _sane(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_price(value):
         raise TaskError(
             f"The price book {source} has {key}: {value!r}",
             next_step="A price is a number that is not negative.",
@@ -142,5 +146,5 @@ def _number(source: Path, values: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
-def _sane(value: float) -> bool:
+def _is_price(value: float) -> bool:
     return math.isfinite(value) and value >= 0

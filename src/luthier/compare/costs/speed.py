@@ -1,10 +1,10 @@
-"""How fast a base is on this machine, steady enough to make a plan twice.
+"""How fast a base is on this machine, steady enough to give the same plan twice.
 
-A budget in minutes becomes tokens through this figure. Were it simply measured anew each time, the
-same command would get other budgets, and other results, on the same machine; so it is kept in the
-cache folder under the base and the machine. A measurement is believed over the one that is kept
-when it is clearly faster (the machine was busy then), and, for this once, when it is much slower
-(the machine is busy now, and the minutes are still meant).
+A budget in minutes becomes tokens through this speed. If it were measured anew each time, the same
+command would get other budgets, and other results, on the same machine. It is therefore stored in
+the cache folder under the base and the machine. A new measurement replaces the stored one when it
+is clearly faster (the machine was busy then). When it is much slower (the machine is busy now) it
+is used once and not stored, so that the minutes are kept.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.compare.running.run_keys import digest
 from luthier.errors import LuthierError, StorageError
 from luthier.ledger.artifacts import write_text
 from luthier.ledger.cache import default_cache_path
 from luthier.ledger.provenance import provenance
+from luthier.serialization import digest
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -31,32 +31,32 @@ MUCH_SLOWER = 2.0
 
 
 def speed_file() -> Path:
-    """Where the speeds are kept."""
+    """The file in which speeds are stored."""
     return default_cache_path().with_name("speeds.json")
 
 
 def tokens_per_second(model: Model, task: Task) -> float | None:
-    """Forward tokens a second: as the backend measures it, else by asking it some examples of the
-    training split. None when it does not answer."""
-    here = provenance()
+    """Forward tokens a second, as the backend measures them or by answering some examples of the
+    training split. None when the model does not answer."""
+    machine = provenance()
     key = digest(
         [
             model.backend.fingerprint,
             model.backend.facts.device,
-            here.cpu,
-            here.cpu_cores,
-            here.torch,
+            machine.cpu,
+            machine.cpu_cores,
+            machine.torch,
         ]
     )
-    speed, before = _measure(model, task), _read()
-    known = before.get(key)
+    speed, stored = _measure(model, task), _read()
+    known = stored.get(key)
     if speed is None:
         return known
     if known is not None and speed < CLEARLY_FASTER * known:
         return known if speed >= known / MUCH_SLOWER else speed
-    # It is only a memory: without it the next comparison measures again.
+    # Losing it does no harm: the next comparison measures again.
     with suppress(StorageError):
-        write_text(speed_file(), json.dumps({**before, key: speed}, indent=1))
+        write_text(speed_file(), json.dumps({**stored, key: speed}, indent=1))
     return speed
 
 
@@ -64,10 +64,10 @@ def _measure(model: Model, task: Task) -> float | None:
     own = model.backend.tokens_per_second()
     if own is not None:
         return own
-    asked = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
     start = time.perf_counter()
     try:
-        answers = asked.answer(task.train[:SAMPLE])
+        answers = prompted.answer(task.train[:SAMPLE])
     except LuthierError:
         return None  # the first run will say what is wrong, with its reason in the table
     seconds = time.perf_counter() - start
@@ -77,7 +77,7 @@ def _measure(model: Model, task: Task) -> float | None:
 
 def _read() -> dict[str, float]:
     try:
-        found = json.loads(speed_file().read_text("utf-8"))
-        return {str(k): float(v) for k, v in found.items()}
+        speeds = json.loads(speed_file().read_text("utf-8"))
+        return {str(k): float(v) for k, v in speeds.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -1,1 +1,1 @@
-"""Doing it: what is one run, how it is made, and the loop over all of them."""
+"""The running of a comparison: what one run is, how it is made, and the loop over all of them."""

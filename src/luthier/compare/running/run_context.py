@@ -1,9 +1,9 @@
-"""What all runs of a comparison share, and what one of them is to do."""
+"""What all runs of a comparison share, and the request for one of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,45 +14,55 @@ from luthier.compare.plan import PlannedTechnique
 from luthier.compare.running.run_keys import run_key
 from luthier.errors import InterruptedRun
 from luthier.ledger.artifacts import Artifacts
-from luthier.ledger.run_ledger import Ledger
+from luthier.ledger.run_ledger import Ledger, PlannedRun
 from luthier.models.model import Model
-from luthier.records import StepRecord
+from luthier.records import Budget, StepRecord
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
 
-ProgressCallback = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]  # the fraction that is done, and a message
 
 
 class HardCapReached(InterruptedRun):
-    """The time limit of the comparison ran out during a run."""
+    """The time limit of the comparison ended during a run."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all runs of a comparison share. `seconds` is the time limit; `deadline`, on the clock of
-    `time.monotonic`, is set by `again`. `known` are runs that this process found or made finished:
-    their artifacts are not read through again at each look."""
+    """What all runs of a comparison share.
 
-    store: Ledger
+    **Fields**
+
+    - `comparison`: its id in the ledger; `folder`: the run folder.
+    - `techniques`: by the name in the plan.
+    - `model_id`: the `model_identity` of the base.
+    - `limit`: how many test examples are scored; None for all.
+    - `time_limit_seconds`; `deadline`, on the clock of `time.monotonic`, is set by `with_deadline`.
+    - `finished`: runs by key that this process made or found finished, so that their artifacts are
+      not read through again each time.
+    """
+
+    ledger: Ledger
     folder: Path
     comparison: str
     task: Task
     model: Model
-    identity: str
+    model_id: str
+    techniques: Mapping[str, Technique]
     limit: int | None
-    seconds: float | None = None
+    time_limit_seconds: float | None = None
     deadline: float | None = None
-    known: dict[str, Run] = field(default_factory=dict)
+    finished: dict[str, Run] = field(default_factory=dict)
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        """Where fitted adaptations are kept."""
+        """The store of fitted adaptations."""
         return Artifacts(self.folder / "artifacts")
 
     @cached_property
-    def locked(self) -> Task:
+    def task_without_test(self) -> Task:
         """The task as techniques get it."""
         return self.task.without_test()
 
@@ -61,13 +71,13 @@ class RunContext:
         """Loss of the model as it was given, on text off the task."""
         from luthier.scoring import off_task_loss
 
-        found = off_task_loss(self.model)
-        return None if found is None else found.nats_per_token
+        loss = off_task_loss(self.model)
+        return None if loss is None else loss.nats_per_token
 
-    def again(self) -> RunContext:
-        """The same with the time limit beginning now."""
-        end = None if self.seconds is None else time.monotonic() + self.seconds
-        return replace(self, deadline=end)
+    def with_deadline(self) -> RunContext:
+        """The same context, its time limit starting now."""
+        limit = self.time_limit_seconds
+        return replace(self, deadline=None if limit is None else time.monotonic() + limit)
 
     def check_time(self) -> None:
         """HardCapReached when the time limit has passed."""
@@ -77,37 +87,43 @@ class RunContext:
                 next_step="Run the same command again to go on, or give a larger --budget.",
             )
 
-    def key(
-        self, technique: Technique, planned: PlannedTechnique, seed: int, part: str = ""
-    ) -> str:
-        """The key of one run in the ledger."""
-        return run_key(
+    def planned_run(
+        self, planned: PlannedTechnique, seed: int, *, step: str = "", share: float | None = None
+    ) -> PlannedRun:
+        """A run of the comparison: one technique with one seed.
+
+        `step` ("1 few-shot") makes it an intermediate step of a recipe, `share` a point of the
+        learning curve.
+        """
+        purpose, part = ("step", step) if step else ("run", "")
+        if share is not None:
+            purpose, part = "curve", f"{share:g}"
+        key = run_key(
             self.task,
-            self.identity,
-            technique,
+            self.model_id,
+            self.techniques[planned.name],
             seed=seed,
             budget_tokens=planned.budget_tokens,
             limit=self.limit,
-            part=part,
+            part=f"curve {part}" if purpose == "curve" else part,
         )
+        return PlannedRun(self.comparison, key, planned.name, purpose, part, seed)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One fit to make: a technique, a seed, a budget, and what it starts from.
+    """A run to make: what to fit, on which examples, from which model, within which budget.
 
-    `purpose` is "run", "step" or "curve" (see `ledger.store`). `task` (locked) and `model` are
-    those of the bench, except for a point of a learning curve and for the later steps of a
-    recipe. For the last step of a `recipe`, `before` holds what the earlier ones did.
+    `task` (without its test split) and `model` are those of the comparison, but for a point of the
+    learning curve (a share of the task) and for the later steps of a recipe (the model after the
+    step before). For the last step of a `recipe`, `earlier_steps` holds the records of those
+    before it.
     """
 
-    key: str
-    purpose: str
+    planned: PlannedRun
     technique: Technique
-    planned: PlannedTechnique
-    seed: int
-    budget_tokens: int | None
     task: Task
     model: Model
+    budget: Budget
     recipe: Technique | None = None
-    before: tuple[StepRecord, ...] = ()
+    earlier_steps: tuple[StepRecord, ...] = ()

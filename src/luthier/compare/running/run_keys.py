@@ -1,7 +1,7 @@
-"""What makes two runs the same run: the key under which the ledger keeps it.
+"""What makes two runs the same run: the key under which the ledger stores it.
 
-Everything that can change a result is in the key, and nothing else: not the comparison it belongs
-to, not prices, not the clock. The seed is in it, so repeats are independent of each other.
+The key covers everything that can change a result, the seed included, so that repeats are
+independent. It does not cover the comparison a run belongs to, prices or the time.
 """
 
 from __future__ import annotations
@@ -12,28 +12,24 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from luthier.ledger.provenance import luthier_version
-from luthier.models.adaptation import Adaptation
 from luthier.models.model import Model
-from luthier.serialization import canonical, to_plain
+from luthier.serialization import digest, to_plain
+from luthier.techniques.base import settings_of
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
 
 
-LONGEST = 80
-
-
-def digest(value: Any) -> str:
-    """SHA-256 (hex) of a plain value in canonical JSON."""
-    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+LONGEST_SLUG = 80
 
 
 def model_identity(model: Model) -> str:
     """The base's fingerprint; with an adaptation on it, a hash of both."""
     if not model.adaptation.filled:
         return model.backend.fingerprint
-    return digest([model.backend.fingerprint, _identity(model.adaptation)])
+    adaptation = to_plain(model.adaptation, replace=_identity)
+    return digest([model.backend.fingerprint, adaptation])
 
 
 def technique_identity(technique: Technique) -> dict[str, Any]:
@@ -42,27 +38,28 @@ def technique_identity(technique: Technique) -> dict[str, Any]:
     identity = {
         "name": technique.name,
         "class": f"{kind.__module__}.{kind.__qualname__}",
-        "settings": settings_plain(technique),
+        "settings": plain_settings(technique),
     }
-    # A setting may name something on disk, an index for one: what it holds counts, not its name.
+    # A setting may name something on disk, an index for instance: its content counts, not its name.
     content = technique.content()
     return {**identity, "content": content} if content else identity
 
 
-def settings_plain(technique: Technique) -> dict[str, Any]:
+def plain_settings(technique: Technique) -> dict[str, Any]:
     """The settings of a technique as plain values."""
-    return {
-        f.name: _identity(getattr(technique, f.name))
-        for f in fields(technique)  # type: ignore[arg-type]
-    }
+    settings: dict[str, Any] = to_plain(settings_of(technique), replace=_identity)
+    return settings
 
 
 def run_key(
     task: Task, model: str, technique: Technique, *, seed: int, budget_tokens: int | None,
     limit: int | None, part: str = "",
 ) -> str:  # fmt: skip
-    """The key of one run. `model` is a `model_identity`; `part` tells apart what one fit gives
-    several of: the steps of a recipe, the points of a learning curve."""
+    """The key of one run.
+
+    `model` is a `model_identity`. `part` tells apart the runs of one technique, seed and budget:
+    the steps of a recipe ("1 few-shot") and the points of a learning curve ("curve 0.5").
+    """
     return digest(
         {
             "luthier": luthier_version(),
@@ -80,29 +77,23 @@ def run_key(
 def slug(name: str) -> str:
     """A name as a folder: "few-shot -> lora(rank=4)" becomes "few-shot-lora-rank-4".
 
-    A long one is cut and ends in a hash, since file systems allow 255 bytes.
+    A long name is cut and ends in a hash, because file systems allow 255 bytes.
     """
     plain = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "technique"
-    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}-{digest(name)[:8]}"
+    return plain if len(plain) <= LONGEST_SLUG else f"{plain[:LONGEST_SLUG]}-{digest(name)[:8]}"
 
 
 def _identity(value: Any) -> Any:
-    """Like `to_plain`, but tensors by their bytes and models by their fingerprint."""
-    return to_plain(value, replace=_identifying)
-
-
-def _identifying(value: Any) -> Any:
-    """What stands for a value in an identity: the value itself where it is plain already."""
+    """What stands for a value in a key: the fingerprint of a model, shape and hash of a tensor, the
+    qualified name of a function, and the class of a record beside its fields."""
     if isinstance(value, Model):
         return model_identity(value)
-    if isinstance(value, Adaptation):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        whole = value.detach().float().cpu().contiguous().numpy()
-        return [list(value.shape), hashlib.sha256(whole.tobytes()).hexdigest()]
     if is_dataclass(value) and not isinstance(value, type):
-        inner = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {"class": type(value).__qualname__, **inner}
+        values = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {"class": type(value).__qualname__, **values}
+    if hasattr(value, "detach"):
+        array = value.detach().float().cpu().contiguous().numpy()
+        return [list(value.shape), hashlib.sha256(array.tobytes()).hexdigest()]
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
     return value

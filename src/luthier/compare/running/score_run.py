@@ -1,8 +1,8 @@
-"""Scoring what was fitted and saved: quality on the locked test split, cost, forgetting."""
+"""Scoring a fitted model: quality on the locked test split, cost, forgetting."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import OffTask, Run
@@ -17,84 +17,93 @@ from luthier.records import FitRecord
 if TYPE_CHECKING:
     from luthier.records import Example
 
-TIMED = 10  # look-ups
+TIMED_LOOK_UPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A model as it was read from its `artifact` (a hash), and the record of its fit."""
+
+    model: Model
+    record: FitRecord
+    artifact: str
 
 
 def score_run(
-    context: RunContext,
-    request: RunRequest,
-    on_progress: ProgressCallback,
-    fitted: tuple[Model, FitRecord, str],
+    context: RunContext, request: RunRequest, on_progress: ProgressCallback, fitted: FittedModel
 ) -> Run:
-    """The finished run of a fitted model, its record and the hash of its artifact."""
+    """Score a fitted model: the finished run, but for its start and end."""
     from luthier.scoring import evaluate
     from luthier.scoring.knowledge_scores import knowledge_scores
 
-    model, record, digest = fitted
+    model, test = fitted.model, context.task.test
+    on_curve = request.planned.purpose == "curve"
 
-    def listen(done: float, total: float, message: str) -> None:
+    def progress(done: float, total: float, message: str) -> None:
         context.check_time()
         on_progress(1.0, message)
 
-    with working(WorkContext(listen)):
+    with working(WorkContext(progress)):
         result = evaluate(
             model,
             context.task,
             limit=context.limit,
-            seed=request.seed,
-            latency=request.purpose != "curve",
+            seed=request.planned.seed,
+            latency=not on_curve,
         )
-    shown = {j.example_id for j in result.sample_scores}
-    looked_up = (
-        ()
-        if request.purpose == "curve"
-        else knowledge_scores(
-            model, [e for e in context.task.test if e.id in shown], result.sample_scores
-        )
-    )
-    folder = context.artifacts.path(digest)
-    cost = measured_cost(
-        record,
-        result,
-        facts=model.backend.facts,
-        artifact_bytes=tree_bytes(folder),
-        shared_prompt_tokens=shared_tokens(model, context.task.test),
-    )
-    curve = request.purpose == "curve"
-    return Run(
-        seed=request.seed,
+    folder = context.artifacts.path(fitted.artifact)
+    run = Run(
+        seed=request.planned.seed,
         status="finished",
         score=result.score,
         parse_rate=result.parse_rate,
-        secondary=(*result.secondary, *looked_up),
-        sample_scores=() if curve else result.sample_scores,
-        fit=replace(record, notes=(*record.notes, *_look_up_notes(context, request, model))),
-        cost=cost,
+        secondary=result.secondary,
+        fit=fitted.record,
+        cost=measured_cost(
+            fitted.record,
+            result,
+            facts=model.backend.facts,
+            artifact_bytes=tree_bytes(folder),
+            shared_prompt_tokens=shared_tokens(model, test),
+        ),
         settings=dict(model.lineage.settings) if model.lineage else {},
         train_examples=len(request.task.train),
-        dev_score=record.dev_score,
-        off_task=None if curve else _off_task(context, model),
-        prompt_text="" if curve else prompt_text(model, context.task.test[0]),
+        dev_score=fitted.record.dev_score,
         path=folder.relative_to(context.folder).as_posix(),
+    )
+    if on_curve:
+        return run
+    scored = {sample.example_id for sample in result.sample_scores}
+    examples = [example for example in test if example.id in scored]
+    looked_up = knowledge_scores(model, examples, result.sample_scores)
+    notes = (*fitted.record.notes, *_look_up_notes(context, model))
+    return replace(
+        run,
+        secondary=(*result.secondary, *looked_up),
+        sample_scores=result.sample_scores,
+        fit=replace(fitted.record, notes=notes),
+        off_task=_off_task(context, model),
+        prompt_text=prompt_text(model, test[0]),
     )
 
 
-def _look_up_notes(context: RunContext, request: RunRequest, model: Model) -> tuple[str, ...]:
-    """Of the latency, what looking things up takes; the rest is reading."""
-    if model.adaptation.knowledge is None or request.purpose == "curve":
+def _look_up_notes(context: RunContext, model: Model) -> tuple[str, ...]:
+    """How much of the latency is looking up passages; the rest is reading."""
+    if model.adaptation.knowledge is None:
         return ()
     from luthier.scoring.knowledge_scores import search_seconds
 
-    whole, embedding = search_seconds(model, [e.text for e in context.task.test[:TIMED]])
+    questions = [example.text for example in context.task.test[:TIMED_LOOK_UPS]]
+    whole, embedding = search_seconds(model, questions)
     within = "" if embedding is None else f", of which embedding the question {1e3 * embedding:.1f}"
     return (
-        f"A look-up took {1e3 * whole:.1f} ms (median of {min(TIMED, len(context.task.test))})"
-        f"{within}; the rest of the latency is reading.",
+        f"A look-up took {1e3 * whole:.1f} ms (median of {len(questions)}){within}; the rest of "
+        "the latency is reading.",
     )
 
 
 def _off_task(context: RunContext, model: Model) -> OffTask | None:
-    """Forgetting. A prompt leaves the base as it is, so only the other slots are measured."""
+    """Forgetting. A prompt leaves the base as it is, so it is measured for other slots only."""
     from luthier.scoring import off_task_loss
 
     adapted = model.adaptation
@@ -107,9 +116,9 @@ def _off_task(context: RunContext, model: Model) -> OffTask | None:
 
 
 def prompt_text(model: Model, example: Example) -> str:
-    """The prompt for one example as it is sent; chat turns under their role in square brackets.
+    """The prompt for one example as it is sent; each chat message under its role in brackets.
 
-    Virtual tokens have no text: where there are some, a line says where they stand.
+    Virtual tokens have no text; a line marks their place.
     """
     rendered = render_for(model, [example])[0]
     text = rendered.text

@@ -26,10 +26,11 @@ def training_share(task: Task, fraction: float) -> Task:
 
 
 def nested_order(examples: tuple[Example, ...], labelled: bool) -> list[int]:
-    """Places in `examples`, so that every beginning of the list is a fair sample.
+    """The order of `examples`, as indices, in which every beginning of the list is a fair sample.
 
-    The first of each label stand first; then an example stands where its rank within its label,
-    as a share, puts it. Ranks come from a hash of the example's id.
+    One example of each label comes first. The others are ordered by their rank within their label,
+    as a share of that label. Ranks come from a hash of the example's id. `labelled` False ignores
+    the targets.
     """
     by_label: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):

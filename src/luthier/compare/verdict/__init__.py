@@ -1,5 +1,6 @@
 """Which one should I use? The cheapest technique that is statistically tied with the best."""
 
-from luthier.compare.verdict.decide import Evidence, decide
+from luthier.compare.verdict.decide import decide
+from luthier.compare.verdict.evidence import Evidence
 
 __all__ = ["Evidence", "decide"]

@@ -1,52 +1,35 @@
-"""The verdict: the cheapest technique that is statistically tied with the best, why, and what next.
+"""The verdict: the cheapest technique that is statistically tied with the best, and why.
 
-Best is the highest mean score. Tied with it is every technique that the paired tests, after Holm's
-correction, do not tell from it at 5 %. Cheapest is the least outlay for one fit and the price
-book's number of requests (see `costs.outlay`).
+The best has the highest mean score. A technique is tied with it when the paired test, after Holm's
+correction, cannot tell the two apart at 5 %. The cheapest has the least outlay for one fit and the
+price book's number of requests (see `costs.outlay`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from luthier.compare.comparison import CurvePoint, TaskFacts, TechniqueResult, Verdict
-from luthier.compare.costs import Outlay, PriceBook, break_even, outlay
-from luthier.compare.costs.prices import Price
-from luthier.compare.verdict.advice import advise, best_of
-from luthier.records import PairedTest
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a verdict rests on. `tests` holds a paired test of every two finished rows."""
-
-    task: TaskFacts
-    rows: tuple[TechniqueResult, ...]
-    tests: tuple[PairedTest, ...]
-    curve: tuple[CurvePoint, ...]
-    book: PriceBook
-    price: Price
-
-    def test_of(self, one: str, other: str) -> PairedTest | None:
-        """The test of two techniques, whichever stands first."""
-        return next((t for t in self.tests if {t.first, t.second} == {one, other}), None)
-
+from luthier.compare.comparison import TechniqueResult, Verdict
+from luthier.compare.costs import Outlay, break_even, outlay
+from luthier.compare.verdict.advice import advise
+from luthier.compare.verdict.evidence import Evidence, best_of
 
 ABOUT_THE_SAME = 1.05
 
 
 def decide(evidence: Evidence) -> Verdict:
-    """Apply the rules. There is no pick, and `because` says why, when no technique finished, or
-    when the best is no better than always answering the commonest label, or got nothing right.
+    """The verdict from what was measured.
+
+    There is no pick, and `because` says why, when no technique finished, when the best is not
+    clearly better than always answering the commonest label, or when nothing was right.
     """
-    rated = [row for row in evidence.rows if row.score.value is not None and row.part_of is None]
-    if not rated:
-        return Verdict(None, _nothing(evidence.rows), next_steps=advise(evidence, None))
-    # Two seeds of three leave an interval so wide that it is tied with anything: what did not
-    # finish is picked only where nothing did.
-    rated = [row for row in rated if row.status == "finished"] or rated
-    best = best_of(rated)
+    scored = evidence.scored
+    if not scored:
+        return Verdict(None, _nothing_finished(evidence.results), next_steps=advise(evidence, None))
+    # Two of three seeds give an interval so wide that it is tied with anything: a technique that
+    # did not finish is picked only where none did.
+    scored = [result for result in scored if result.status == "finished"] or scored
+    best = best_of(scored)
     if not beats_chance(evidence, best):
         return Verdict(
             None,
@@ -64,14 +47,14 @@ def decide(evidence: Evidence) -> Verdict:
             best=best.technique,
             next_steps=advise(evidence, None),
         )
-    tied = [row for row in rated if row is not best and is_tied(evidence, best, row)]
-    weighed = [(row, outlay(row.cost, evidence.price)) for row in (best, *tied)]
-    pick = _cheapest(weighed, evidence.book.requests)
-    plain, cached = _break_even(evidence, pick, rated)
-    outlays = {row.technique: spent for row, spent in weighed}
+    tied = [result for result in scored if result is not best and is_tied(evidence, best, result)]
+    outlays = [(result, outlay(result.cost, evidence.price)) for result in (best, *tied)]
+    pick = _cheapest(outlays, evidence.prices.requests)
+    plain, cached = _break_even(evidence, pick, scored)
+    by_name = {result.technique: total for result, total in outlays}
     return Verdict(
         pick=pick.technique,
-        because=_because(evidence, pick, best, outlays, rated),
+        because=_because(evidence, pick, best, by_name, scored),
         tied_with=tuple(r.technique for r in (best, *tied) if r is not pick),
         best=best.technique,
         break_even_requests=plain,
@@ -80,72 +63,79 @@ def decide(evidence: Evidence) -> Verdict:
     )
 
 
-def is_tied(evidence: Evidence, best: TechniqueResult, row: TechniqueResult) -> bool:
-    """Whether the paired test cannot tell them apart. Without a test, equal scores are a tie."""
-    test = evidence.test_of(best.technique, row.technique)
+def is_tied(evidence: Evidence, best: TechniqueResult, result: TechniqueResult) -> bool:
+    """Whether the paired test cannot tell two techniques apart. Without a test, equal scores are a
+    tie."""
+    test = evidence.test_of(best.technique, result.technique)
     if test is None:
-        return best.score.value == row.score.value
+        return best.score.value == result.score.value
     return test.tied
 
 
 def _cheapest(
-    weighed: Sequence[tuple[TechniqueResult, Outlay | None]], requests: int
+    outlays: Sequence[tuple[TechniqueResult, Outlay | None]], requests: int
 ) -> TechniqueResult:
-    """The least outlay, and the best score of those within 5 % of it. Where the best's own outlay
-    is not known, there is nothing to weigh: it is the best."""
-    if any(spent is None for _, spent in weighed[:1]):
-        return weighed[0][0]
-    known = [(spent.for_requests(requests), row) for row, spent in weighed if spent is not None]
-    least = min(total for total, _ in known)
-    return best_of([row for total, row in known if total <= ABOUT_THE_SAME * least])
+    """The one with the least outlay, or the best score of those within 5 % of it. `outlays` begins
+    with the best; where its outlay is unknown nothing can be compared, and it is taken."""
+    best, best_outlay = outlays[0]
+    if best_outlay is None:
+        return best
+    totals = [(each.for_requests(requests), r) for r, each in outlays if each is not None]
+    least = min(total for total, _ in totals)
+    return best_of([result for total, result in totals if total <= ABOUT_THE_SAME * least])
 
 
 def _break_even(
-    evidence: Evidence, pick: TechniqueResult, rated: Sequence[TechniqueResult]
+    evidence: Evidence, pick: TechniqueResult, scored: Sequence[TechniqueResult]
 ) -> tuple[int | None, int | None]:
-    """Against the best prompt, without and with a prefix cache. (None, None) for a prompt."""
-    prompts = [row for row in rated if row.family == "prompt"]
+    """After how many requests the pick has paid for its fit, compared with the best prompt: without
+    and with a prefix cache. (None, None) where the pick is a prompt."""
+    prompts = [result for result in scored if result.family == "prompt"]
     if not pick.trained or not prompts:
         return None, None
     reference = best_of(prompts)
-    found: list[int | None] = []
+    requests: list[int | None] = []
     for cached in (False, True):
-        ours = outlay(pick.cost, evidence.price, cached=cached)
-        theirs = outlay(reference.cost, evidence.price, cached=cached)
-        found.append(None if ours is None or theirs is None else break_even(ours, theirs))
-    return found[0], found[1]
+        of_pick = outlay(pick.cost, evidence.price, cached=cached)
+        of_prompt = outlay(reference.cost, evidence.price, cached=cached)
+        if of_pick is None or of_prompt is None:
+            requests.append(None)
+        else:
+            requests.append(break_even(of_pick, of_prompt))
+    return requests[0], requests[1]
 
 
 def _because(
-    evidence: Evidence, pick: TechniqueResult, best: TechniqueResult, weighed: Mapping[str, Outlay | None],
-    rated: Sequence[TechniqueResult],
+    evidence: Evidence, pick: TechniqueResult, best: TechniqueResult,
+    outlays: Mapping[str, Outlay | None], scored: Sequence[TechniqueResult],
 ) -> str:  # fmt: skip
-    figure = f"{score_words(pick)} on {evidence.task.test_examples} test examples"
-    if len(rated) == 1:
-        return f"{pick.technique} is the only technique that finished: {figure}."
+    """The reasons for the pick, in sentences. `outlays` are those of the tied, by name."""
+    score = f"{score_words(pick)} on {evidence.task.test_examples} test examples"
+    if len(scored) == 1:
+        return f"{pick.technique} is the only technique that finished: {score}."
     sentences = []
     if pick is best:
-        rivals = [row for row in rated if row is not best]
-        apart = [row for row in rivals if not is_tied(evidence, best, row)]
-        sentences.append(f"{pick.technique} has the best score: {figure}.")
+        rivals = [result for result in scored if result is not best]
+        apart = [result for result in rivals if not is_tied(evidence, best, result)]
+        sentences.append(f"{pick.technique} has the best score: {score}.")
         if len(apart) == len(rivals):
             sentences.append(f"It is significantly better than {_nearest(evidence, best, apart)}.")
     else:
         sentences.append(
-            f"{pick.technique} scores {figure}, and cannot be told from the best, "
+            f"{pick.technique} scores {score}, and cannot be told from the best, "
             f"{best.technique} ({score_words(best)}): {_test_words(evidence, best, pick)}."
         )
-    if len(weighed) > 1:
-        sentences.append(_cost_words(evidence, pick, weighed))
+    if len(outlays) > 1:
+        sentences.append(_cost_words(evidence, pick, outlays))
     if pick is not best:
         sentences.append(f"Where the score counts more than the cost, take {best.technique}.")
     return " ".join(sentences)
 
 
-def beats_chance(evidence: Evidence, row: TechniqueResult) -> bool:
-    """Whether the interval of a row lies above the share of the commonest label; True where there
-    is no such share, or another metric is in use."""
-    chance, low = evidence.task.chance, row.score.low
+def beats_chance(evidence: Evidence, result: TechniqueResult) -> bool:
+    """Whether the interval of a score lies above the share of the commonest label. True where there
+    is no such share, and for metrics other than accuracy."""
+    chance, low = evidence.task.chance, result.score.low
     if chance is None or low is None or evidence.task.metric != "accuracy":
         return True
     return low > chance
@@ -157,8 +147,8 @@ def _nearest(evidence: Evidence, best: TechniqueResult, apart: Sequence[Techniqu
     return words if len(apart) == 1 else f"the next, {words}, and than every other"
 
 
-def _test_words(evidence: Evidence, best: TechniqueResult, row: TechniqueResult) -> str:
-    test = evidence.test_of(best.technique, row.technique)
+def _test_words(evidence: Evidence, best: TechniqueResult, result: TechniqueResult) -> str:
+    test = evidence.test_of(best.technique, result.technique)
     if test is None:
         return "they score the same"
     difference = abs(test.difference)
@@ -166,23 +156,23 @@ def _test_words(evidence: Evidence, best: TechniqueResult, row: TechniqueResult)
 
 
 def _cost_words(
-    evidence: Evidence, pick: TechniqueResult, weighed: Mapping[str, Outlay | None]
+    evidence: Evidence, pick: TechniqueResult, outlays: Mapping[str, Outlay | None]
 ) -> str:
-    requests = evidence.book.requests
-    unit = evidence.book.currency if evidence.price.by_token else "million tokens of compute"
+    requests = evidence.prices.requests
+    unit = evidence.prices.currency if evidence.price.by_token else "million tokens of compute"
     scale = 1.0 if evidence.price.by_token else 1e-6
-    mine = weighed[pick.technique]
-    if mine is None:
-        return "What the tied techniques cost could not be weighed: their tokens are not known."
+    own = outlays[pick.technique]
+    if own is None:
+        return "What the tied techniques cost could not be compared: their tokens are not known."
     others = {
-        name: spent.for_requests(requests) * scale
-        for name, spent in weighed.items()
-        if spent is not None and name != pick.technique
+        name: each.for_requests(requests) * scale
+        for name, each in outlays.items()
+        if each is not None and name != pick.technique
     }
     if not others:
         return ""
     rival = min(others, key=lambda name: others[name])
-    cost = mine.for_requests(requests) * scale
+    cost = own.for_requests(requests) * scale
     place = "the cheapest" if cost <= others[rival] else "within 5 % of the cheapest"
     return (
         f"Counting one fit and {requests:,} requests it is {place} of the tied: "
@@ -190,15 +180,15 @@ def _cost_words(
     )
 
 
-def score_words(row: TechniqueResult) -> str:
-    """A score with its interval, as it stands in a sentence."""
-    score = row.score
+def score_words(result: TechniqueResult) -> str:
+    """A score with its interval, for a sentence."""
+    score = result.score
     words = f"{score.metric} {score.value:.3f}"
     if score.low is None or score.high is None:
         return words
     return f"{words} (95 % interval {score.low:.3f} to {score.high:.3f})"
 
 
-def _nothing(rows: Sequence[TechniqueResult]) -> str:
-    reasons = [f"{row.technique}: {row.status}, {row.reason}" for row in rows]
+def _nothing_finished(results: Sequence[TechniqueResult]) -> str:
+    reasons = [f"{result.technique}: {result.status}, {result.reason}" for result in results]
     return f"No technique finished. {'; '.join(reasons)}" if reasons else "Nothing was asked for."

@@ -64,7 +64,8 @@ class TextStream:
 
 def settled_text(tokenizer: Any, sequence: SequenceState) -> str:
     """What is certain of the text of an answer that goes on."""
-    tokens = list(sequence.tokens)
+    special = set(tokenizer.all_special_ids)
+    tokens = [token for token in sequence.tokens if token not in special]
     # Single bytes that are no characters together would turn all of them into placeholders.
     while tokens and BYTE.fullmatch(str(tokenizer.convert_ids_to_tokens(tokens[-1]))):
         tokens.pop()

@@ -1,4 +1,4 @@
-"""The interval plot: one line a technique, its score, its interval, and each seed as a tick."""
+"""The interval plot: a row for each technique with score, interval, and seeds as ticks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from luthier.report.charts.svg import drawing, element, marker, shortened, text_
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One line. `value` None: nothing to draw, and `note` says why. `ticks` are single seeds.
+    """One row. `value` None: there is nothing to draw, and `note` says why.
 
-    `cls` holds the classes that colour it, `shape` its marker, `tag` a word beside the name.
-    `words` stand at the right; without them, the value and its interval.
+    `ticks` are single seeds. `cls` holds the classes that colour the row, `shape` is that of its
+    marker, `tag` a word beside the name. `words` are written at the right; without them, the value
+    and its interval are.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Quality against cost, with the Pareto frontier: what no other technique beats on both."""
+"""Quality against cost, with the Pareto frontier: the techniques that no other beats on both."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _points(
 
 
 def _key(points: Sequence[FrontierPoint], *, top: float, width: float) -> str:
-    """On a phone the points carry numbers, and this says whose they are."""
+    """On a phone the points carry numbers; this is the list of their names."""
     rows = (len(points) + 1) // 2
     parts = []
     for i, point in enumerate(points):

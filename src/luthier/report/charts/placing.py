@@ -1,4 +1,4 @@
-"""Where to write a name beside a point without covering another."""
+"""Finding a place for a name beside a point where it covers no other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Box:
         return max(wide, 0.0) * max(high, 0.0)
 
     def outside(self, page: Box) -> float:
-        """By how many pixels it sticks out of the page, all sides together."""
+        """How many pixels of it are outside the page, summed over all sides."""
         return (
             max(page.left - self.left, 0.0)
             + max(self.right - page.right, 0.0)

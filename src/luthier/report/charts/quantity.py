@@ -41,7 +41,7 @@ class Quantity:
 
 
 def plain(number: str) -> str:
-    """The unit of numbers without one."""
+    """The `unit` of a quantity whose numbers have none."""
     return number
 
 

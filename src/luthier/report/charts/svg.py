@@ -36,7 +36,7 @@ def drawing(*children: str, width: float, height: float, label: str, cls: str = 
 
 
 def titled(title: str, *children: str, cls: str = "") -> str:
-    """A group that shows `title` when pointed at."""
+    """A group that shows `title` when the pointer is over it."""
     return element("g", element("title", text=title), *children, cls=cls)
 
 

@@ -1,4 +1,4 @@
-"""Confusion matrices: what was answered (columns) where each label was right (rows)."""
+"""Confusion matrices: how often each label was predicted (columns) for each true label (rows)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from luthier.records import SampleScore
 from luthier.report.technique_view import TechniqueView
 
-_MOST_LABELS = 16  # a matrix beyond this is wallpaper; the list of confusions says more
+_MOST_LABELS = 16  # a larger matrix is unreadable; the list of confusions says more
 _MOST_CONFUSIONS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`share` is of the row's examples, as whole percent, for shading."""
+    """`count` examples, which are `share` percent of the row's; the share is for shading."""
 
     count: int
     share: int
@@ -36,10 +36,10 @@ class MatrixRow:
 class Matrix:
     """One technique's confusions. `hidden_labels` were left out of the matrix, not of `worst`.
 
-    `worst` holds (true label, answered, count), commonest first.
+    `worst` holds (true label, prediction, count), commonest first.
     """
 
-    line: TechniqueView
+    view: TechniqueView
     columns: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
     hidden_labels: int
@@ -52,36 +52,35 @@ UNREADABLE = "(unreadable)"
 OTHER = "(other)"
 
 
-def matrices(lines: Sequence[TechniqueView], labels: Sequence[str]) -> list[Matrix]:
-    """One for each technique with judged examples; none where the task has no labels."""
+def matrices(views: Sequence[TechniqueView], labels: Sequence[str]) -> list[Matrix]:
+    """One for each technique with scored examples; none where the task has no labels."""
     if not labels:
         return []
-    found = []
-    for line in lines:
-        run = line.run
+    matrices = []
+    for view in views:
+        run = view.run
         if run is not None and run.sample_scores:
-            found.append(_matrix(line, run.sample_scores, labels))
-    return found
+            matrices.append(_matrix(view, run.sample_scores, labels))
+    return matrices
 
 
 def _matrix(
-    line: TechniqueView, sample_scores: Sequence[SampleScore], labels: Sequence[str]
+    view: TechniqueView, sample_scores: Sequence[SampleScore], labels: Sequence[str]
 ) -> Matrix:
-    pairs = Counter((j.target, _said(j, labels)) for j in sample_scores)
+    pairs = Counter((sample.target, _predicted(sample, labels)) for sample in sample_scores)
     wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
     shown = _shown(labels, wrong)
-    kept = set(shown)
     columns = list(shown)
-    if len(shown) < len(labels) or any(said == OTHER for _, said in pairs):
+    if len(shown) < len(labels) or any(predicted == OTHER for _, predicted in pairs):
         columns.append(OTHER)
-    if any(said == UNREADABLE for _, said in pairs):
+    if any(predicted == UNREADABLE for _, predicted in pairs):
         columns.append(UNREADABLE)
     rows = []
     for label in shown:
         counts = Counter[str]()
-        for (target, said), n in pairs.items():
+        for (target, predicted), n in pairs.items():
             if target == label:
-                counts[said if said in kept or said == UNREADABLE else OTHER] += n
+                counts[predicted if predicted in shown or predicted == UNREADABLE else OTHER] += n
         total = sum(counts.values())
         cells = tuple(
             Cell(counts[c], round(100 * counts[c] / total) if total else 0, c == label)
@@ -89,7 +88,7 @@ def _matrix(
         )
         rows.append(MatrixRow(label, cells, total, counts[label] / total if total else None))
     return Matrix(
-        line=line,
+        view=view,
         columns=tuple(columns),
         rows=tuple(rows),
         hidden_labels=len(labels) - len(shown),
@@ -99,10 +98,10 @@ def _matrix(
     )
 
 
-def _said(sample_scores: SampleScore, labels: Sequence[str]) -> str:
-    if sample_scores.prediction is None:
+def _predicted(sample: SampleScore, labels: Sequence[str]) -> str:
+    if sample.prediction is None:
         return UNREADABLE
-    return sample_scores.prediction if sample_scores.prediction in labels else OTHER
+    return sample.prediction if sample.prediction in labels else OTHER
 
 
 def _shown(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> list[str]:
@@ -110,8 +109,8 @@ def _shown(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> list[str]:
     if len(labels) <= _MOST_LABELS:
         return list(labels)
     involved = Counter[str]()
-    for (target, said), n in wrong.items():
+    for (target, predicted), n in wrong.items():
         involved[target] += n
-        involved[said] += n
+        involved[predicted] += n
     ranked = sorted(labels, key=lambda label: -involved[label])[:_MOST_LABELS]
     return [label for label in labels if label in set(ranked)]

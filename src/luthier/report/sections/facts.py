@@ -1,4 +1,4 @@
-"""What the numbers stand on: the data and its splits, the statistics, the seeds, the machine."""
+"""What the numbers are based on: data and splits, statistics, seeds, machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.compare.comparison import Comparison
 from luthier.report import amounts
-from luthier.report.metric import MetricView
+from luthier.report.metric_view import MetricView
 
 Pairs = list[tuple[str, str]]
 _PROVENANCE = {
@@ -61,21 +61,27 @@ def data_facts(comparison: Comparison) -> Pairs:
 
 
 def leak_sentences(leaks: Mapping[str, Any]) -> list[str]:
-    """The leak check in words. A count that was not recorded is not mentioned."""
+    """The leak check in words; a count that was not recorded is not mentioned."""
     if not leaks:
         return ["The leak check left no record."]
-    said = []
+    sentences = []
     exact, near = leaks.get("exact"), leaks.get("near")
     if exact == 0 and near == 0:
-        said.append("No example of train or dev stands again, or nearly, in a later split.")
+        sentences.append(
+            "No example of train or dev occurs again, exactly or nearly, in a later split."
+        )
     else:
         for number, kind in ((exact, "exact"), (near, "near")):
             if number is not None:
-                said.append(f"{amounts.plural(number, f'{kind} duplicate')} across splits.")
+                sentences.append(f"{amounts.plural(number, f'{kind} duplicate')} across splits.")
         if leaks.get("dropped") is True:
-            said.append("They were taken out of train and dev; the test split kept its copies.")
+            sentences.append(
+                "They were taken out of train and dev; the test split kept its copies."
+            )
         elif leaks.get("dropped") is False:
-            said.append("They were left in: scores may flatter whatever learnt from them.")
+            sentences.append(
+                "They were left in: the scores of techniques that learnt from them may be too high."
+            )
     for key, noun in (("repeated", "row"), ("conflicting", "input")):
         number = leaks.get(key)
         if number:
@@ -84,8 +90,8 @@ def leak_sentences(leaks: Mapping[str, Any]) -> list[str]:
                 if key == "repeated"
                 else "with more than one target: no technique can get them all right."
             )
-            said.append(f"{amounts.plural(number, noun)} {tail}")
-    return said
+            sentences.append(f"{amounts.plural(number, noun)} {tail}")
+    return sentences
 
 
 def leak_samples(leaks: Mapping[str, Any]) -> list[LeakSample]:
@@ -101,32 +107,32 @@ def leak_samples(leaks: Mapping[str, Any]) -> list[LeakSample]:
 def how_made(comparison: Comparison, metric_view: MetricView) -> list[str]:
     """How to read the numbers, in sentences."""
     plan = comparison.plan
-    said = [
+    sentences = [
         f"Every technique was scored by the same code on the same {plan.test_examples:,} test "
-        "examples; the task a technique is fitted on has no test split.",
-        f"A score is the mean {metric_view.name} over seeds. Its 95 % interval is Wilson's for one run "
-        "judged right or wrong, else a bootstrap over examples (over groups, where examples come "
-        "in groups); with several seeds the spread between them is part of it. The seed that "
-        "stands for a technique is chosen on dev, never on test.",
+        "examples; the task that a technique is fitted on has no test split.",
+        f"A score is the mean {metric_view.name} over seeds. Its 95 % interval is Wilson's for one "
+        "run whose answers are right or wrong, else a bootstrap over examples (over groups, where "
+        "examples come in groups); with several seeds the spread between them is part of it. The "
+        "seed that represents a technique is chosen on dev, never on test.",
         "Readable answers are counted apart from the score. Where labels are ranked by their "
-        "probability there is always an answer; it counts as readable if the model, left to "
-        "itself, would have written one of the labels.",
+        "probability there is always an answer; it counts as readable if the model would have "
+        "written one of the labels by itself.",
     ]
     if comparison.tests:
         names = ", ".join(dict.fromkeys(t.test for t in comparison.tests))
-        said.append(
+        sentences.append(
             f"Techniques are compared example by example ({names}), with p-values corrected after "
             f"Holm for all {amounts.plural(len(comparison.tests), 'test')} made here. With "
             "several seeds a gain must also survive another draw of seeds. Tied means that the "
             "test could not tell them apart at 5 %, not that they are equal."
         )
-    said.append(_budget(comparison))
+    sentences.append(_budget(comparison))
     if plan.seeds:
-        said.append(f"Trained techniques ran with {amounts.plural(plan.seeds, 'seed')} each.")
+        sentences.append(f"Trained techniques ran with {amounts.plural(plan.seeds, 'seed')} each.")
     if plan.hard_cap_seconds is not None:
-        said.append(f"All fits together had at most {amounts.seconds(plan.hard_cap_seconds)}.")
-    said.append(f"{amounts.UNMEASURED} marks what was not measured. It never stands for zero.")
-    return said
+        sentences.append(f"All fits together had at most {amounts.seconds(plan.hard_cap_seconds)}.")
+    sentences.append(f"{amounts.UNMEASURED} marks what was not measured. It never stands for zero.")
+    return sentences
 
 
 def _budget(comparison: Comparison) -> str:
@@ -164,7 +170,7 @@ def machine(comparison: Comparison) -> Pairs:
 
 
 def base_facts(comparison: Comparison) -> Pairs:
-    """What is known of the base model."""
+    """What is known about the base model."""
     base, facts = comparison.model, comparison.model.facts
     pairs = [("name", base.name)]
     written = [
@@ -181,7 +187,7 @@ def base_facts(comparison: Comparison) -> Pairs:
         ),
         ("device", facts.device),
         ("number format", facts.dtype),
-        ("gives", ", ".join(base.capabilities) or None),
+        ("capabilities", ", ".join(base.capabilities) or None),
         ("fingerprint", base.fingerprint or None),
     ]
     return pairs + [(name, text) for name, text in written if text is not None]

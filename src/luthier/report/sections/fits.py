@@ -1,4 +1,4 @@
-"""What each fit did: the settings it chose, what it spent, and how its numbers moved."""
+"""What each fit did: the settings it chose, what it spent, and how its metrics changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from luthier.compare.comparison import Run, TechniqueResult
 from luthier.records import FitRecord
 from luthier.report import amounts
 from luthier.report.charts import sparkline
-from luthier.report.metric import MetricView, metric_view_of_scores
+from luthier.report.metric_view import MetricView, metric_view_of_scores
 from luthier.report.technique_view import TechniqueView
 
 _CLOCKS = ("step", "trial", "round", "epoch", "evaluation")
@@ -23,8 +23,9 @@ _MOST_CHARACTERS = 280
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of a technique's table: a name and one cell a seed. `markup` cells are drawings."""
+class FitFact:
+    """A row of a technique's table: a name and one cell for each seed. Where `drawn`, the cells are
+    drawings (SVG markup)."""
 
     name: str
     cells: tuple[str, ...]
@@ -32,8 +33,8 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """The history of one seed as a table, thinned out to a readable number of steps."""
+class HistoryTable:
+    """The history of one seed as a table, thinned out to a readable number of its `of` steps."""
 
     seed: int
     columns: tuple[str, ...]
@@ -43,63 +44,63 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class FitView:
-    """Everything one technique's fits left behind."""
+    """All that is shown of one technique's fits."""
 
-    line: TechniqueView
+    view: TechniqueView
     settings: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
-    facts: tuple[Fact, ...]
-    steps: Steps | None
+    facts: tuple[FitFact, ...]
+    history: HistoryTable | None
     notes: tuple[str, ...]
 
 
-def fits(lines: Sequence[TechniqueView], metric_view: MetricView) -> list[FitView]:
+def fits(views: Sequence[TechniqueView], metric_view: MetricView) -> list[FitView]:
     """One entry for each technique that was at least begun."""
-    return [_fit(line, metric_view) for line in lines if line.row.seeds]
+    return [_fit(view, metric_view) for view in views if view.result.runs]
 
 
-def _fit(line: TechniqueView, metric_view: MetricView) -> FitView:
-    runs = line.row.seeds
+def _fit(view: TechniqueView, metric_view: MetricView) -> FitView:
+    runs = view.result.runs
     facts = [
-        Fact("test " + metric_view.name, tuple(metric_view.write(r.score.value) for r in runs)),
+        FitFact("test " + metric_view.name, tuple(metric_view.write(r.score.value) for r in runs)),
         *_secondary(runs),
-        Fact("dev score", tuple(metric_view.write(r.dev_score) for r in runs)),
-        Fact("fit time", tuple(amounts.seconds(r.fit.fit_seconds) for r in runs)),
-        Fact("training examples used", tuple(amounts.count(_examples(r)) for r in runs)),
-        Fact("tokens spent", tuple(amounts.scaled(r.fit.spent_tokens) for r in runs)),
-        Fact("peak memory", tuple(amounts.size(r.fit.peak_memory_bytes) for r in runs)),
+        FitFact("dev score", tuple(metric_view.write(r.dev_score) for r in runs)),
+        FitFact("fit time", tuple(amounts.seconds(r.fit.fit_seconds) for r in runs)),
+        FitFact("training examples used", tuple(amounts.count(_examples(r)) for r in runs)),
+        FitFact("tokens spent", tuple(amounts.scaled(r.fit.spent_tokens) for r in runs)),
+        FitFact("peak memory", tuple(amounts.size(r.fit.peak_memory_bytes) for r in runs)),
     ]
     kept = [f for f in facts if any(cell != amounts.UNMEASURED for cell in f.cells)]
     if any(r.status != "finished" for r in runs):
-        kept.insert(0, Fact("status", tuple(_status(r) for r in runs)))
+        kept.insert(0, FitFact("status", tuple(_status(r) for r in runs)))
     shown = {fact.name for fact in kept}
     each = [_settled(r.fit) for r in runs]
     kept += [
-        Fact(_words(key), tuple(_plain(settled.get(key)) for settled in each))
+        FitFact(_words(key), tuple(_plain(settled.get(key)) for settled in each))
         for key in dict.fromkeys(key for settled in each for key in settled)
         if _words(key) not in shown
     ]
     kept += _curves(runs)
     notes = dict.fromkeys(note for r in runs for note in _notes(r.fit))
     return FitView(
-        line=line,
+        view=view,
         settings=tuple(
-            (_words(k), _plain(v)) for k, v in _settings(line.row).items() if v is not None
+            (_words(k), _plain(v)) for k, v in _settings(view.result).items() if v is not None
         ),
         seeds=tuple(r.seed for r in runs),
         facts=tuple(kept),
-        steps=_steps(line.run or runs[0]),
+        history=_history_table(view.run or runs[0]),
         notes=tuple(notes),
     )
 
 
-def _secondary(runs: Sequence[Run]) -> list[Fact]:
+def _secondary(runs: Sequence[Run]) -> list[FitFact]:
     facts = []
     for metric in dict.fromkeys(score.metric for run in runs for score in run.secondary):
         found = [next((s for s in run.secondary if s.metric == metric), None) for run in runs]
         metric_view = metric_view_of_scores(metric, [s for s in found if s is not None])
         cells = tuple(metric_view.write(None if s is None else s.value) for s in found)
-        facts.append(Fact("test " + metric_view.name, cells))
+        facts.append(FitFact("test " + metric_view.name, cells))
     return facts
 
 
@@ -111,8 +112,8 @@ def _status(run: Run) -> str:
     return run.status + (f": {run.reason}" if run.reason else "")
 
 
-def _settings(row: TechniqueResult) -> Mapping[str, Any]:
-    return row.settings or (row.seeds[0].settings if row.seeds else {})
+def _settings(result: TechniqueResult) -> Mapping[str, Any]:
+    return result.settings or (result.runs[0].settings if result.runs else {})
 
 
 def _settled(fit: FitRecord) -> dict[str, Any]:
@@ -138,8 +139,9 @@ def _clock(history: Sequence[Mapping[str, Any]]) -> str | None:
     return next((c for c in _CLOCKS if all(_is_number(step.get(c)) for step in history)), None)
 
 
-def _curves(runs: Sequence[Run]) -> list[Fact]:
-    """One line for each loss or score that moved in any seed; without any, for what else did."""
+def _curves(runs: Sequence[Run]) -> list[FitFact]:
+    """A row for each loss or score that changed in any seed; without any, for other numbers that
+    did."""
     names: dict[str, None] = {}
     for run in runs:
         history = _history(run)
@@ -154,7 +156,7 @@ def _curves(runs: Sequence[Run]) -> list[Fact]:
     for name in ranked[:_MOST_SERIES]:
         cells = tuple(_spark(run, name) for run in runs)
         if any(cells):
-            facts.append(Fact(_words(name), cells, drawn=True))
+            facts.append(FitFact(_words(name), cells, drawn=True))
     return facts
 
 
@@ -175,7 +177,7 @@ def _spark(run: Run, name: str) -> str:
     return f'{drawn}<span class="ends">{ends}</span>'
 
 
-def _steps(run: Run) -> Steps | None:
+def _history_table(run: Run) -> HistoryTable | None:
     history = _history(run)
     if not history:
         return None
@@ -185,7 +187,7 @@ def _steps(run: Run) -> Steps | None:
         kept.append(history[-1])
     columns = tuple(dict.fromkeys(key for step in kept for key in step))
     rows = tuple(tuple(_plain(step.get(c)) for c in columns) for step in kept)
-    return Steps(run.seed, tuple(map(_words, columns)), rows, len(history))
+    return HistoryTable(run.seed, tuple(map(_words, columns)), rows, len(history))
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The plots of the page, each drawn wide and narrow."""
+"""The plots of the page, each drawn in a wide and a narrow size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from luthier.report.charts import (
     on_frontier,
     plain,
 )
-from luthier.report.metric import MetricView, metric_view_of_scores
+from luthier.report.metric_view import MetricView, metric_view_of_scores
 from luthier.report.technique_view import FAMILIES, TechniqueView, best_first
 
 
@@ -42,23 +42,23 @@ def _quantity(metric_view: MetricView) -> Quantity:
 
 
 def interval_plot(
-    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+    comparison: Comparison, views: Sequence[TechniqueView], metric_view: MetricView
 ) -> Plot | None:
     """Every score with its interval, best first; None when nothing was scored."""
     rows = []
-    for line in best_first(lines, metric_view):
-        score = line.row.score
-        values = [s.score.value for s in line.finished_seeds if s.score.value is not None]
+    for view in best_first(views, metric_view):
+        score = view.result.score
+        values = [r.score.value for r in view.finished_runs if r.score.value is not None]
         rows.append(
             ForestRow(
-                line.name,
+                view.name,
                 score.value,
                 score.low,
                 score.high,
-                shape=line.shape,
-                cls=line.cls,
+                shape=view.shape,
+                cls=view.cls,
                 ticks=tuple(values) if len(values) > 1 else (),
-                tag=line.mark,
+                tag=view.mark,
             )
         )
     if not rows:
@@ -85,25 +85,25 @@ def interval_plot(
     if comparison.tests:
         caption += (
             " Intervals that overlap do not mean a tie: all techniques answered the same examples, "
-            "and the paired differences below are the sharper test."
+            "and the paired differences below are the more sensitive test."
         )
     return Plot("intervals", draw(False), draw(True), caption)
 
 
 def paired_plot(
-    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+    comparison: Comparison, views: Sequence[TechniqueView], metric_view: MetricView
 ) -> Plot | None:
     """Each technique minus the best one on the same examples; None without paired tests."""
     anchor = _anchor(comparison)
     if anchor is None:
         return None
-    known = {line.name: line for line in lines}
+    by_name = {view.name: view for view in views}
     rows = []
     for test in comparison.tests:
         if anchor not in (test.first, test.second):
             continue
         other, difference, low, high = _from_anchor(test, anchor)
-        line = known.get(other)
+        view = by_name.get(other)
         words = f"{metric_view.difference(difference)}"
         if low is not None and high is not None:
             words += f" ({metric_view.difference(low)} to {metric_view.difference(high)})"
@@ -115,9 +115,9 @@ def paired_plot(
                 low,
                 high,
                 words=words,
-                shape=line.shape if line else "circle",
-                cls=line.cls if line else "f-other",
-                tag=line.mark if line and line.mark in ("pick", "tied") else "",
+                shape=view.shape if view else "circle",
+                cls=view.cls if view else "f-other",
+                tag=view.mark if view and view.mark in ("pick", "tied") else "",
             )
         )
     rows.sort(
@@ -135,15 +135,16 @@ def paired_plot(
 
     names = ", ".join(dict.fromkeys(test.test for test in comparison.tests))
     caption = (
-        f"{metric_view.name[:1].upper()}{metric_view.name[1:]} of each technique minus that of {anchor}, "
-        "on the same test examples, with 95 % intervals. p after Holm's correction for "
+        f"{metric_view.name[:1].upper()}{metric_view.name[1:]} of each technique minus that of "
+        f"{anchor}, on the same test examples, with 95 % intervals. p after Holm's correction for "
         f"{amounts.plural(len(comparison.tests), 'test')} ({names})."
     )
     return Plot("paired", draw(False), draw(True), caption)
 
 
 def _anchor(comparison: Comparison) -> str | None:
-    """What the others are measured against: the best, else the pick, else the most tested."""
+    """The technique that the others are compared with: the best, else the pick, else the one with
+    the most tests."""
     tested = [name for test in comparison.tests for name in (test.first, test.second)]
     for name in (comparison.verdict.best, comparison.verdict.pick):
         if name is not None and name in tested:
@@ -152,7 +153,7 @@ def _anchor(comparison: Comparison) -> str | None:
 
 
 def _from_anchor(test: PairedTest, anchor: str) -> tuple[str, float, float | None, float | None]:
-    """(other, other − anchor, low, high)."""
+    """The other technique of a test, its difference from the anchor, and the interval of that."""
     if test.second == anchor:
         return test.first, test.difference, test.low, test.high
     low = None if test.high is None else -test.high
@@ -161,7 +162,7 @@ def _from_anchor(test: PairedTest, anchor: str) -> tuple[str, float, float | Non
 
 
 def cost_plots(
-    comparison: Comparison, lines: Sequence[TechniqueView], metric_view: MetricView
+    comparison: Comparison, views: Sequence[TechniqueView], metric_view: MetricView
 ) -> list[Plot]:
     """Quality against each kind of cost that was measured for at least two techniques."""
     currency = comparison.plan.currency
@@ -190,7 +191,7 @@ def cost_plots(
     ]
     plots = []
     for quantity, read in kinds:
-        points = _points(lines, read)
+        points = _points(views, read)
         if len(points) < 2:
             continue
         drawn = [
@@ -203,8 +204,8 @@ def cost_plots(
             )
             for narrow in (False, True)
         ]
-        kept = on_frontier(points, higher_is_better=metric_view.higher_is_better)
-        names = ", ".join(p.name for p in kept)
+        front = on_frontier(points, higher_is_better=metric_view.higher_is_better)
+        names = ", ".join(p.name for p in front)
         caption = (
             f"On the frontier: {names}. Everything else costs more than one of these without "
             "a better score."
@@ -214,50 +215,50 @@ def cost_plots(
 
 
 def _points(
-    lines: Sequence[TechniqueView], read: Callable[[Cost], float | None]
+    views: Sequence[TechniqueView], read: Callable[[Cost], float | None]
 ) -> list[FrontierPoint]:
     points = []
-    for line in lines:
-        cost, score = read(line.row.cost), line.row.score
+    for view in views:
+        cost, score = read(view.result.cost), view.result.score
         if cost is None or score.value is None:
             continue
         points.append(
             FrontierPoint(
-                line.name,
+                view.name,
                 cost,
                 score.value,
                 score.low,
                 score.high,
-                cls=line.cls,
-                shape=line.shape,
-                strong=line.mark == "pick",
+                cls=view.cls,
+                shape=view.shape,
+                strong=view.mark == "pick",
             )
         )
     return points
 
 
-def curve_plot(comparison: Comparison, lines: Sequence[TechniqueView]) -> Plot | None:
+def curve_plot(comparison: Comparison, views: Sequence[TechniqueView]) -> Plot | None:
     """Learning curves; None when the comparison has none."""
     measured = [p for p in comparison.curve if p.score.value is not None]
     if not measured:
         return None
-    scores = [p.score for p in measured] + [line.row.score for line in lines if line.measured]
+    scores = [p.score for p in measured] + [view.result.score for view in views if view.measured]
     metric_view = metric_view_of_scores(comparison.task.metric, scores)
     seeds = len({p.seed for p in measured})
-    known = {line.name: line for line in lines}
+    by_name = {view.name: view for view in views}
     dashes: dict[str, int] = {}
     curves = []
     for name in dict.fromkeys(p.technique for p in measured):
-        line = known.get(name)
-        cls, shape = (line.cls, line.shape) if line else ("f-other", "circle")
+        view = by_name.get(name)
+        cls, shape = (view.cls, view.shape) if view else ("f-other", "circle")
         dash = ("", "7 4", "2 4", "9 3 2 3")[dashes.get(cls, 0) % 4]
         dashes[cls] = dashes.get(cls, 0) + 1
-        mine = [(p.train_examples, p.score) for p in measured if p.technique == name]
-        mine += _whole(comparison, line, {p.seed for p in measured if p.technique == name})
-        counts = sorted({count for count, _ in mine})
+        own = [(p.train_examples, p.score) for p in measured if p.technique == name]
+        own += _all_examples(comparison, view, {p.seed for p in measured if p.technique == name})
+        counts = sorted({count for count, _ in own})
         points = []
         for count in counts:
-            scores = [score for examples, score in mine if examples == count]
+            scores = [score for examples, score in own if examples == count]
             values = [s.value for s in scores if s.value is not None]
             low, high = _bar(scores, seeds)
             points.append(CurveMark(count, fmean(values), low, high))
@@ -287,22 +288,22 @@ def _bar(scores: Sequence[Score], seeds: int) -> tuple[float | None, float | Non
     return (min(values), max(values)) if len(values) > 1 else (None, None)
 
 
-def _whole(
-    comparison: Comparison, line: TechniqueView | None, seeds: set[int]
+def _all_examples(
+    comparison: Comparison, view: TechniqueView | None, seeds: set[int]
 ) -> list[tuple[int, Score]]:
-    """The end of a curve: the comparison's own fits on the whole training split."""
+    """The last point of a curve: the fits on all training examples."""
     whole = comparison.task.train_examples
-    drawn = {p.train_examples for p in comparison.curve if line and p.technique == line.name}
-    if line is None or whole in drawn:
+    drawn = {p.train_examples for p in comparison.curve if view and p.technique == view.name}
+    if view is None or whole in drawn:
         return []
     return [
         (whole, run.score)
-        for run in line.finished_seeds
+        for run in view.finished_runs
         if run.seed in seeds and run.score.value is not None
     ]
 
 
-def family_key(lines: Sequence[TechniqueView]) -> list[tuple[str, str, str]]:
-    """(family, class, shape) of every family on the page, in the order of the house."""
-    present = {line.row.family for line in lines}
+def family_key(views: Sequence[TechniqueView]) -> list[tuple[str, str, str]]:
+    """(family, class, shape) of every family on the page."""
+    present = {view.result.family for view in views}
     return [(name, *FAMILIES[name]) for name in FAMILIES if name in present]

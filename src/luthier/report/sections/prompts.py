@@ -1,4 +1,4 @@
-"""The exact text the model read, with its whitespace made visible and still copied unchanged."""
+"""The exact text that the model read. Its whitespace is made visible, and is copied unchanged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from html import escape
 from luthier.report.technique_view import TechniqueView
 
 # A run of two or more spaces, a space at either end of a line, a tab, or a space of another kind.
-_TELLING = re.compile(
+_MARKED_SPACES = re.compile(
     r"\n|\r|\t|^ +| +$| {2,}|[\u00a0\u2000-\u200b\u202f\u3000\ufeff]", re.MULTILINE
 )
-_BESIDE = {
-    "soft prompt": "trained virtual tokens stand beside this text; they have no spelling",
+_ADDITIONS = {
+    "soft prompt": "trained virtual tokens were read beside this text; they have no spelling",
     "adapter": "the base read this text through a trained adapter",
     "weights": "fine-tuned weights read this text",
     "retrieval": "the passages were looked up for this input; another one gets others",
@@ -23,57 +23,58 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class PromptReader:
-    """Who read a prompt: a technique, which of its seeds, and what stood beside the text."""
+    """A technique that used a prompt, with which of its seeds, and what it added to the text."""
 
-    line: TechniqueView
+    view: TechniqueView
     seeds: str
-    beside: str
+    addition: str
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPrompt:
-    """One text and all who read it. `markup` is escaped HTML; `opened`: the pick read it."""
+    """One prompt and the techniques that used it. `markup` is escaped HTML. `is_open`: it is shown
+    unfolded, because the pick used it."""
 
     readers: tuple[PromptReader, ...]
     markup: str
     characters: int
-    opened: bool
+    is_open: bool
 
 
-def prompts(lines: Sequence[TechniqueView]) -> list[ShownPrompt]:
-    """Every distinct prompt once, in the order in which techniques first read it."""
+def prompts(views: Sequence[TechniqueView]) -> list[ShownPrompt]:
+    """Every distinct prompt once, in the order in which techniques first used it."""
     texts: dict[str, dict[str, list[int]]] = {}
-    for line in lines:
-        for run in line.row.seeds:
+    for view in views:
+        for run in view.result.runs:
             if run.prompt_text:
-                texts.setdefault(run.prompt_text, {}).setdefault(line.key, []).append(run.seed)
-    known = {line.key: line for line in lines}
+                texts.setdefault(run.prompt_text, {}).setdefault(view.key, []).append(run.seed)
+    by_key = {view.key: view for view in views}
     shown = []
     for text, seeds_of in texts.items():
-        readers = tuple(_reader(known[key], seeds) for key, seeds in seeds_of.items())
-        opened = any(
-            reader.line.mark == "pick" and reader.line.row.best_seed in seeds_of[reader.line.key]
+        readers = tuple(_reader(by_key[key], seeds) for key, seeds in seeds_of.items())
+        is_open = any(
+            reader.view.mark == "pick" and reader.view.result.best_seed in seeds_of[reader.view.key]
             for reader in readers
         )
-        shown.append(ShownPrompt(readers, visible(text), len(text), opened))
+        shown.append(ShownPrompt(readers, visible(text), len(text), is_open))
     return shown
 
 
-def _reader(line: TechniqueView, seeds: Sequence[int]) -> PromptReader:
-    """Seeds are named only where not all of them read the same."""
-    everyone = len(seeds) == sum(1 for run in line.row.seeds if run.prompt_text)
+def _reader(view: TechniqueView, seeds: Sequence[int]) -> PromptReader:
+    """Seeds are named only where they did not all use the same prompt."""
+    all_seeds = len(seeds) == sum(1 for run in view.result.runs if run.prompt_text)
     names = ", ".join(map(str, seeds))
-    said = "" if everyone else f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
-    return PromptReader(line, said, _BESIDE.get(line.row.family, ""))
+    words = "" if all_seeds else f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
+    return PromptReader(view, words, _ADDITIONS.get(view.result.family, ""))
 
 
 def visible(text: str) -> str:
-    """Escaped HTML in which line ends, tabs and telling spaces carry a mark.
+    """Escaped HTML in which line ends, tabs and spaces that are easily missed carry a mark.
 
-    The marks come from the style sheet and are no part of the text: what a reader copies is exact.
+    The marks come from the style sheet and are no part of the text, so that it is copied exactly.
     """
     parts, end = [], 0
-    for match in _TELLING.finditer(text):
+    for match in _MARKED_SPACES.finditer(text):
         parts.append(escape(text[end : match.start()]))
         parts.append(_marked(match.group()))
         end = match.end()

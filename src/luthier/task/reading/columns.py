@@ -12,9 +12,9 @@ Row = Mapping[str, Any]
 Rows = Iterator[tuple[int, Row]]
 
 
-def check_columns(wanted: Sequence[str], found: Sequence[str], where: str) -> None:
-    """TaskError, with the columns there are, where a wanted column is missing."""
-    missing = [column for column in wanted if column not in found]
+def check_columns(needed: Sequence[str], found: Sequence[str], where: str) -> None:
+    """TaskError, with the columns there are, where a needed column is missing."""
+    missing = [column for column in needed if column not in found]
     if not missing:
         return
     shown = [str(c) for c in found[:40]]

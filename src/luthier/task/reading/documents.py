@@ -33,7 +33,7 @@ def check_documents(knowledge: Sequence[str]) -> None:
             _bundled_name(source)
             continue
         if names_function(source):
-            continue  # run when the documents are wanted
+            continue  # it runs when the documents are needed
         if not any(True for _ in _files(source)):
             raise TaskError(
                 f"`knowledge: {source}` names no file",
@@ -187,6 +187,6 @@ def _write_once(texts: tuple[tuple[str, str], ...], folder_name: str) -> Path:
     except OSError as error:
         raise StorageError(
             f"could not write {folder}: {error.strerror or error}",
-            next_step="Set LUTHIER_CACHE to a folder with room.",
+            next_step="Set LUTHIER_CACHE to a folder with free space.",
         ) from error
     return folder

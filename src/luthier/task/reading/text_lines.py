@@ -43,7 +43,7 @@ def csv_rows(path: Path, stream: TextIO, columns: Sequence[str]) -> Rows:
             raise TaskError(
                 f"{path.name}, line {reader.line_num}: {error}",
                 next_step=f"Look from line {place} on for a quotation mark that is opened and "
-                'never closed, or that stands inside a quoted cell: write those twice ("").',
+                'never closed, or that is inside a quoted cell: write those twice ("").',
             ) from error
         start, place = place, reader.line_num + 1
         if not any(cell.strip() for cell in cells):

@@ -1,4 +1,5 @@
-"""What each technique costs to make and to use, when it pays, and what it made the base forget."""
+"""What each technique costs to make and to use, when it pays off, and what it made the base
+forget."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ Column = tuple[str, str, Callable[[Cost], float | None], Callable[[float | None]
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """`columns` are (heading, explanation); each row a line and its cells."""
+    """`columns` are (heading, explanation); a row is a technique and its cells."""
 
     name: str
     columns: tuple[tuple[str, str], ...]
@@ -27,7 +28,7 @@ class CostTable:
 class Forgotten:
     """One technique's loss off the task, in nats a token, before and after the fit."""
 
-    line: TechniqueView
+    view: TechniqueView
     before: str
     after: str
     change: str
@@ -35,8 +36,8 @@ class Forgotten:
     tokens: str
 
 
-def cost_tables(comparison: Comparison, lines: Sequence[TechniqueView]) -> list[CostTable]:
-    """What it takes to make each, and what to use it: a column nobody measured is left out."""
+def cost_tables(comparison: Comparison, views: Sequence[TechniqueView]) -> list[CostTable]:
+    """What each technique costs to make and to use; a column without measurements is left out."""
     currency = comparison.plan.currency
 
     def money(value: float | None) -> str:
@@ -85,31 +86,32 @@ def cost_tables(comparison: Comparison, lines: Sequence[TechniqueView]) -> list[
             money,
         ),
     ]
-    found = [_table("To make", making, lines), _table("To use", using, lines)]
-    return [table for table in found if table.columns]
+    tables = [_table("To make", making, views), _table("To use", using, views)]
+    return [table for table in tables if table.columns]
 
 
-def _table(name: str, columns: Sequence[Column], lines: Sequence[TechniqueView]) -> CostTable:
-    shown = [x for x in lines if any(read(x.row.cost) is not None for *_, read, _ in columns)]
-    kept = [c for c in columns if any(c[2](line.row.cost) is not None for line in shown)]
+def _table(name: str, columns: Sequence[Column], views: Sequence[TechniqueView]) -> CostTable:
+    shown = [v for v in views if any(read(v.result.cost) is not None for *_, read, _ in columns)]
+    kept = [c for c in columns if any(c[2](view.result.cost) is not None for view in shown)]
     return CostTable(
         name,
         tuple((heading, explanation) for heading, explanation, *_ in kept),
         tuple(
-            (line, tuple(write(read(line.row.cost)) for *_, read, write in kept)) for line in shown
+            (view, tuple(write(read(view.result.cost)) for *_, read, write in kept))
+            for view in shown
         ),
     )
 
 
 def break_even(comparison: Comparison) -> list[str]:
-    """When the pick has paid for its fit, in sentences; none where nothing was picked."""
+    """After how many requests the pick has paid for its fit, in words; [] without a pick."""
     verdict = comparison.verdict
     if verdict.pick is None:
         return []
-    pick = comparison.row(verdict.pick)
+    pick = comparison.result(verdict.pick)
     if not pick.trained:
         return [f"{pick.technique} trains nothing, so there is no training to pay off."]
-    if not any(r.family == "prompt" and r.score.value is not None for r in comparison.rows):
+    if not any(r.family == "prompt" and r.score.value is not None for r in comparison.results):
         return ["No prompt was scored, so there is nothing to break even against."]
     plain, cached = verdict.break_even_requests, verdict.break_even_requests_cached
     if plain is None and cached is None:
@@ -117,26 +119,30 @@ def break_even(comparison: Comparison) -> list[str]:
             f"Against the best prompt, {pick.technique} never pays for its fit by cheaper requests "
             "alone, or its costs were not measured; what it buys is quality."
         ]
-    said = []
+    sentences = []
     for requests, where in ((plain, "without a prefix cache"), (cached, "with a prefix cache")):
         if requests == 0:
-            said.append(
+            sentences.append(
                 f"{where[0].upper()}{where[1:]}, {pick.technique} costs no more than the best "
                 "prompt from the first request on."
             )
         elif requests is None:
-            said.append(f"{where[0].upper()}{where[1:]} it never does by cheaper requests alone.")
+            sentences.append(
+                f"{where[0].upper()}{where[1:]} it never does by cheaper requests alone."
+            )
         else:
-            said.append(
+            sentences.append(
                 f"{where[0].upper()}{where[1:]}, {pick.technique} has paid for its fit against "
                 f"the best prompt after {amounts.plural(requests, 'request')}."
             )
-    said.append("Counted in money where tokens are billed, in tokens of compute elsewhere.")
-    return [" ".join(said)]
+    sentences.append(
+        "This is counted in money where tokens are billed, and in tokens of compute elsewhere."
+    )
+    return [" ".join(sentences)]
 
 
 def prices(comparison: Comparison) -> str:
-    """What the money was reckoned with; "" where nothing has a price."""
+    """The prices behind the money in the tables; "" where nothing has a price."""
     currency = comparison.plan.currency
     price = comparison.prices.of(comparison.model.name, remote=comparison.model.facts.remote)
     tail = "The price book is a file: change it, and pass it with --prices."
@@ -152,17 +158,17 @@ def prices(comparison: Comparison) -> str:
     return f"Priced at {amounts.money(price.machine_hour, currency)} an hour of the machine. {tail}"
 
 
-def forgetting(lines: Sequence[TechniqueView]) -> list[Forgotten]:
-    """Loss off the task, of those techniques where it was measured."""
-    found = []
-    for line in lines:
-        off = line.row.off_task
+def forgetting(views: Sequence[TechniqueView]) -> list[Forgotten]:
+    """The loss off the task before and after, for the techniques where it was measured."""
+    rows = []
+    for view in views:
+        off = view.result.off_task
         if off is None:
             continue
         change = off.after - off.before
-        found.append(
+        rows.append(
             Forgotten(
-                line=line,
+                view=view,
                 before=f"{off.before:.3f}",
                 after=f"{off.after:.3f}",
                 change=amounts.difference(change, fraction=True),
@@ -170,11 +176,11 @@ def forgetting(lines: Sequence[TechniqueView]) -> list[Forgotten]:
                 tokens=amounts.count(off.tokens),
             )
         )
-    return found
+    return rows
 
 
 def _factor(change: float) -> str:
-    """exp(change): by what the perplexity was multiplied."""
+    """exp(change): the factor by which the perplexity grew."""
     if change > 50:
         return "× more than e⁵⁰"
     return "× " + f"{math.exp(change):.2f}"

@@ -1,4 +1,4 @@
-"""The metric of a comparison, as readers see it: its name, its range, how it is written."""
+"""A metric as readers see it: its name, its range, how its values are written."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NAMES = {
     "json-schema": "valid JSON",
     "json-fields": "JSON fields right",
 }
-# Open upwards, whatever values they happen to take.
-_OPEN = {"perplexity", "loss"}
+# Metrics without an upper bound, whatever their values are.
+_UNBOUNDED = {"perplexity", "loss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def metric_name(metric: str) -> str:
 
 
 def metric_view_of(comparison: Comparison) -> MetricView:
-    """The measure of the headline score: a fraction when no number lies outside [0, 1]."""
-    scores = [row.score for row in comparison.rows if row.score.value is not None]
+    """The metric of the headline score: a fraction when no number lies outside [0, 1]."""
+    scores = [r.score for r in comparison.results if r.score.value is not None]
     return metric_view_of_scores(comparison.task.metric, scores)
 
 
@@ -68,6 +68,6 @@ def metric_view_of_scores(metric: str, scores: list[Score]) -> MetricView:
     inside = all(0.0 <= v <= 1.0 for v in ends if v is not None)
     return MetricView(
         name=metric_name(metric),
-        fraction=inside and metric not in _OPEN,
+        fraction=inside and metric not in _UNBOUNDED,
         higher_is_better=all(s.higher_is_better for s in scores),
     )

@@ -1,4 +1,4 @@
-"""What the machine did while something ran: seconds, and the most memory."""
+"""What a piece of work took of this machine: seconds, and the most memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Self
 EVERY_SECONDS = 0.05
 
 
-class Sampled:
-    """A context manager; afterwards `seconds` and `peak_memory_bytes`.
+class ResourceMonitor:
+    """A context manager that afterwards has `seconds` and `peak_memory_bytes`.
 
-    Memory is the highest resident size of this process, or, where the work ran on a CUDA device,
-    the most memory torch held there.
+    The memory is the highest resident size of this process or, where the work ran on a CUDA device,
+    the most memory that torch allocated there.
     """
 
     seconds: float
@@ -61,6 +61,6 @@ class Sampled:
 
 
 def _cuda() -> Any:
-    """torch.cuda, where torch is in use already and has a device."""
+    """torch.cuda where torch is loaded already and has a device; else None."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None

@@ -1,0 +1,129 @@
+"""What each technique is expected to take: tokens, time, memory and money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from luthier.compare.costs import Price, shared_tokens
+from luthier.compare.plan import Estimate, PlannedTechnique
+from luthier.models.model import Model
+from luthier.records import Capability, Example
+
+if TYPE_CHECKING:
+    from luthier.task.task import Task
+
+FIT_SPEED = 0.6  # of the measured forward speed, which is that of full batches
+BATCH = 16
+LATENCY_REQUESTS = 20
+SAMPLED_EXAMPLES = 64
+DEFAULT_CONTEXT = 4096
+PASSAGE_TOKENS = 230  # of 1,000 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What one request takes, in tokens, and how many requests a test makes.
+
+    `prompt` is the prompt of the task alone. Its first `shared` tokens are the same for all
+    requests and are computed once. `answer` is the length of all labels together, or the longest
+    text that may be generated. `example` is one solved example.
+    """
+
+    prompt: float
+    shared: float
+    answer: float
+    example: float
+    test_examples: int
+
+
+def measure_workload(task: Task, model: Model, limit: int | None) -> Workload:
+    """Count the tokens of some examples of the training split.
+
+    `limit` is how many test examples will be scored; None for all.
+    """
+    from luthier.models.answering import render_for
+
+    count = model.backend.count_tokens
+    examples: list[Example] = list(task.train[:SAMPLED_EXAMPLES])
+    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    rendered = render_for(prompted, examples)
+    texts = [r.text or " ".join(m.text for m in r.messages) for r in rendered]
+    decoding = prompted.adaptation.decoding
+    answer = sum(count(label) for label in decoding.labels) or decoding.max_new_tokens
+    # A local model computes the shared beginning of prompts once a batch; a server may or may not.
+    shares = Capability.GRADIENTS in model.capabilities
+    return Workload(
+        prompt=mean(count(text) for text in texts),
+        shared=(shared_tokens(prompted, examples) or 0.0) if shares else 0.0,
+        answer=float(answer),
+        example=mean(count(f"{e.context or ''} {e.text} {e.target}") for e in examples),
+        test_examples=task.test_count if limit is None else min(limit, task.test_count),
+    )
+
+
+def testing_tokens(planned: PlannedTechnique, workload: Workload, model: Model) -> float:
+    """Forward tokens of scoring one fitted model on the test split and of timing some requests.
+
+    A prompt may show demonstrations in up to half of the context window. How many it will show is
+    not known yet; the most that fit are counted, up to the number in the technique's footprint.
+    """
+    request = max(workload.example, workload.prompt - workload.shared) + workload.answer
+    shown = 0.0
+    if planned.footprint.demonstrations:
+        half_context = (model.backend.facts.context_length or DEFAULT_CONTEXT) / 2
+        shown = min(half_context, planned.footprint.demonstrations * workload.example)
+    shown += planned.footprint.passages * PASSAGE_TOKENS
+    return (workload.test_examples + LATENCY_REQUESTS) * (request + shown)
+
+
+def estimate(
+    planned: PlannedTechnique, workload: Workload, model: Model, *, speed: float | None,
+    price: Price,
+) -> Estimate:  # fmt: skip
+    """The estimate for all seeds of a technique with its budget.
+
+    `speed` is in forward tokens a second, None where it is unknown.
+    """
+    testing = testing_tokens(planned, workload, model)
+    tuning = planned.budget_tokens if planned.footprint.tunes else 0
+    memory = _peak_memory(planned, workload, model)
+    if tuning is None:
+        return Estimate(peak_memory_bytes=memory)
+    tokens = int(len(planned.seeds) * (tuning + testing))
+    seconds = None if speed is None else tokens / speed / FIT_SPEED
+    money: float | None = None
+    if price.input is not None:
+        money = tokens * price.input
+    elif price.machine_hour is not None and seconds is not None:
+        money = seconds / 3600 * price.machine_hour
+    return Estimate(tokens, seconds, memory, money)
+
+
+def _peak_memory(planned: PlannedTechnique, workload: Workload, model: Model) -> int | None:
+    """The memory of this process now, plus what the technique adds. None for a remote model.
+
+    A second copy of the weights brings their gradients and Adam's two moments (4 bytes a number
+    each). Training keeps about 34 × tokens × width × layers half-precision bytes of activations
+    (arXiv:2205.05198, section 4.1), here twice that, and the logits.
+    """
+    facts = model.backend.facts
+    now = _resident_bytes()
+    if not facts.parameters or facts.remote:
+        return None
+    batch_tokens = BATCH * workload.example
+    added = 0.0
+    if planned.footprint.gradients:
+        added += 68.0 * batch_tokens * (facts.hidden_size or 0) * (facts.layers or 0)
+        added += 8.0 * batch_tokens * (facts.vocabulary or 0)
+    if planned.footprint.copies_weights:
+        added += 16.0 * facts.parameters
+    return int(now + added)
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    resident: Any = psutil.Process().memory_info().rss
+    return int(resident)

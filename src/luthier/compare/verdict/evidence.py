@@ -1,0 +1,47 @@
+"""What a verdict is based on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.compare.comparison import CurvePoint, TaskFacts, TechniqueResult
+from luthier.compare.costs import Price, PriceBook
+from luthier.records import PairedTest
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was measured. `tests` has a paired test of every two techniques with a score;
+    `price` is that of the base."""
+
+    task: TaskFacts
+    results: tuple[TechniqueResult, ...]
+    tests: tuple[PairedTest, ...]
+    curve: tuple[CurvePoint, ...]
+    prices: PriceBook
+    price: Price
+
+    @property
+    def scored(self) -> list[TechniqueResult]:
+        """The results with a score, without the intermediate steps of recipes."""
+        return [r for r in self.results if r.score.value is not None and r.part_of is None]
+
+    @property
+    def prompts(self) -> list[TechniqueResult]:
+        """The scored results of techniques that only change the prompt."""
+        return [result for result in self.scored if result.family == "prompt"]
+
+    def test_of(self, one: str, other: str) -> PairedTest | None:
+        """The test of two techniques, in either order; None when there is none."""
+        return next((t for t in self.tests if {t.first, t.second} == {one, other}), None)
+
+
+def best_of(results: Sequence[TechniqueResult]) -> TechniqueResult:
+    """The result with the best mean score; the first of equals."""
+
+    def rank(result: TechniqueResult) -> float:
+        value = float("-inf") if result.score.value is None else result.score.value
+        return value if result.score.higher_is_better else -value
+
+    return max(results, key=rank)
