@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luthier.retrieval import IndexProgress, build_index
+from luthier.retrieval import IndexProgress, build_index, indexing
 from luthier.retrieval.index_store import Vectors
 
 WIDTH = 26
@@ -31,8 +31,8 @@ class Letters:
     embed_queries = embed
 
 
-class Told:
-    """Says on stdout what was done."""
+class PrintsProgress:
+    """Prints on stdout what was done."""
 
     def progressed(self, progress: IndexProgress) -> None:
         """One line an event."""
@@ -44,8 +44,8 @@ def main(docs: str, into: str) -> None:
     from luthier.retrieval.stores import dense
 
     dense.GRAPH_FROM = 50
-    build_index.open_embedder = lambda _: Letters()
-    build_index([docs], into, listener=Told())
+    indexing.open_embedder = lambda _: Letters()
+    build_index([docs], into, listener=PrintsProgress())
     print("done", flush=True)
 
 

@@ -96,7 +96,7 @@ def test_turns_and_questions_share_a_batch_of_scored_labels() -> None:
 def test_nano_answers_a_conversation_through_its_template() -> None:
     model = luthier.load("nano")
     rendered = _rendered(model, TURNS)
-    with model.backend.training_session(model.adaptation) as session:
+    with model.backend.session(model.adaptation) as session:
         text = session.text(rendered)
     assert text.startswith(
         "<|bos|><|system|>\nBe brief.<|end|>\n<|user|>\nwhere is my parcel<|end|>"

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from luthier.compare.comparison import Comparison
 from luthier.compare.options import Options
 from luthier.compare.run_comparison import compare
 from luthier.models.model import Model
 from luthier.techniques.base import Technique
 from luthier.techniques.prompt.few_shot import FewShot
+from luthier.techniques.prompt.zero_shot import ZeroShot
 from luthier.testing import FakeBackend
 from tests.test_prompting import make_task
 
@@ -67,10 +69,11 @@ def test_its_technique_is_listed_and_run(plugin: dict[str, str], tmp_path: Path)
     )  # fmt: skip
     zero, words = found["rows"]
     assert (zero["technique"], words["technique"]) == ("zero-shot", "label-words")
-    (run,) = words["runs"]
-    assert run["status"] == "finished"
-    assert 0 < run["fit"]["spent_tokens"] <= 20_000
-    assert {"no words", "3 words"} <= {step["candidate"] for step in run["fit"]["history"]}
+    assert words["status"] == "finished"
+    (run,) = Comparison.load(tmp_path / "run").row("label-words").seeds
+    assert run.fit.spent_tokens is not None
+    assert 0 < run.fit.spent_tokens <= 20_000
+    assert {"no words", "3 words"} <= {step.candidate for step in run.fit.history}
 
 
 def test_its_backend_and_its_scorer_take_part(plugin: dict[str, str], tmp_path: Path) -> None:
@@ -79,8 +82,8 @@ def test_its_backend_and_its_scorer_take_part(plugin: dict[str, str], tmp_path: 
         plugin, "compare", "routing", "--techniques", "zero-shot", "--model", f"keywords:{rules}",
         "--budget", "20ktok", "--out", "rules", folder=tmp_path,
     )  # fmt: skip
-    assert found["model"]["name"] == f"keywords:{rules}"
-    assert found["rows"][0]["runs"][0]["score"]["value"] > 0.3, "always the commonest gets 0.14"
+    assert found["model"] == f"keywords:{rules}"
+    assert found["rows"][0]["score"]["value"] > 0.3, "always the commonest gets 0.14"
     scored = luthier(plugin, "evaluate", "fake", str(EXAMPLE / "answers.yaml"), folder=tmp_path)
     assert scored["score"]["metric"] == "first-word"
 
@@ -96,19 +99,21 @@ def test_it_keeps_the_contracts(plugin: dict[str, str], tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert done.stdout.startswith("...")
 
 
 def test_a_few_shot_of_a_plugin_is_planned_as_ours(tmp_path: Path) -> None:
     class TheirFewShot(FewShot):
         name = "their-few-shot"
 
-    def planned(technique: Technique) -> Any:
+    def planned(technique: Technique) -> tuple[int | None, ...]:
         comparison = compare(
             make_task(), Model(FakeBackend()), techniques=[technique], budget="20ktok",
             out=tmp_path / technique.name, options=Options(plan_only=True),
         )  # fmt: skip
-        return comparison.plan.techniques[0].estimate
+        (line,) = comparison.plan.techniques
+        return line.estimate.tokens, line.estimate.peak_memory_bytes, line.budget_tokens
 
-    assert planned(TheirFewShot()) == planned(FewShot())
-    assert planned(FewShot()).tokens > 0
+    theirs, ours = planned(TheirFewShot()), planned(FewShot())
+    assert theirs == ours
+    assert planned(ZeroShot())[0] < ours[0]

@@ -231,8 +231,8 @@ def test_estimate_counts_a_common_beginning_once() -> None:
     assert estimate_tokens(model, []) == TokenEstimate(0, 0)
 
 
-def test_meter_learns_what_a_backend_shares() -> None:
-    cost = TokenEstimate(shared=100, apart=1000)
+def test_a_budget_learns_what_a_backend_shares() -> None:
+    cost = TokenEstimate(with_sharing=100, without_sharing=1000)
     token_budget = TokenBudget(tokens=1500)
     assert token_budget.cost_of(cost) == 1000
     token_budget.spend(Usage(computed_tokens=100))
@@ -245,7 +245,7 @@ def test_meter_learns_what_a_backend_shares() -> None:
     assert token_budget.cost_of(cost) == 1500
 
 
-def test_meter_charges_a_backend_that_does_not_say_what_it_computed() -> None:
+def test_a_budget_charges_a_backend_that_does_not_say_what_it_computed() -> None:
     token_budget = TokenBudget(tokens=100)
     assert token_budget.spend(Usage(prompt_tokens=30, generated_tokens=5)) == 35
     assert token_budget.left == 65

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.retrieval import build_index, open_index
+from luthier.retrieval import build_index, indexing, open_index
 from luthier.retrieval.stores import open_store
 from tests.index_kill import Letters
 
@@ -42,7 +42,7 @@ def _rounds(into: str) -> set[str]:
 def test_kills_lose_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, kills = STORES[name]
     pytest.importorskip(module)
-    monkeypatch.setattr(build_index, "open_embedder", lambda _: Letters())
+    monkeypatch.setattr(indexing, "open_embedder", lambda _: Letters())
     docs = tmp_path / "docs"
     into = str(tmp_path / "i") if name == "sqlite" else f"lancedb://{tmp_path / 'i'}"
     _write(docs, 0)

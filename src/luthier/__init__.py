@@ -28,6 +28,7 @@ _HOMES = {
         "luthier.content": (
             "Citation",
             "Conversation",
+            "Grounding",
             "Image",
             "Message",
             "Response",
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from luthier.content import (
         Citation,
         Conversation,
+        Grounding,
         Image,
         Message,
         Response,
@@ -195,6 +197,7 @@ __all__ = [
     "FitStep",
     "Footprint",
     "Full",
+    "Grounding",
     "Image",
     "InterruptedRun",
     "Kind",

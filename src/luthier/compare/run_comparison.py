@@ -157,7 +157,8 @@ def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison
 
 def _task_facts(task: Task, limit: int | None) -> TaskFacts:
     """What the record of a comparison says of its task."""
-    scorer = task.scorer if isinstance(task.scorer, str) else task.scorer.__name__
+    from luthier.scoring import scorer_for
+
     count = task.test_count if limit is None else min(limit, task.test_count)
     targets = Counter(example.target for example in task.test)
     chance = targets.most_common(1)[0][1] / len(task.test) if task.labels and targets else None
@@ -167,7 +168,7 @@ def _task_facts(task: Task, limit: int | None) -> TaskFacts:
         fingerprint=task.fingerprint,
         instruction=task.instruction,
         labels=task.labels,
-        metric=scorer,
+        metric=scorer_for(task).metric,
         train_examples=len(task.train),
         dev_examples=len(task.dev),
         test_examples=count,

@@ -68,12 +68,12 @@ class Artifacts:
                 next_step="Run the same command again: it is made again.",
             )
         try:
-            found = tree_hash(folder)
+            actual = tree_hash(folder)
         except OSError as error:
             raise storage_error(folder, error) from error
-        if found != digest:
+        if actual != digest:
             raise StorageError(
-                f"The artifact {folder} has been changed: its content hashes to {found[:12]}",
+                f"The artifact {folder} has been changed: its content hashes to {actual[:12]}",
                 next_step=f"Delete {folder} and run the same command again: it is made again.",
             )
         return folder

@@ -54,8 +54,8 @@ class ResponseCache:
     def get(self, key: str) -> str | None:
         """The response, None when there is none."""
         with self._storage_errors():
-            found = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
-        return None if found is None else str(found[0])
+            row = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
 
     def put(self, key: str, value: str) -> None:
         """Store a response; one that is there already stays."""

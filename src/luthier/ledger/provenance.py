@@ -86,9 +86,9 @@ def _memory_bytes() -> int:
 def _git_commit() -> str | None:
     """The commit of the repository in the working folder, if any: it identifies the task file."""
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -164,13 +164,13 @@ class Ledger:
 
     def comparison(self, id: str) -> StoredComparison | None:
         """The comparison with that id; None when there is none."""
-        found = self._select("SELECT * FROM comparisons WHERE id = ?", (id,))
-        return StoredComparison(*found[0]) if found else None
+        rows = self._select("SELECT * FROM comparisons WHERE id = ?", (id,))
+        return StoredComparison(*rows[0]) if rows else None
 
     def comparisons(self) -> list[StoredComparison]:
         """All comparisons, the one that was last started at the end."""
-        found = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
-        return [StoredComparison(*row) for row in found]
+        rows = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
+        return [StoredComparison(*row) for row in rows]
 
     def add_planned_runs(self, planned_runs: Iterable[PlannedRun]) -> None:
         """Add the runs that belong to a comparison; those that are there already stay."""
@@ -197,8 +197,8 @@ class Ledger:
 
     def run(self, key: str) -> StoredRun | None:
         """The run with that key; None when there is none."""
-        found = self._select("SELECT * FROM runs WHERE key = ?", (key,))
-        return StoredRun(*found[0]) if found else None
+        rows = self._select("SELECT * FROM runs WHERE key = ?", (key,))
+        return StoredRun(*rows[0]) if rows else None
 
     def add_event(
         self, kind: str, message: str, *, comparison: str | None = None, run: str | None = None

@@ -152,17 +152,8 @@ class EndpointBackend(Backend):
                         text += choice.delta.content
                         yield choice.delta.content
         if ended is not None:
-            self._keep_reply(
-                "chat",
-                body,
-                seed,
-                {
-                    "texts": [text],
-                    "cut": [ended == "length"],
-                    "prompt_tokens": usage.prompt_tokens if usage else 0,
-                    "generated_tokens": usage.completion_tokens if usage else 0,
-                },
-            )
+            reply = _chat_reply([text], [ended], usage)
+            self._keep_reply("chat", body, seed, reply)
 
     def _chat_body(self, request: GenerateRequest, decoding: Decoding) -> dict[str, Any]:
         """The body of a chat completion. CapabilityError for what the API has no setting for."""
@@ -192,13 +183,8 @@ class EndpointBackend(Backend):
 
         def call() -> dict[str, Any]:
             reply = self.client.chat.completions.create(**body)
-            usage = reply.usage
-            return {
-                "texts": [choice.message.content or "" for choice in reply.choices],
-                "cut": [choice.finish_reason == "length" for choice in reply.choices],
-                "prompt_tokens": usage.prompt_tokens if usage else 0,
-                "generated_tokens": usage.completion_tokens if usage else 0,
-            }
+            texts = [choice.message.content or "" for choice in reply.choices]
+            return _chat_reply(texts, [c.finish_reason for c in reply.choices], reply.usage)
 
         reply = self._cached("chat", body, request.seed, call)
         read, written = int(reply["prompt_tokens"]), int(reply["generated_tokens"])
@@ -215,34 +201,14 @@ class EndpointBackend(Backend):
                 next_step="Leave the labels out of the decoding: then answers are generated.",
             )
         head = _plain(request.prompt)
-        logprobs, counts, greedy, prompt_tokens, computed = [], [], [], 0, 0
+        scored, computed = [], 0
         for continuation in request.continuations:
             reply = self._echo(head + continuation)
-            end = len(head) + len(continuation)
-            # The first token that reaches past the prompt may have merged with its end.
-            inside = [
-                i
-                for i, (offset, token) in enumerate(
-                    zip(reply["offsets"], reply["tokens"], strict=True)
-                )
-                if offset + len(token) > len(head) and offset < end
-            ]
-            values = [reply["logprobs"][i] for i in inside]
-            logprobs.append(float(sum(v for v in values if v is not None)))
-            counts.append(len(inside))
-            greedy.append(
-                bool(inside)
-                and all(
-                    i < len(reply["top"])
-                    and max(reply["top"][i], key=reply["top"][i].__getitem__, default=None)
-                    == reply["tokens"][i]
-                    for i in inside
-                )
-            )
-            prompt_tokens = inside[0] if inside else 0
+            scored.append(_echoed(reply, len(head), len(head) + len(continuation)))
             computed += len(reply["tokens"])
-        usage = Usage(prompt_tokens, 0, computed, len(request.continuations))
-        return ScoreResult(tuple(logprobs), tuple(counts), tuple(greedy), usage)
+        logprobs, tokens, greedy, before = zip(*scored, strict=True) if scored else ((),) * 4
+        usage = Usage(before[-1] if before else 0, 0, computed, len(request.continuations))
+        return ScoreResult(logprobs, tokens, greedy, usage)
 
     def _text_logprobs(self, text: str) -> TokenLogprobs:
         reply = self._echo(text)
@@ -263,12 +229,12 @@ class EndpointBackend(Backend):
         }
 
         def call() -> dict[str, Any]:
-            found = self.client.completions.create(**body).choices[0].logprobs
+            echo = self.client.completions.create(**body).choices[0].logprobs
             return {
-                "offsets": list(found.text_offset),
-                "logprobs": list(found.token_logprobs),
-                "tokens": list(found.tokens),
-                "top": [dict(t) if t else {} for t in found.top_logprobs or []],
+                "offsets": list(echo.text_offset),
+                "logprobs": list(echo.token_logprobs),
+                "tokens": list(echo.tokens),
+                "top": [dict(t) if t else {} for t in echo.top_logprobs or []],
             }
 
         return self._cached("echo", body, 0, call)
@@ -320,6 +286,36 @@ class EndpointBackend(Backend):
                 f"{self.name} cannot carry {', '.join(sorted(beyond))}: it is a server of text",
                 next_step="Open the same weights locally.",
             )
+
+
+def _chat_reply(texts: list[str], ends: list[str | None], usage: Any) -> dict[str, Any]:
+    """What is kept of a chat completion; `usage` may be None."""
+    return {
+        "texts": texts,
+        "cut": [end == "length" for end in ends],
+        "prompt_tokens": usage.prompt_tokens if usage else 0,
+        "generated_tokens": usage.completion_tokens if usage else 0,
+    }
+
+
+def _echoed(reply: dict[str, Any], start: int, end: int) -> tuple[float, int, bool, int]:
+    """Of the characters `start:end` of an echoed text: the summed log-probability, the number of
+    tokens, whether each of them was the likeliest, and the number of tokens before them."""
+    # The first token that reaches past the prompt may have merged with its end.
+    inside = [
+        i
+        for i, (offset, token) in enumerate(zip(reply["offsets"], reply["tokens"], strict=True))
+        if offset + len(token) > start and offset < end
+    ]
+
+    def likeliest(i: int) -> bool:
+        top: dict[str, float] = reply["top"][i] if i < len(reply["top"]) else {}
+        return bool(top) and max(top, key=top.__getitem__) == reply["tokens"][i]
+
+    values = [reply["logprobs"][i] for i in inside]
+    total = float(sum(value for value in values if value is not None))
+    greedy = bool(inside) and all(likeliest(i) for i in inside)
+    return total, len(inside), greedy, inside[0] if inside else 0
 
 
 def _texts(reply: dict[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def how_to_use(comparison: Comparison) -> HowToUse | None:
         return None
     beside = "the base and its index" if _index_outside(Path(path)) else "the base"
     return HowToUse(
-        folder_words=f"{path} is all of it beside {beside}: copy it to where it is needed.",
+        folder_words=f"{path} holds everything but {beside}: copy it to where it is needed.",
         ask=f'luthier ask {shlex.quote(path)} "…"',
         python=f'import luthier\n\nmodel = luthier.load({path!r})\nprint(model.ask("…"))',
         parts=_parts(Path(path), bool(comparison.task.labels)),
@@ -61,7 +61,7 @@ def _parts(folder: Path, labels: bool) -> tuple[str, ...]:
         sentences.append("`knowledge/` is the index that answers are looked up in.")
     if labels:
         sentences.append(
-            "Luthier takes the likeliest of the labels. A server that writes freely has to be held "
-            "to the labels, or stopped at the end of one: nothing else stops it there."
+            "Luthier takes the likeliest of the labels. A server that generates freely has to be "
+            "constrained to the labels, or stopped at the end of one: nothing else stops it there."
         )
     return tuple(sentences)

@@ -52,7 +52,7 @@ def write_html(comparison: Comparison, path: str | Path) -> Path:
             Path(temporary).unlink(missing_ok=True)
         raise StorageError(
             f"The report cannot be written to {target}: {error.strerror or error}",
-            next_step="Give another path with --out, or make room on the disk.",
+            next_step="Give another path with --out, or free some space on the disk.",
         ) from error
     return target
 

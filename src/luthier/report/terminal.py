@@ -58,9 +58,9 @@ class _Terminal:
         yield title
         if measured:
             columns = _columns(comparison, metric_view)
-            kept = _that_fit(columns, measured, options.max_width)
-            yield _table(kept, measured)
-            yield Text(_legend(columns, kept, measured), "dim")
+            shown = _fitting(columns, measured, options.max_width)
+            yield _table(shown, measured)
+            yield Text(_legend(columns, shown, measured), "dim")
         yield Text()
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
         for sentence in _verdict(comparison):
@@ -147,19 +147,19 @@ def _width(column: _Column, views: Sequence[TechniqueView]) -> int:
     return max(cell_len(column.heading), *(cell_len(column.cell(view)) for view in views))
 
 
-def _that_fit(
+def _fitting(
     columns: Sequence[_Column], views: Sequence[TechniqueView], width: int
 ) -> list[_Column]:
     """The columns that fit into `width`; long names may still have to be folded."""
-    kept = list(columns)
+    shown = list(columns)
     while True:
         # The mark, then two spaces between columns; a long name is folded before a column goes.
-        names = min(_width(kept[0], views), _LONGEST_NAME)
-        needed = 3 + names + sum(_width(c, views) + 2 for c in kept[1:])
-        going = sorted((c for c in kept if c.drop), key=lambda c: c.drop)
-        if needed <= width or not going:
-            return kept
-        kept.remove(going[0])
+        names = min(_width(shown[0], views), _LONGEST_NAME)
+        needed = 3 + names + sum(_width(c, views) + 2 for c in shown[1:])
+        droppable = sorted((c for c in shown if c.drop), key=lambda c: c.drop)
+        if needed <= width or not droppable:
+            return shown
+        shown.remove(droppable[0])
 
 
 def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
@@ -185,7 +185,7 @@ def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
 
 
 def _legend(
-    columns: Sequence[_Column], kept: Sequence[_Column], views: Sequence[TechniqueView]
+    columns: Sequence[_Column], shown: Sequence[_Column], views: Sequence[TechniqueView]
 ) -> str:
     marks = {view.mark for view in views}
     parts = []
@@ -196,7 +196,7 @@ def _legend(
     if "best" in marks:
         parts.append("· highest score")
     parts.append("– not measured")
-    hidden = [c.heading for c in columns if c not in kept]
+    hidden = [c.heading for c in columns if c not in shown]
     if hidden:
         parts.append(f"no room here for {', '.join(hidden)}")
     return "   ".join(parts)

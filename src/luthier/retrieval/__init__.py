@@ -1,6 +1,6 @@
 """What do the documents say? Index documents, search them."""
 
-from luthier.retrieval.build_index import build_index
+from luthier.retrieval.indexing import build_index
 from luthier.retrieval.search_index import Index, open_index
 from luthier.retrieval.types import (
     BadFile,

@@ -33,7 +33,7 @@ def index(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
-    """Index documents. Run it again after edits: only what changed is read anew.
+    """Index documents. Run it again after edits: only what changed is read again.
 
     Documents of sources named earlier stay unless --replace. Exit code 1 when some could not be
     read; the rest are indexed.
@@ -52,13 +52,13 @@ def index(
     console = talk()
     with only_data_on_stdout(), console.status("Indexing") as status:
 
-        class Shown:
+        class StatusLine:
             def progressed(self, progress: IndexProgress) -> None:
                 left = progress.seconds_left
                 rest = "" if left is None else f", about {left:.0f} s left"
                 status.update(f"Indexing {progress.files_done} of {progress.files}{rest}")
 
-        report = build_index(sources, into, settings=settings, replace=replace, listener=Shown())
+        report = build_index(sources, into, settings=settings, replace=replace, listener=StatusLine())
     if as_json:
         print_json(asdict(report))
     else:

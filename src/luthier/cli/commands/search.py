@@ -1,4 +1,4 @@
-"""`luthier search`: passages of an index, with where they stand."""
+"""`luthier search`: passages of an index, with their places."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def search(
     from luthier.retrieval.types import Mode
 
     if not query.strip():
-        raise UserError("nothing was asked: the query is empty", next_step="Give some words.")
+        raise UserError("the query is empty", next_step="Give some words.")
     pairs = []
     for pair in where or ():
         name, sign, value = pair.partition("=")
@@ -53,21 +53,21 @@ def search(
         pairs.append((name, value))
     with only_data_on_stdout():
         index = open_index(folder, embedder=embedder)
-        chosen = mode or ("hybrid" if index.facts.dimension else "lexical")
+        mode = mode or ("hybrid" if index.facts.dimension else "lexical")
         settings = SearchSettings(
-            k=k, mode=cast(Mode, chosen), where=tuple(pairs), diversity=diversity, rerank=rerank
+            k=k, mode=cast(Mode, mode), where=tuple(pairs), diversity=diversity, rerank=rerank
         )
         hits = index.search([query], settings)[0]
     if as_json:
-        print_json({"query": query, "mode": chosen, "hits": [asdict(h) for h in hits]})
+        print_json({"query": query, "mode": mode, "hits": [asdict(h) for h in hits]})
         return
     for hit in hits:
         typer.echo(f"[{hit.rank}] {hit.passage.place}  ({hit.score:.3f})")
         if hit.passage.header:
-            typer.echo(f"    {shown(hit.passage.header)}")
-        typer.echo(f"    {shown(hit.passage.text)[:300]}")
+            typer.echo(f"    {printable(hit.passage.header)}")
+        typer.echo(f"    {printable(hit.passage.text)[:300]}")
 
 
-def shown(text: str) -> str:
-    """In one line, and without what a terminal would take for an order."""
+def printable(text: str) -> str:
+    """The text in one line, without control characters that a terminal would obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

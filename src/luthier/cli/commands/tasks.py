@@ -18,7 +18,7 @@ def tasks(
     from luthier.task.bundled import bundled_file, bundled_names
     from luthier.task.task_file import read_task_file
 
-    found = {
+    bundled = {
         name: {
             "instruction": read_task_file(bundled_file(name)).instruction,
             "file": str(bundled_file(name)),
@@ -26,10 +26,10 @@ def tasks(
         for name in bundled_names()
     }
     if as_json:
-        print_json(found)
+        print_json(bundled)
         return
     console = data()
-    for name, words in found.items():
+    for name, words in bundled.items():
         console.print(Text(name, "bold"))
         console.print(Padding(Text(words["instruction"]), (0, 0, 0, 2)))
         console.print(Padding(Text(words["file"], "dim"), (0, 0, 1, 2)), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`luthier techniques`: a card for each."""
+"""`luthier techniques`: a card for each technique."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def techniques(
     from luthier.cli.console import print_json, show_error
 
     if name is None:
-        found, problems = registry.load_all("techniques")
+        classes, problems = registry.load_all("techniques")
         for problem in problems:
             show_error(problem)
     else:
-        found = {name: registry.get("techniques", name)}
-    cards = {key: card(kind) for key, kind in found.items()}
+        classes = {name: registry.get("techniques", name)}
+    cards = {key: card(kind) for key, kind in classes.items()}
     if as_json:
         print_json(cards)
         return

@@ -77,7 +77,7 @@ def _measure(model: Model, task: Task) -> float | None:
 
 def _read() -> dict[str, float]:
     try:
-        found = json.loads(speed_file().read_text("utf-8"))
-        return {str(k): float(v) for k, v in found.items()}
+        speeds = json.loads(speed_file().read_text("utf-8"))
+        return {str(k): float(v) for k, v in speeds.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

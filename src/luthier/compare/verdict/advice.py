@@ -46,8 +46,8 @@ def _unfinished(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
         )
     if failed:
         return (
-            f"{_and(failed)} failed: see the reason in the table, mend it, and run the same "
-            "command again."
+            f"{_and(failed)} failed: see the reason in the table, correct it, and run the "
+            "same command again."
         )
     return None
 
@@ -60,7 +60,7 @@ def _unread_documents(evidence: Evidence, pick: TechniqueResult | None) -> str |
     count = f"{len(unread)} document" + "s" * (len(unread) > 1)
     return (
         f"{count} could not be read, and no answer was looked up there: {next(iter(unread))} "
-        "Mend it, or leave it out of `knowledge`."
+        "Correct it, or leave it out of `knowledge`."
     )
 
 

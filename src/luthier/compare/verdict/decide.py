@@ -96,9 +96,12 @@ def _break_even(
     reference = best_of(prompts)
     requests: list[int | None] = []
     for cached in (False, True):
-        ours = outlay(pick.cost, evidence.price, cached=cached)
-        theirs = outlay(reference.cost, evidence.price, cached=cached)
-        requests.append(None if ours is None or theirs is None else break_even(ours, theirs))
+        of_pick = outlay(pick.cost, evidence.price, cached=cached)
+        of_prompt = outlay(reference.cost, evidence.price, cached=cached)
+        if of_pick is None or of_prompt is None:
+            requests.append(None)
+        else:
+            requests.append(break_even(of_pick, of_prompt))
     return requests[0], requests[1]
 
 
@@ -158,8 +161,8 @@ def _cost_words(
     requests = evidence.prices.requests
     unit = evidence.prices.currency if evidence.price.by_token else "million tokens of compute"
     scale = 1.0 if evidence.price.by_token else 1e-6
-    mine = outlays[pick.technique]
-    if mine is None:
+    own = outlays[pick.technique]
+    if own is None:
         return "What the tied techniques cost could not be compared: their tokens are not known."
     others = {
         name: each.for_requests(requests) * scale
@@ -169,7 +172,7 @@ def _cost_words(
     if not others:
         return ""
     rival = min(others, key=lambda name: others[name])
-    cost = mine.for_requests(requests) * scale
+    cost = own.for_requests(requests) * scale
     place = "the cheapest" if cost <= others[rival] else "within 5 % of the cheapest"
     return (
         f"Counting one fit and {requests:,} requests it is {place} of the tied: "

@@ -56,12 +56,12 @@ def matrices(views: Sequence[TechniqueView], labels: Sequence[str]) -> list[Matr
     """One for each technique with scored examples; none where the task has no labels."""
     if not labels:
         return []
-    found = []
+    matrices = []
     for view in views:
         run = view.run
         if run is not None and run.sample_scores:
-            found.append(_matrix(view, run.sample_scores, labels))
-    return found
+            matrices.append(_matrix(view, run.sample_scores, labels))
+    return matrices
 
 
 def _matrix(
@@ -70,7 +70,6 @@ def _matrix(
     pairs = Counter((sample.target, _predicted(sample, labels)) for sample in sample_scores)
     wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
     shown = _shown(labels, wrong)
-    kept = set(shown)
     columns = list(shown)
     if len(shown) < len(labels) or any(predicted == OTHER for _, predicted in pairs):
         columns.append(OTHER)
@@ -81,7 +80,7 @@ def _matrix(
         counts = Counter[str]()
         for (target, predicted), n in pairs.items():
             if target == label:
-                counts[predicted if predicted in kept or predicted == UNREADABLE else OTHER] += n
+                counts[predicted if predicted in shown or predicted == UNREADABLE else OTHER] += n
         total = sum(counts.values())
         cells = tuple(
             Cell(counts[c], round(100 * counts[c] / total) if total else 0, c == label)

@@ -91,8 +91,8 @@ def _most_informative(
     def agree(key: str) -> bool:
         return len({samples[key].prediction for samples in by_id if key in samples}) < 2
 
-    kept = set(sorted(first, key=agree)[:MOST_EXAMPLES])
-    return [key for key in first if key in kept]
+    chosen = set(sorted(first, key=agree)[:MOST_EXAMPLES])
+    return [key for key in first if key in chosen]
 
 
 def _answer(sample: SampleScore | None, table: _Texts) -> list[Any] | None:

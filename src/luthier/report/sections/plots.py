@@ -204,8 +204,8 @@ def cost_plots(
             )
             for narrow in (False, True)
         ]
-        kept = on_frontier(points, higher_is_better=metric_view.higher_is_better)
-        names = ", ".join(p.name for p in kept)
+        front = on_frontier(points, higher_is_better=metric_view.higher_is_better)
+        names = ", ".join(p.name for p in front)
         caption = (
             f"On the frontier: {names}. Everything else costs more than one of these without "
             "a better score."
