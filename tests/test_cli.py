@@ -162,7 +162,7 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "toy.yaml", "--model", "small.gguf"], "llama-server"),
         (["ask", "moved", "hello"], "--base"),
         (["ask", "fake", " "], "nothing"),
-        (["search", "saved", ""], "nothing"),
+        (["search", "saved", ""], "the query is empty"),
         (["evaluate", "nowhere", "toy.yaml", "--split", "tset"], "tset"),
         (["evaluate", "other", "toy.yaml"], "other labels"),
         (["index", "toy.yaml", "--into", "toy.csv"], "is a file"),

@@ -69,7 +69,7 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "prefix": "luthier.techniques.soft.prefix_tuning:PrefixTuning",
             "lora": "luthier.techniques.adapter.lora:LoRA",
             "ia3": "luthier.techniques.adapter.ia3:IA3",
-            "full": "luthier.techniques.weights.full_fine_tuning:Full",
+            "full": "luthier.techniques.weights.full_fine_tuning:FullFineTuning",
             "rag": "luthier.techniques.rag.rag:RAG",
             "raft": "luthier.techniques.rag.raft:RAFT",
             "query-map": "luthier.techniques.rag.query_map:QueryMap",
