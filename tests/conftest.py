@@ -15,6 +15,34 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine
 hypothesis.settings.load_profile("untimed")
 
 
+# Files of which nearly every test trains a model, runs whole commands, or kills processes.
+SLOW_FILES = {
+    "test_benchmarks",
+    "test_compare_resume",
+    "test_contracts",
+    "test_engine_families",
+    "test_examples_run",
+    "test_plugin",
+    "test_pretraining",
+    "test_rag_cli",
+    "test_rag_technique",
+    "test_retrieval_kill",
+    "test_retrieval_stores",
+    "test_task_fuzz",
+    "test_training",
+    "test_training_prefix",
+    "test_training_soft",
+    "test_training_soft_start",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of those files as slow; a single slow test carries the mark itself."""
+    for item in items:
+        if item.path.stem in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """bfloat16 rounds differently for every shape of batch, and is chosen on some machines only."""

@@ -380,8 +380,8 @@ def _paired(a: TechniqueResult, b: TechniqueResult) -> PairedTest:
     p = min(1.0, 2.0 ** (-2.0 * (middle / half) ** 2 * 1.3))
     return PairedTest(
         first=a.technique, second=b.technique, difference=middle, low=middle - half,
-        high=middle + half, p_value=p, p_adjusted=min(1.0, 3 * p), tied=3 * p >= 0.05, test="permutation",
-        examples=150,
+        high=middle + half, p_value=p, p_adjusted=min(1.0, 3 * p), tied=3 * p >= 0.05,
+        test="permutation", examples=150,
     )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def test_the_commonest_answer_wins_and_the_unread_do_not_vote():
         ({"regex": "("}, "does not compile"),
         ({"regex": "(?=a)b"}, "look-around"),
         ({"json_schema": "{"}, "not JSON"),
-        ({"json_schema": {"type": "strin"}}, "no valid JSON schema"),
+        ({"json_schema": {"type": "strin"}}, "not a valid JSON schema"),
         ({"json_schema": {"$ref": "http://x/y"}}, "cannot be followed"),
         ({"json_schema": CALL, "regex": "a"}, "twice"),
     ],

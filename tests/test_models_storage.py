@@ -11,7 +11,7 @@ from luthier.models.load import load
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, PromptFormat
 from luthier.models.storage import open_adaptation
-from luthier.records import FitRecord, Lineage
+from luthier.records import FitRecord, FitStep, Lineage
 
 PROMPT = Prompt(
     instruction="Route the message.",
@@ -79,13 +79,13 @@ def test_a_folder_of_an_earlier_version_opens(tmp_path: Path) -> None:
     assert model.adaptation.prompt == PROMPT
     assert model.adaptation.decoding == DECODING
     assert model.lineage is not None
-    assert model.lineage.fit.history == ({"step": 1, "dev_score": 0.25},)
+    assert model.lineage.fit.history == (FitStep(step=1, dev_score=0.25),)
     assert model.lineage.fit.notes == ("a note",)
     assert model.lineage.parent == Lineage("zero-shot", {}, 3)
 
 
 def test_records_come_back_equal(tmp_path: Path) -> None:
-    fit = FitRecord(spent_tokens=7, history=({"step": 0, "train_loss": 1.25},))
+    fit = FitRecord(spent_tokens=7, history=(FitStep(step=0, train_loss=1.25),))
     lineage = Lineage("lora", {"rank": 8}, 1, fit, parent=Lineage("few-shot", {"shots": 4}, 1))
     schema = Decoding(json_schema={"type": "object"}, temperature=0.5, votes=3)
     for decoding in (DECODING, schema):
@@ -96,8 +96,9 @@ def test_records_come_back_equal(tmp_path: Path) -> None:
 
 
 def test_a_figure_that_is_not_finite_is_unmeasured_once_it_is_saved(tmp_path: Path) -> None:
-    fit = FitRecord(history=({"step": 0, "train_loss": math.nan, "lr": math.inf},))
+    step = FitStep(step=0, train_loss=math.nan, learning_rate=math.inf)
+    fit = FitRecord(history=(step,))
     model = Model(FakeBackend(), lineage=Lineage("lora", {}, 0, fit))
     again = open_adaptation(model.save(tmp_path / "saved"))[1]
     assert again is not None
-    assert again.fit.history == ({"step": 0, "train_loss": None, "lr": None},)
+    assert again.fit.history == (FitStep(step=0),)

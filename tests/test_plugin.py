@@ -59,6 +59,7 @@ def luthier(plugin: dict[str, str], *arguments: str, folder: Path) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_its_technique_is_listed_and_run(plugin: dict[str, str], tmp_path: Path) -> None:
     cards = luthier(plugin, "techniques", folder=tmp_path)
     assert cards["label-words"]["settings"] == {"counts": [3, 6, 12]}

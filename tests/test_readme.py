@@ -48,6 +48,7 @@ def test_there_is_a_test_for_every_kind_of_block():
     assert {kind for kind, _ in BLOCKS} == KINDS
 
 
+@pytest.mark.slow
 def test_commands(desk):
     for line in (line for text in blocks("bash") for line in text.splitlines()):
         words = shlex.split(line, comments=True)
@@ -62,6 +63,7 @@ def test_commands(desk):
     assert (desk / "runs/tickets/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_python(desk, monkeypatch):
     monkeypatch.chdir(desk)
     scope: dict[str, object] = {}

@@ -106,7 +106,7 @@ def test_a_server_that_is_gone_or_talks_nonsense(
         with pytest.raises(BackendError):
             open_index(tmp_path / "i").search(["kettle"], DENSE)
     gone = "http://127.0.0.1:9/v1#words"
-    with pytest.raises(BackendError, match="See that the server runs"):
+    with pytest.raises(BackendError, match="Check that the server runs"):
         open_index(tmp_path / "i", embedder=gone).search(["kettle"], DENSE)
     with pytest.raises(ModelError, match="none was named"):
         build_index([docs], tmp_path / "j", settings=_settings("http://127.0.0.1:9/v1"))

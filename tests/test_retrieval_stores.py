@@ -169,7 +169,7 @@ def test_a_server_down_in_the_middle_corrupts_nothing(tmp_path: Path) -> None:
 
         with pytest.raises(StorageError) as caught:
             die_in_the_middle(store)
-        assert "See that the server is up" in str(caught.value)
+        assert "Check that the server is up" in str(caught.value)
         with pytest.raises(StorageError), store.reader():
             pass
     with postgres(tmp_path / "pg") as uri:
@@ -190,11 +190,11 @@ def _stop(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "module", "error", "said"),
     [
-        ("postgresql://127.0.0.1:9/x", "psycopg", StorageError, "See that the server is up"),
-        ("qdrant+http://127.0.0.1:9", "qdrant_client", StorageError, "See that the server is up"),
+        ("postgresql://127.0.0.1:9/x", "psycopg", StorageError, "Check that the server is up"),
+        ("qdrant+http://127.0.0.1:9", "qdrant_client", StorageError, "Check that the server is up"),
         ("postgresql://u:secret@h/x", None, UserError, "PGPASSWORD"),
         ("mongodb://h/x", None, UserError, "postgresql://HOST"),
-        ("postgresql://h/x#Not A Name", None, UserError, "no name for an index"),
+        ("postgresql://h/x#Not A Name", None, UserError, "not a name for an index"),
     ],
 )
 def test_addresses_that_lead_nowhere(

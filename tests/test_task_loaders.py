@@ -131,7 +131,7 @@ def test_large_cells_are_read_and_runaway_ones_refused(
     some = rows()
     some[0]["message"] = "word " * 60_000  # 300,000 characters; the csv module stops at 131,072
     assert Task.load(task_file(tmp_path, some)).train
-    monkeypatch.setattr("luthier.task.reading.formats.MOST_LINE_CHARACTERS", 1000)
+    monkeypatch.setattr("luthier.task.reading.text_lines.MOST_LINE_CHARACTERS", 1000)
     with pytest.raises(TaskError, match=r"line 2 is longer than 1,000 characters"):
         Task.load(tmp_path / "task.yaml")
 

@@ -69,11 +69,12 @@ def scored_by(
     runs = aligned([list(r.sample_scores) for r in results])
     recorded = {r.score.metric for r in results}
     if recorded != {chosen.metric}:
-        likelihood = {m for m in (*recorded, chosen.metric) if _needs_likelihood(m)}
+        metrics = {*recorded, chosen.metric}
+        likelihood = {m for m in metrics if _needs_likelihood(m)}
         if likelihood:
             raise UserError(
-                f"{', '.join(likelihood)} does not score answers, "
-                f"and cannot stand in for {', '.join(recorded ^ {chosen.metric})}.",
+                f"{', '.join(sorted(likelihood))} does not score answers, "
+                f"and cannot replace {', '.join(sorted(metrics - likelihood))}.",
                 next_step="Evaluate again with the scorer you want.",
             )
         runs = [rescored(run, chosen) for run in runs]

@@ -34,8 +34,8 @@ def answer_marginally(
 ) -> list[Response]:
     """One answer for each example, the probabilities summed over passages.
 
-    CapabilityError where the backend gives no log-probabilities, or, for "token", is no local
-    decoder.
+    CapabilityError where the backend gives no log-probabilities, or, for "token", cannot mix the
+    passages at every token.
     """
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
@@ -47,8 +47,9 @@ def answer_marginally(
         )
     if knowledge.reading == "token" and Capability.MIXTURES not in model.capabilities:
         raise CapabilityError(
-            f"reading 'token' needs a local model, and {model.backend.name} is none",
-            next_step="Use reading='sequence' or 'joined'.",
+            f"reading 'token' mixes the passages at every token, which {model.backend.name} "
+            "cannot do",
+            next_step="Use reading='sequence' or 'joined', or a local decoder-only model.",
         )
     prompt = with_citation_request(model.adaptation.prompt, knowledge)
     groups = []
