@@ -1,8 +1,8 @@
 """Prompt tuning: learnt virtual tokens beside the text, over a frozen base.
 
 Lester, Al-Rfou and Constant 2021 (arXiv:2104.08691): maximise log p(y | [P; x]) over the P virtual
-tokens (P, H) alone; begun from demonstrations as in Lu et al. 2025 (arXiv:2507.04221). B batch,
-T tokens, H width, P prompt length, V votes.
+tokens (P, H) alone (section 2). They start from demonstrations as in Lu et al. 2025
+(arXiv:2507.04221). B batch, T tokens, H width, P prompt length, V votes.
 """
 
 from __future__ import annotations

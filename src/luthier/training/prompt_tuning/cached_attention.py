@@ -70,45 +70,63 @@ class CachedAttention(Float32Attention):
         self.slides = bool(sliding_window(session.module.config.get_text_config()))
 
     def attend(self, given: dict[str, Any]) -> torch.Tensor:
-        """(R, heads, W, D) over the kept tokens and over the new ones, of which there may be more
-        than queries. Queries that read the same kept keys, of the rows that share them and of the
-        heads that share a key head, stand in one matrix."""
+        """(R, heads, W, D), read from the cached tokens and from the new ones.
+
+        There may be more new tokens than queries. Queries that read the same cached keys, of the
+        rows that share them and of the heads that share a key head, stand in one matrix.
+        """
         query, key, value, mask = (given[n] for n in ("query", "key", "value", "attn_mask"))
         past, layer = self.cache.past, self.cache.layer
         rows, heads, width, size = query.shape
-        held, few = len(past.lengths), past.parts(layer, 0)[0][0].shape[0]
-        each, many, longest = rows // held, heads // few, mask.shape[-1] - key.shape[2]
+        cached_rows, key_heads = len(past.lengths), past.parts(layer, 0)[0][0].shape[0]
+        rows_per_cached, heads_per_key, longest = (
+            rows // cached_rows,
+            heads // key_heads,
+            mask.shape[-1] - key.shape[2],
+        )
 
-        def by_kept(joint: torch.Tensor) -> torch.Tensor:
+        def by_cached_row(joint: torch.Tensor) -> torch.Tensor:
             """(R, heads, W, X) as (N, key heads, queries, X)."""
-            cut = joint.reshape(held, each, few, many * width, -1).transpose(1, 2)
-            return cut.reshape(held, few, each * many * width, -1)
+            cut = joint.reshape(
+                cached_rows, rows_per_cached, key_heads, heads_per_key * width, -1
+            ).transpose(1, 2)
+            return cut.reshape(cached_rows, key_heads, rows_per_cached * heads_per_key * width, -1)
 
         def by_row(cut: torch.Tensor) -> torch.Tensor:
-            """And back."""
-            joint = cut.reshape(held, few, each, many * width, -1).transpose(1, 2)
+            """The same the other way round."""
+            joint = cut.reshape(
+                cached_rows, key_heads, rows_per_cached, heads_per_key * width, -1
+            ).transpose(1, 2)
             return joint.reshape(rows, heads, width, -1)
 
         scale = given.get("scale")
         query = query * (size**-0.5 if scale is None else scale)
         if key.shape[1] != heads:
-            key, value = (t.repeat_interleave(many, 1) for t in (key, value))
-        own = query @ key.transpose(-1, -2) + mask[..., longest:]
+            key, value = (t.repeat_interleave(heads_per_key, 1) for t in (key, value))
+        new_scores = query @ key.transpose(-1, -2) + mask[..., longest:]
         hidden = None
-        if self.slides:  # only then does a query not see every kept token
-            hidden = mask[..., :longest].expand(-1, many, -1, -1).reshape(held, -1, longest)
-        kept = [past.parts(layer, n) for n in range(held)]
+        if self.slides:  # only then does a query not see every cached token
+            hidden = (
+                mask[..., :longest]
+                .expand(-1, heads_per_key, -1, -1)
+                .reshape(cached_rows, -1, longest)
+            )
+        cached = [past.parts(layer, n) for n in range(cached_rows)]
         read, weights = _OverPast.apply(  # type: ignore[no-untyped-call]
-            by_kept(query), by_kept(own), kept, hidden
+            by_cached_row(query), by_cached_row(new_scores), cached, hidden
         )
         out: torch.Tensor = by_row(read) + by_row(weights) @ value
         return out
 
 
 class _OverPast(torch.autograd.Function):
-    """(N, key heads, Q, D) read by N × Q queries from `kept`, and (N, key heads, Q, W) the weights
-    left for the new tokens, whose scores are `own`; `hidden` (N, Q, S) is added to the scores of
-    kept ones. Written out, for autograd would note a dozen operations for every row."""
+    """Attention of N × Q queries to `kept`, the cached keys and values of each row.
+
+    Returns (N, key heads, Q, D), what was read from them, and (N, key heads, Q, W), the weights
+    left for the new tokens, whose scores are `own`. `hidden` (N, Q, S) is added to the scores of
+    cached tokens. The backward pass is written out, for autograd would record a dozen operations
+    for every row.
+    """
 
     @staticmethod
     def forward(
