@@ -64,13 +64,13 @@ def _check_capability(
 
 
 def _check_facts(backend: Backend) -> None:
-    expect(isinstance(backend, Backend), "a backend must subclass luthier's Backend")
+    expect(issubclass(type(backend), Backend), "a backend must subclass luthier's Backend")
     expect(backend.name, "a backend must have a name")
     expect_equal(len(backend.fingerprint), 64, "the fingerprint must be a SHA-256 in hex")
     expect(backend.capabilities, "a backend must have a capability")
     known = backend.capabilities <= frozenset(Capability)
     expect(known, "capabilities must be members of Capability")
-    expect(isinstance(backend.facts, ModelFacts), "facts must be ModelFacts")
+    expect(type(backend.facts) is ModelFacts, "facts must be ModelFacts")
     expect(backend.count_tokens("three short words") >= 1, "words must count as tokens")
     long = backend.count_tokens("three short words " * 20)
     expect(long > backend.count_tokens("three short words"), "more text must be more tokens")
