@@ -126,7 +126,10 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
         return [from_scores(s, decoding) for s in scored]
     model, requests = _generate_requests(model, examples, seed=seed)
     return [
-        voted([read_response(model, sample) for sample in (generated, *generated.others)])
+        voted(
+            [read_response(model, sample) for sample in (generated, *generated.others)],
+            labels=bool(model.adaptation.decoding.labels),
+        )
         for generated in model.backend.generate(requests, model.adaptation)
     ]
 

@@ -9,6 +9,7 @@ from luthier.compare.comparison import TechniqueResult
 from luthier.compare.verdict.evidence import Evidence, best_of
 
 LOW_PARSE_RATE = 0.9
+MANY_CUT = 0.05
 CEILING = 0.97
 STILL_RISING = 0.01
 FORGETTING_NATS = 0.2
@@ -23,6 +24,7 @@ def advise(evidence: Evidence, pick: TechniqueResult | None) -> tuple[str, ...]:
         _unread_documents,
         _all_at_ceiling,
         _prompts_at_chance,
+        _answers_cut,
         _low_parse_rate,
         _rising_curve,
         _no_curve,
@@ -88,6 +90,17 @@ def _prompts_at_chance(evidence: Evidence, pick: TechniqueResult | None) -> str 
     )
 
 
+def _answers_cut(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
+    cut = [(r.cut_answers or 0.0, r.technique) for r in evidence.scored]
+    share, worst = max(cut, default=(0.0, ""))
+    if share < MANY_CUT:
+        return None
+    return (
+        f"{100 * share:.0f} % of the answers of {worst} were cut at the limit of new tokens: set "
+        "`max_new_tokens` in the task file higher, unless these answers would never have ended."
+    )
+
+
 def _low_parse_rate(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     # The pick and the best prompt count: where one prompt is badly read, another may do well.
     prompts = evidence.prompts
@@ -100,7 +113,7 @@ def _low_parse_rate(evidence: Evidence, pick: TechniqueResult | None) -> str | N
     if not rates:
         return None
     rate, worst = min(rates, key=lambda pair: pair[0])
-    if rate >= LOW_PARSE_RATE:
+    if rate >= LOW_PARSE_RATE or (worst.cut_answers or 0.0) >= MANY_CUT:
         return None
     problem = (
         f"Only {100 * rate:.0f} % of what {worst.technique} would write "
