@@ -220,6 +220,8 @@ class Comparison:
         return {
             "task": self.task.name,
             "model": self.model.name,
+            "leaks": dict(self.task.leaks),
+            "notes": list(self.task.notes),
             "rows": [result.to_json() for result in self.results],
             "verdict": self.verdict.to_json(),
         }

@@ -50,8 +50,11 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
 
     `seed` moves examples between splits. TaskError where the rows do not make a task.
     """
-    check_documents(spec.knowledge)
+    own_data = check_documents(spec.knowledge, spec.data_files)
     notes: list[str] = []
+    if own_data:
+        names = ", ".join(path.name for path in own_data)
+        notes.append(f"The documents hold the data of the task ({names}): it is not indexed.")
     examples_by_source: dict[str, Sequence[Example]] = {}
     for part, table in tables.items():
         found, table_notes = read_examples(table, spec)

@@ -27,7 +27,7 @@ def task_fingerprint(spec: TaskSpec, *, train: str, dev: str, test: str) -> str:
         "objective": spec.objective,
         "schema": spec.schema,
         "names": (spec.input_name, spec.target_name),
-        "knowledge": documents_digest(spec.knowledge),
+        "knowledge": documents_digest(spec.knowledge, spec.data_files),
         "max_new_tokens": spec.max_new_tokens,
         "train": train,
         "dev": dev,

@@ -82,6 +82,13 @@ def leak_sentences(leaks: Mapping[str, Any]) -> list[str]:
             sentences.append(
                 "They were left in: the scores of techniques that learnt from them may be too high."
             )
+    documents = leaks.get("documents")
+    if documents:
+        sentences.append(
+            f"{amounts.plural(documents['found'], 'test input')} stood in the documents together "
+            f"with the answer ({documents['read']:,} of "
+            f"{amounts.plural(documents['documents'], 'document')} looked through)."
+        )
     for key, noun in (("repeated", "row"), ("conflicting", "input")):
         number = leaks.get(key)
         if number:
