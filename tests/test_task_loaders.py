@@ -230,7 +230,9 @@ def test_planted_copies_are_found_and_the_test_keeps_its_own(copy: str, exact: b
     assert json.loads(json.dumps(report.as_dict()))["samples"][0]["found_split"] == "test"
 
 
-@pytest.mark.parametrize("other", ["2 - 2", "the card I ordered", LONG.split(" at ")[0] + " and I want it"])
+@pytest.mark.parametrize(
+    "other", ["2 - 2", "the card I ordered", LONG.split(" at ")[0] + " and I want it"]
+)
 def test_what_only_looks_alike_stays(other: str) -> None:
     short = "2 + 2" if other == "2 - 2" else LONG
     kept, report = check_leaks(

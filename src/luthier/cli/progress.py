@@ -106,7 +106,8 @@ def plan_table(plan: Plan) -> Table:
 
     table = Table(box=box.SIMPLE, title="Plan", title_justify="left", pad_edge=False)
     table.add_column("technique")
-    for heading in ("seeds", "tuning, tokens a fit", "time", "memory", f"cost, {plan.currency}"):
+    tokens, money = "tuning, tokens a fit", f"cost, {plan.currency}"
+    for heading in ("seeds", tokens, "passes", "time", "memory", money):
         table.add_column(heading, justify="right")
     for planned in plan.techniques:
         if planned.skip_reason is not None:
@@ -124,7 +125,7 @@ def plan_words(plan: Plan, folder: Path) -> str:
     if plan.hard_cap_seconds is not None:
         words += f", and never more than {_duration(plan.hard_cap_seconds)}"
     words += f". Results go to {folder}; the same command again goes on from there."
-    return " ".join(filter(None, (words, _speed_words(plan))))
+    return " ".join(filter(None, (words, _speed_words(plan), *plan.warnings)))
 
 
 def _speed_words(plan: Plan) -> str:
@@ -144,6 +145,7 @@ def _cells(planned: PlannedTechnique) -> list[str]:
     return [
         str(len(planned.seeds)),
         "no limit" if planned.budget_tokens is None else f"{planned.budget_tokens:,}",
+        "–" if estimate.epochs is None else f"{estimate.epochs:.1f}",
         _duration(estimate.seconds),
         "?" if memory is None else f"{memory / 1e9:.1f} GB",
         "?" if estimate.money is None else f"{estimate.money:.2g}",

@@ -47,8 +47,20 @@ def technique_result(
         cost=priced(_mean_cost([run.cost for run in finished]), price),
         off_task=_mean_off_task(finished),
         best_seed=best_seed(finished),
+        epochs=_epochs(finished),
         path=str(folder / planned.slug),
     )
+
+
+def _epochs(runs: Sequence[Run]) -> float | None:
+    """The mean passes of a fit over the training examples; of the steps of a recipe, the fewest."""
+    passes = []
+    for run in runs:
+        fits = [part.fit for part in run.fit.parts] or [run.fit]
+        of_run = [fit.training.epochs for fit in fits if fit.training is not None]
+        if of_run:
+            passes.append(min(of_run))
+    return round(mean(passes), 2) if passes else None
 
 
 def best_seed(runs: Sequence[Run]) -> int | None:

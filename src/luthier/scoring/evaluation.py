@@ -20,6 +20,7 @@ from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
+from luthier.task.fingerprint import example_hash
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -73,6 +74,7 @@ def evaluate(
         sample_scores=sample_scores,
         usage=usage,
         eval_seconds=seconds,
+        met_examples=_met(model, examples),
     )
     if not latency:
         return result
@@ -170,6 +172,12 @@ def _score_likelihoods(
             )
         )
     return sample_scores, usage
+
+
+def _met(model: Model, examples: Sequence[Example]) -> int | None:
+    """How many of the examples the fit of a model could see; None where it keeps no record."""
+    met = frozenset() if model.lineage is None else model.lineage.met
+    return sum(example_hash(e) in met for e in examples) if met else None
 
 
 def _fits(scorer: Scorer, examples: Sequence[Example]) -> bool:

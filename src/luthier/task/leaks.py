@@ -39,8 +39,8 @@ class LeakReport:
 
     `exact` and `near` count examples of train or dev that occur again in test or dev; `dropped`
     says whether they were removed from train and dev (test keeps its copy). Nearly the same is an
-    input that differs in a word of about ten, headings that many inputs share left aside, and has
-    the same answer (or, where answers are free text, one like it). `repeated` counts rows
+    input that differs in a word of about fifteen, headings that many inputs share left aside, and
+    has the same answer (or, where answers are free text, one like it). `repeated` counts rows
     that were the same as another row of their own split, and were dropped. `conflicting` counts
     inputs that carry more than one label. `straddling_groups` counts groups that separate files put
     in two splits: their rows in train or dev are dropped too. `samples` shows the most similar

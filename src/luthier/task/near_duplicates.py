@@ -12,12 +12,13 @@ from dataclasses import dataclass
 CHARACTER_GRAM = 4
 WORD_GRAM = 3
 SHORT = 60  # words up to which texts are compared by their characters, else by their words
-NEAR_SHORT = 0.75  # Jaccard index from which two short texts are nearly the same
+NEAR_SHORT = 0.8  # Jaccard index from which two short texts are nearly the same
 NEAR_LONG = 0.8  # the same for long texts
 MOST_WORDS = 200
 MOST_CHARACTERS = 1200
-LEAST_WORDS, LEAST_CHARACTERS = 3, 24  # a text with less of both is only ever the same
-COMMON, COMMON_SHARE = 20, 0.1  # texts in which three words stand that belong to a form
+LEAST_CHARACTERS = 24  # a text with less, in fewer than three words, is only ever the same
+FORM_GRAM = 2
+COMMON, COMMON_SHARE = 20, 0.1  # texts in which words that belong to a form stand, at least
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 
@@ -36,7 +37,7 @@ class Body:
 class Forms:
     """What many texts of a task share: headings, greetings, the words around a slot.
 
-    A run of three words is part of a form when it stands in a tenth of the texts, and in 20 at
+    Two neighbouring words are part of a form when they stand in a tenth of the texts, and in 20 at
     least. Words are what stands between spaces, so that signs, emoji and vowel signs count; a
     Chinese, Japanese or Korean character is a word.
     """
@@ -46,7 +47,7 @@ class Forms:
         number = 0
         for text in texts:
             number += 1
-            counts.update(set(_grams(words_of(text))))
+            counts.update(set(_grams(words_of(text), FORM_GRAM)))
         least = max(COMMON, COMMON_SHARE * number)
         self.common = {gram for gram, count in counts.items() if count >= least}
 
@@ -54,19 +55,21 @@ class Forms:
         """What is a text's own; None where that is too little to be nearly another."""
         words = words_of(text)
         if self.common:
-            shared = set()
-            for at, gram in enumerate(_grams(words)):
+            shared: set[int] = set()
+            for at, gram in enumerate(_grams(words, FORM_GRAM)):
                 if gram in self.common:
-                    shared.update(range(at, at + WORD_GRAM))
+                    shared.update(range(at, at + FORM_GRAM))
             words = [word for at, word in enumerate(words) if at not in shared]
         own = " ".join(words)[:MOST_CHARACTERS]
-        if len(words) < LEAST_WORDS and len(own) < LEAST_CHARACTERS:
+        if len(words) < WORD_GRAM and len(own) < LEAST_CHARACTERS:
             return None
         is_short = len(words) <= SHORT
         # Both where it is about as long as either kind: texts on two sides of the border compare.
         return Body(
             characters=character_shingles(own) if len(words) <= 1.25 * SHORT else frozenset(),
-            words=frozenset(map(hash, _grams(words))) if len(words) > 0.8 * SHORT else frozenset(),
+            words=frozenset(map(hash, _grams(words, WORD_GRAM)))
+            if len(words) > 0.8 * SHORT
+            else frozenset(),
             is_short=is_short,
         )
 
@@ -125,11 +128,12 @@ def words_of(text: str) -> list[str]:
 
 
 def character_shingles(text: str) -> Shingles:
-    """The hashes of the character 4-grams of a text; of the text itself below four characters."""
-    if len(text) < CHARACTER_GRAM:
-        return frozenset([hash(text)])
-    ends = range(CHARACTER_GRAM, len(text) + 1)
-    return frozenset(hash(text[end - CHARACTER_GRAM : end]) for end in ends)
+    """The hashes of the character 4-grams of a text, with spaces around it, so that a change at its
+    ends weighs as much as one inside."""
+    edge = " " * (CHARACTER_GRAM - 1)
+    padded = f"{edge}{text}{edge}"
+    ends = range(CHARACTER_GRAM, len(padded) + 1)
+    return frozenset(hash(padded[end - CHARACTER_GRAM : end]) for end in ends)
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
@@ -139,5 +143,5 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     return common / union if union else 0.0
 
 
-def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(words[at : at + WORD_GRAM]) for at in range(len(words) - WORD_GRAM + 1)]
+def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
