@@ -352,7 +352,8 @@ def test_json_has_the_shape_of_the_contract(task: Task) -> None:
     assert {"task", "model", "leaks", "notes", "rows", "verdict"} <= set(found)
     for row in found["rows"]:
         assert set(row) == {
-            "technique", "status", "score", "parse_rate", "seeds", "fit_seconds",
+            "technique", "status", "score", "parse_rate", "seeds", "epochs", "undertrained",
+            "fit_seconds",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
             "cost_per_1k_requests", "path", "reason",
         }  # fmt: skip

@@ -79,7 +79,7 @@ def test_a_text_on_the_same_matter_is_none(other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("tell me how much is left then: 14 + 3 =", "how much is left then: 14 - 3 ="),
+        ("tell me how much is left then: 14 + 3 =", "tell me how much is left then: 14 - 3 ="),
         ("well that was a day at work again 😀", "well that was a day at work again 😡"),
         ("यह किताब मेरी है और वह लड़का वहाँ बैठा है", "यह किताब मेरी है और वह लड़की वहाँ बैठा है"),
         ("the parcel came on time and was not broken", "the parcel came on time and was broken"),
