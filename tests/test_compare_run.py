@@ -355,7 +355,7 @@ def test_json_has_the_shape_of_the_contract(task: Task) -> None:
             "technique", "status", "score", "parse_rate", "seeds", "epochs", "undertrained",
             "fit_seconds",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
-            "cost_per_1k_requests", "path", "reason",
+            "cost_per_1k_requests", "cost_per_1k_interval", "path", "reason",
         }  # fmt: skip
         assert set(row["score"]) == {"metric", "value", "low", "high"}
         assert set(row["latency_ms"]) == {"p50", "p95"}

@@ -94,7 +94,8 @@ class EvalResult:
     """One model on one split: the headline score, secondary ones, and every judged example.
 
     `met_examples` counts the examples that the fit of the model could see, None where that is not
-    recorded.
+    recorded. `latency_mean_ms` is over `timed_requests` single requests, each of which computes
+    `label_tokens` beyond its prompt to rank the labels.
     """
 
     score: Score
@@ -106,6 +107,9 @@ class EvalResult:
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     met_examples: int | None = None
+    latency_mean_ms: float | None = None
+    timed_requests: int = 0
+    label_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,11 @@ class TechniqueResult:
             "tokens_per_request": self.cost.tokens_per_request,
             "latency_ms": {"p50": self.cost.latency_p50_ms, "p95": self.cost.latency_p95_ms},
             "cost_per_1k_requests": self.cost.per_1k_requests,
+            "cost_per_1k_interval": {
+                "low": self.cost.per_1k_low,
+                "high": self.cost.per_1k_high,
+                "requests": self.cost.timed_requests,
+            },
             "path": self.path,
             "reason": self.reason,
         }

@@ -81,7 +81,14 @@ def evaluate(
     from luthier.scoring.latency import measure_latency
 
     measured = measure_latency(model, examples)
-    return replace(result, latency_p50_ms=measured.p50_ms, latency_p95_ms=measured.p95_ms)
+    return replace(
+        result,
+        latency_p50_ms=measured.p50_ms,
+        latency_p95_ms=measured.p95_ms,
+        latency_mean_ms=measured.mean_ms,
+        timed_requests=measured.requests,
+        label_tokens=measured.label_tokens,
+    )
 
 
 def score_samples(
