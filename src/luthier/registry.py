@@ -70,6 +70,7 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "lora": "luthier.techniques.adapter.lora:LoRA",
             "ia3": "luthier.techniques.adapter.ia3:IA3",
             "full": "luthier.techniques.weights.full_fine_tuning:FullFineTuning",
+            "linear-probe": "luthier.techniques.head.linear_probe:LinearProbe",
             "rag": "luthier.techniques.rag.rag:RAG",
             "raft": "luthier.techniques.rag.raft:RAFT",
             "query-map": "luthier.techniques.rag.query_map:QueryMap",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Placement = Literal["before", "after"]
 PassageForm = Literal["plain", "numbered", "cited"]
+Pooling = Literal["last", "mean"]
 Reading = Literal["joined", "sequence", "token"]
 
 
@@ -54,6 +55,21 @@ class Weights:
     """A fork of the base: a whole state dict."""
 
     tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear classifier on the base's states, which answers in place of the output layer.
+
+    `weight` is (L, H) and `bias` (L,) for L `labels` and width H; float32. `layer` says whose
+    states are read (0: the embeddings), `pooling` whether of the last token or the mean over all.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    labels: tuple[str, ...]
+    layer: int
+    pooling: Pooling = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,7 @@ class Adaptation:
     weights: Weights | None = None
     decoding: Decoding = field(default_factory=Decoding)
     knowledge: Knowledge | None = None
+    head: Head | None = None
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -152,5 +169,6 @@ class Adaptation:
             "weights": self.weights is not None,
             "decoding": self.decoding != Decoding(),
             "knowledge": self.knowledge is not None,
+            "head": self.head is not None,
         }
         return tuple(name for name, used in slots.items() if used)

@@ -1,7 +1,8 @@
 """From a model and inputs to responses: render, then score labels or generate text.
 
-With labels and a backend that gives log-probabilities the prediction is
-argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read (`parsing`).
+A head answers by itself (`head_answers`). With labels and a backend that gives log-probabilities
+the prediction is argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read
+(`parsing`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from luthier.content import Input, Response, has_images, question_of, single_text
 from luthier.errors import CapabilityError
 from luthier.models.backend import GenerateRequest, ScoreRequest
+from luthier.models.head_answers import answer_by_head
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.parsing import from_scores, read_response, voted
 from luthier.models.pieces import stripped
@@ -114,6 +116,8 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
     if not examples:
         return []
     knowledge = model.adaptation.knowledge
+    if model.adaptation.head is not None:
+        return answer_by_head(model, render_for(model, examples))
     if knowledge is not None and knowledge.reading != "joined":
         from luthier.models.rag.marginal import answer_marginally
 
@@ -139,7 +143,8 @@ def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
     """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     apart = knowledge is not None and knowledge.reading != "joined"
-    if apart or decoding.votes > 1 or scores_labels(model):
+    by_head = model.adaptation.head is not None
+    if apart or by_head or decoding.votes > 1 or scores_labels(model):
         yield answer(model, [example], seed=seed)[0].text
         return
     model, (request,) = _generate_requests(model, [example], seed=seed)

@@ -16,8 +16,10 @@ FAMILIES = {
     "soft prompt": ("f-soft", "diamond"),
     "adapter": ("f-adapter", "square"),
     "weights": ("f-weights", "triangle"),
+    "head": ("f-head", "hexagon"),
     "retrieval": ("f-retrieval", "pentagon"),
     "recipe": ("f-recipe", "wedge"),
+    "reference": ("f-other", "circle"),
 }
 _STEP = re.compile(r" \(step (\d+) of .*\)$")
 _STATUS = {
@@ -95,6 +97,15 @@ def technique_views(comparison: Comparison) -> list[TechniqueView]:
             mark = "best"
         views.append(TechniqueView(result, f"t{index + 1}", cls, shape, mark))
     return views
+
+
+def reference_views(comparison: Comparison) -> list[TechniqueView]:
+    """What needs no language model, the plainest first."""
+    cls, shape = FAMILIES["reference"]
+    return [
+        TechniqueView(result, f"r{index + 1}", cls, shape, "")
+        for index, result in enumerate(comparison.references)
+    ]
 
 
 def best_first(views: Sequence[TechniqueView], metric_view: MetricView) -> list[TechniqueView]:
