@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
+from luthier.training.starting_prompt import starting_decoding, starting_prompt
 
 from luthier import (
     Budget,
