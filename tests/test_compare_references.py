@@ -25,6 +25,7 @@ from luthier.models.load import load
 from luthier.records import Budget, PairedTest, Score
 from luthier.report import terminal_table
 from luthier.report.html import render_html
+from luthier.report.technique_view import headline
 from luthier.scoring.evaluation import evaluate_reference
 from luthier.task.task import Task
 from luthier.training.linear_classifier import fit_linear
@@ -84,6 +85,9 @@ def test_a_comparison_has_references_beside_its_techniques(task: Task) -> None:
         ("zero-shot", r.technique) for r in found.references
     }
     assert "TF-IDF + logistic regression reaches accuracy" in found.verdict.reference
+    assert headline(found) == "Use none of these yet."
+    beaten = replace(found, verdict=replace(found.verdict, pick="zero-shot"))
+    assert headline(beaten).endswith("what needs no language model does better.")
     row = found.to_json()["references"][1]
     assert row["reference"] == "TF-IDF + logistic regression"
     assert set(row["techniques"]["zero-shot"]) == {"difference", "low", "high", "p", "better"}

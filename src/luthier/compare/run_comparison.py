@@ -123,7 +123,7 @@ def _run(
             run_references(shared, references, _reference_listener(options))
             loop.run()
         except KeyboardInterrupt as stop:
-            progress = f"{loop.done} of {loop.runs} runs"
+            progress = f"{loop.done} of {loop.runs} runs" if loop.runs else "references"
             ledger.add_event("interrupted", progress, comparison=stored.id)
             raise InterruptedRun(
                 f"Stopped; {progress} are finished and kept in {folder}",

@@ -123,6 +123,9 @@ def in_groups(views: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list
 def headline(comparison: Comparison) -> str:
     """The verdict in one sentence."""
     pick = comparison.verdict.pick
+    tests = comparison.reference_tests
+    if pick is not None and any(t.first == pick and t.better == t.second for t in tests):
+        return f"Of these, use {pick}; what needs no language model does better."
     if pick is not None:
         return f"Use {pick}."
     if any(result.status in ("planned", "stopped") for result in comparison.results):
