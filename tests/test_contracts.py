@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ia3": {"learning_rates": (0.05,)},
     "full": {"learning_rates": (1e-3,)},
     "linear-probe": {},
+    "reasoning": {"thinking_tokens": 6, "votes": 3},
     "rag": {"mode": "lexical", "reading": "joined"},
     "raft": {"k": 2, "rank": 2},
     "query-map": {"negatives": 2},

@@ -87,6 +87,7 @@ _HOMES = {
         "luthier.techniques.head.linear_probe": ("LinearProbe",),
         "luthier.techniques.prompt.few_shot": ("FewShot",),
         "luthier.techniques.prompt.prompt_search": ("PromptSearch",),
+        "luthier.techniques.prompt.reasoning": ("Reasoning",),
         "luthier.techniques.prompt.zero_shot": ("ZeroShot",),
         "luthier.techniques.rag.query_map": ("QueryMap",),
         "luthier.techniques.rag.raft": ("RAFT",),
@@ -165,6 +166,7 @@ if TYPE_CHECKING:
     from luthier.techniques.head.linear_probe import LinearProbe
     from luthier.techniques.prompt.few_shot import FewShot
     from luthier.techniques.prompt.prompt_search import PromptSearch
+    from luthier.techniques.prompt.reasoning import Reasoning
     from luthier.techniques.prompt.zero_shot import ZeroShot
     from luthier.techniques.rag.query_map import QueryMap
     from luthier.techniques.rag.raft import RAFT
@@ -224,6 +226,7 @@ __all__ = [
     "PromptFormat",
     "PromptSearch",
     "QueryMap",
+    "Reasoning",
     "Recipe",
     "Response",
     "SampleScore",

@@ -64,6 +64,7 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
         built_in={
             "zero-shot": "luthier.techniques.prompt.zero_shot:ZeroShot",
             "few-shot": "luthier.techniques.prompt.few_shot:FewShot",
+            "reasoning": "luthier.techniques.prompt.reasoning:Reasoning",
             "prompt-search": "luthier.techniques.prompt.prompt_search:PromptSearch",
             "soft-prompt": "luthier.techniques.soft.soft_prompt:SoftPrompt",
             "prefix": "luthier.techniques.soft.prefix_tuning:PrefixTuning",

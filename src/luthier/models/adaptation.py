@@ -86,7 +86,9 @@ class Decoding:
 
     `guidance_scale` γ leads away from the prompt's `negative` part: log P̂ = log P(w|c̄) +
     γ (log P(w|c) − log P(w|c̄)) (arXiv:2306.17806); 1 is off. `votes` answers are sampled and the
-    commonest one counts (self-consistency, arXiv:2203.11171, section 2).
+    commonest one counts (self-consistency, arXiv:2203.11171, section 2). With `thinking_tokens` a
+    thought of at most that many tokens is generated before each answer (`models.thinking`); then
+    votes are over thoughts.
 
     Raises TechniqueError for settings that cannot be followed.
     """
@@ -101,6 +103,7 @@ class Decoding:
     json_schema: str | Mapping[str, Any] | None = None
     guidance_scale: float = 1.0
     votes: int = 1
+    thinking_tokens: int = 0
 
     def __post_init__(self) -> None:
         from luthier.models.grammar import check_decoding, schema_text
