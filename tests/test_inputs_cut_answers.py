@@ -103,7 +103,7 @@ def test_advice_and_table_tell_of_cut_answers(share):
     shown = replace(comparison, results=(replace(first, runs=(run,)), *comparison.results[1:]))
     console = Console(width=150, file=io.StringIO())
     console.print(terminal_table(shown))
-    text = console.file.getvalue()
+    text = console.file.getvalue().replace("\u00a0", " ")
     assert ("answers cut at the limit of new tokens" in text) == (share > 0)
     assert share == 0 or f"{5 * share} %" in text
 
