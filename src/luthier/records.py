@@ -208,10 +208,12 @@ class FitRecord:
     that answers is chosen by it. `training` is there for techniques that train, `parts` for
     recipes: one record a step. `settled` holds what the technique chose (a number of shots, say),
     for display only. `unread_documents` names documents that no index could take in, and why.
+    `generated_tokens` is the part of `spent_tokens` that was generated, which providers bill apart.
     """
 
     fit_seconds: float | None = None
     spent_tokens: int | None = None
+    generated_tokens: int | None = None
     trainable_parameters: int | None = None
     train_examples: int | None = None
     peak_memory_bytes: int | None = None
@@ -230,6 +232,7 @@ class FitRecord:
         return cls(
             fit_seconds=_sum([f.fit_seconds for f in fits]),
             spent_tokens=_sum([f.spent_tokens for f in fits]),
+            generated_tokens=_sum([f.generated_tokens for f in fits]),
             trainable_parameters=_sum([f.trainable_parameters for f in fits]),
             train_examples=max((f.train_examples or 0 for f in fits), default=0),
             peak_memory_bytes=max((f.peak_memory_bytes or 0 for f in fits), default=0) or None,
