@@ -20,6 +20,8 @@ from luthier.compare.comparison import (
 from luthier.compare.costs import PriceBook, RequestTime, request_time
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import Plan, PlannedTechnique
+from luthier.compare.references import reference_sentence, reference_tests
+from luthier.compare.references.run_references import PURPOSE, REMOTE
 from luthier.compare.running.run_keys import slug
 from luthier.compare.technique_results import step_name, technique_result
 from luthier.compare.verdict import Evidence, decide
@@ -74,20 +76,27 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
     unscored = Score(metric, None)
     results = [r if r.score.metric else replace(r, score=unscored) for r in results]
     tests = _paired_tests(results)
+    references = _reference_results(runs, folder, prices)
+    against = reference_tests(references, results)
     curve = _curve(runs)
     evidence = Evidence(task, tuple(results), tests, curve, prices, price)
+    verdict = decide(evidence)
+    shown = next((r for r in results if r.technique == (verdict.pick or verdict.best)), None)
+    verdict = replace(verdict, reference=reference_sentence(references, against, shown))
     return Comparison(
         id=stored.id,
         task=task,
         model=model,
         plan=plan,
         results=tuple(results),
-        verdict=decide(evidence),
+        verdict=verdict,
         tests=tests,
         curve=curve,
         prices=prices,
         provenance=loads(Provenance, stored.provenance),
         folder=str(folder),
+        references=references,
+        reference_tests=against,
     )
 
 
@@ -116,6 +125,21 @@ def _step_results(
         result = technique_result(step, own, folder, price, time)
         results.append(replace(result, part_of=planned.name))
     return results
+
+
+def _reference_results(runs: Runs, folder: Path, prices: PriceBook) -> tuple[TechniqueResult, ...]:
+    """A row for each reference. It is paid for by the hour, unless a server has a part in it."""
+    found = []
+    for planned_run, run in runs:
+        if planned_run.purpose != PURPOSE:
+            continue
+        name = planned_run.technique
+        planned = PlannedTechnique(name, "", "reference", False, run.settings, (0,), None)
+        remote = planned_run.part == REMOTE
+        price = Price() if remote else Price(machine_hour=prices.machine_hour)
+        result = technique_result(planned, [run], folder, price)
+        found.append(replace(result, path=None))
+    return tuple(found)
 
 
 def _paired_tests(results: Sequence[TechniqueResult]) -> tuple[PairedTest, ...]:

@@ -184,7 +184,7 @@ class Verdict:
     `because` and `next_steps` are plain sentences. `best` has the highest mean score. After
     `break_even_requests` requests the pick has paid for its fit, compared with the best prompt
     (None: it never does, or it is a prompt); `break_even_requests_cached` is the same where prompt
-    prefixes are cached.
+    prefixes are cached. `reference` says how the pick stands to what needs no language model.
     """
 
     pick: str | None
@@ -194,6 +194,7 @@ class Verdict:
     break_even_requests: int | None = None
     break_even_requests_cached: int | None = None
     next_steps: tuple[str, ...] = ()
+    reference: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as `luthier compare --json` prints it."""
@@ -205,6 +206,7 @@ class Verdict:
             "break_even_requests_cached": self.break_even_requests_cached,
             "next_steps": list(self.next_steps),
             "best": self.best,
+            "reference": self.reference,
         }
 
 
@@ -214,6 +216,8 @@ class Comparison:
 
     `curve` has a point for each technique and share of the training examples. The point for all
     examples is not among them: it is the run with the same seed in the technique's result.
+    `references` are what needs no language model, and `reference_tests` the tests of every
+    technique against each of them.
     """
 
     id: str
@@ -227,6 +231,8 @@ class Comparison:
     prices: PriceBook = field(default_factory=PriceBook)
     provenance: Provenance = field(default_factory=Provenance)
     folder: str | None = None
+    references: tuple[TechniqueResult, ...] = ()
+    reference_tests: tuple[PairedTest, ...] = ()
 
     def result(self, technique: str) -> TechniqueResult:
         """The result of a technique, by its name in the table; KeyError when there is none."""
@@ -243,8 +249,26 @@ class Comparison:
             "leaks": dict(self.task.leaks),
             "notes": list(self.task.notes),
             "rows": [result.to_json() for result in self.results],
+            "references": [self._reference_json(result) for result in self.references],
             "verdict": self.verdict.to_json(),
         }
+
+    def _reference_json(self, reference: TechniqueResult) -> dict[str, Any]:
+        """A reference as a row, with each technique's difference from it."""
+        row = reference.to_json()
+        row["reference"] = row.pop("technique")
+        row["techniques"] = {
+            test.first: {
+                "difference": test.difference,
+                "low": test.low,
+                "high": test.high,
+                "p": test.p_adjusted,
+                "better": test.better,
+            }
+            for test in self.reference_tests
+            if test.second == reference.technique
+        }
+        return row
 
     @staticmethod
     def load(run_folder: str | Path) -> Comparison:

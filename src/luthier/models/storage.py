@@ -4,6 +4,7 @@ luthier.yaml               base, prompt, decoding, lineage
 soft_prompt.safetensors    virtual tokens
 adapter/                   a PEFT folder: PeftModel.from_pretrained(base, folder) opens it
 weights/                   a fork: AutoModelForCausalLM.from_pretrained(folder) opens it
+head.safetensors           a linear head on the base's states
 knowledge/                 a copy of the index, where it is small
 examples.txt               hashes of the examples that the fits could see, one a line
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from luthier.errors import ModelError, StorageError
-from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
+from luthier.models.adaptation import Adaptation, Adapter, Decoding, Head, VirtualTokens, Weights
 from luthier.models.prompt import Prompt
 from luthier.models.rag.index_copy import open_knowledge, save_knowledge
 from luthier.records import Capability, Lineage
@@ -87,6 +88,7 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         placement = record.get("soft_prompt_placement", "before")
         starts_with_bos = bool(record.get("adapter_opens", False))
         knowledge = open_knowledge(record["knowledge"], folder) if record.get("knowledge") else None
+        head_facts = record.get("head")
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelError(
             f"{path} is not a saved adaptation ({type(error).__name__}: {error})",
@@ -109,8 +111,17 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         from safetensors.torch import load_file
 
         weights = Weights(load_file(folder / "weights" / "model.safetensors"))
-    adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge)
+    head = None if head_facts is None else _open_head(folder, head_facts)
+    adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge, head)
     return adaptation, lineage, base, fingerprint
+
+
+def _open_head(folder: Path, facts: dict[str, Any]) -> Head:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "head.safetensors")
+    labels = tuple(str(label) for label in facts["labels"])
+    return Head(tensors["weight"], tensors["bias"], labels, int(facts["layer"]), facts["pooling"])
 
 
 def _write(model: Model, folder: Path) -> None:
@@ -130,6 +141,13 @@ def _write(model: Model, folder: Path) -> None:
             (folder / EXAMPLES_FILE).write_text("\n".join(met) + "\n", "utf-8")
     if adaptation.knowledge is not None:
         record["knowledge"] = save_knowledge(adaptation.knowledge, folder)
+    if adaptation.head is not None:
+        from safetensors.torch import save_file
+
+        head = adaptation.head
+        record["head"] = {"layer": head.layer, "pooling": head.pooling, "labels": list(head.labels)}
+        tensors = {"weight": head.weight.contiguous(), "bias": head.bias.contiguous()}
+        save_file(tensors, folder / "head.safetensors")
     if adaptation.soft_prompt is not None:
         from safetensors.torch import save_file
 

@@ -22,6 +22,7 @@ from luthier.report.technique_view import (
     best_first,
     headline,
     in_groups,
+    reference_views,
     technique_views,
     tie_sentence,
 )
@@ -97,6 +98,7 @@ def _sections(
     )
 
     measured, unfinished = in_groups(views)
+    references, failed = in_groups(reference_views(comparison))
     data = differences.difference_data(measured)
     return {
         "headline": headline(comparison),
@@ -104,7 +106,9 @@ def _sections(
         "how_to_use": how_to_use(comparison),
         "measured": measured,
         "has_passes": any(view.result.epochs is not None for view in measured),
-        "unfinished": unfinished,
+        "unfinished": [*unfinished, *failed],
+        "references": references,
+        "against": facts.against_references(comparison, metric_view),
         "ranked": best_first(views, metric_view),
         "families": plots.family_key(measured),
         "intervals": plots.interval_plot(comparison, views, metric_view),

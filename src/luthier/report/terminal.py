@@ -14,6 +14,7 @@ from luthier.report.technique_view import (
     TechniqueView,
     headline,
     in_groups,
+    reference_views,
     technique_views,
     tie_sentence,
 )
@@ -53,14 +54,16 @@ class _Terminal:
         metric_view = metric_view_of(comparison)
         views = technique_views(comparison)
         measured, unfinished = in_groups(views)
+        references, failed = in_groups(reference_views(comparison))
+        unfinished += failed
         title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
         title.append(comparison.model.name)
         title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
         yield title
         if measured:
             columns = _columns(comparison, metric_view)
-            shown = _fitting(columns, measured, options.max_width)
-            yield _table(shown, measured)
+            shown = _fitting(columns, [*measured, *references], options.max_width)
+            yield _table(shown, measured, references)
             yield Text(_legend(columns, shown, measured), "dim")
         yield Text()
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
@@ -191,7 +194,10 @@ def _fitting(
         shown.remove(droppable[0])
 
 
-def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
+def _table(
+    columns: Sequence[_Column], views: Sequence[TechniqueView], references: Sequence[TechniqueView]
+) -> Table:
+    """The techniques and, under a line, what needs no language model."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -202,7 +208,9 @@ def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
     )  # fmt: skip
     table.add_column(width=1)
     table.add_column(
-        columns[0].heading, overflow="fold", min_width=min(_width(columns[0], views), _LONGEST_NAME)
+        columns[0].heading,
+        overflow="fold",
+        min_width=min(_width(columns[0], [*views, *references]), _LONGEST_NAME),
     )
     for column in columns[1:]:
         table.add_column(Text(column.heading), justify="right", no_wrap=True)
@@ -210,6 +218,11 @@ def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
     for view in views:
         cells = [Text(_MARKS[view.mark]), *(Text(column.cell(view)) for column in columns)]
         table.add_row(*cells, style=styles.get(view.mark, "dim" if view.result.part_of else ""))
+    if references:
+        table.add_section()
+        table.add_row("", Text("no language model", "dim italic"))
+    for view in references:
+        table.add_row("", *(Text(column.cell(view)) for column in columns))
     return table
 
 
@@ -233,7 +246,7 @@ def _legend(
 
 def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
-    sentences = [verdict.because, tie_sentence(comparison)]
+    sentences = [verdict.because, tie_sentence(comparison), verdict.reference]
     if verdict.break_even_requests:
         sentences.append(
             f"It has paid for its fit against the best prompt after "

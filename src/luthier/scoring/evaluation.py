@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
+from luthier.scoring.answerer import Answerer
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
 from luthier.task.fingerprint import example_hash
@@ -57,11 +58,35 @@ def evaluate(
     """
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
     examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
+    result = _evaluated(
+        task, chosen, examples=examples,
+        score=lambda: score_samples(model, examples, scorer=chosen, seed=seed),
+    )  # fmt: skip
+    result = replace(result, met_examples=_met(model, examples))
+    return _with_latency(result, model, examples) if latency else result
+
+
+def evaluate_reference(answerer: Answerer, task: Task, *, limit: int | None = None) -> EvalResult:
+    """What is no model, on the test split: on the examples, by the scorers and with the latency
+    that `evaluate` measures a model by."""
+    chosen = scorer_for(task)
+    examples = _limited(task.examples("test"), limit, f"test split of task {task.name!r}")
+    result = _evaluated(
+        task, chosen, examples=examples,
+        score=lambda: _score_answers(answerer, examples, chosen, 0),
+    )  # fmt: skip
+    return _with_latency(result, answerer, examples)
+
+
+def _evaluated(
+    task: Task, chosen: Scorer, *, examples: Sequence[Example],
+    score: Callable[[], tuple[Sequence[SampleScore], Usage]],
+) -> EvalResult:  # fmt: skip
     chosen.check(examples)
     started = time.perf_counter()
-    sample_scores, usage = score_samples(model, examples, scorer=chosen, seed=seed)
+    sample_scores, usage = score()
     seconds = time.perf_counter() - started
-    result = EvalResult(
+    return EvalResult(
         score=aggregate_samples(sample_scores, chosen),
         parse_rate=(
             Score("parse-rate", None) if chosen.needs_likelihood else parse_rate([sample_scores])
@@ -71,16 +96,18 @@ def evaluate(
             for other in secondary_scorers(task, chosen)
             if _fits(other, examples)
         ),
-        sample_scores=sample_scores,
+        sample_scores=tuple(sample_scores),
         usage=usage,
         eval_seconds=seconds,
-        met_examples=_met(model, examples),
     )
-    if not latency:
-        return result
+
+
+def _with_latency(
+    result: EvalResult, answerer: Answerer, examples: Sequence[Example]
+) -> EvalResult:
     from luthier.scoring.latency import measure_latency
 
-    measured = measure_latency(model, examples)
+    measured = measure_latency(answerer, examples)
     return replace(
         result,
         latency_p50_ms=measured.p50_ms,
@@ -122,7 +149,7 @@ def score_samples(
 
 
 def _score_answers(
-    model: Model, examples: Sequence[Example], scorer: Scorer, seed: int
+    model: Answerer, examples: Sequence[Example], scorer: Scorer, seed: int
 ) -> tuple[list[SampleScore], Usage]:
     usage = Usage()
     sample_scores = []

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.models.model import Model
 from luthier.records import Example
+from luthier.scoring.answerer import Answerer
 
 _WARM_UP = 2
 _FEWEST = 5
@@ -29,7 +29,7 @@ class Latency:
     label_tokens: float = 0.0
 
 
-def measure_latency(model: Model, examples: Sequence[Example], *, n: int = 20) -> Latency:
+def measure_latency(answerer: Answerer, examples: Sequence[Example], *, n: int = 20) -> Latency:
     """Answer `n` examples one by one, again from the first where there are fewer.
 
     After `LONG_ENOUGH` seconds five requests suffice. Two requests before them warm caches up and
@@ -38,16 +38,15 @@ def measure_latency(model: Model, examples: Sequence[Example], *, n: int = 20) -
     if not examples or n < 1:
         return Latency(None, None, 0)
     for example in examples[:_WARM_UP]:
-        model.answer([example])
+        answerer.answer([example])
     milliseconds: list[float] = []
     beyond_prompt: list[int] = []
-    ranks_labels = bool(model.adaptation.decoding.labels)
     for request in range(n):
         started = time.perf_counter()
-        (response,) = model.answer([examples[request % len(examples)]])
+        (response,) = answerer.answer([examples[request % len(examples)]])
         milliseconds.append((time.perf_counter() - started) * 1000.0)
         used = response.usage
-        if ranks_labels:
+        if response.label_logprobs is not None:
             beyond = used.computed_tokens - used.prompt_tokens - used.generated_tokens
             beyond_prompt.append(max(0, beyond))
         if request + 1 >= _FEWEST and sum(milliseconds) > LONG_ENOUGH * 1000.0:

@@ -35,6 +35,34 @@ class LeakSample:
     similarity: str
 
 
+@dataclass(frozen=True, slots=True)
+class AgainstReferences:
+    """A row for each technique, a cell for each reference (`columns`)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def against_references(comparison: Comparison, metric_view: MetricView) -> AgainstReferences | None:
+    """The tests of techniques against references; None where there are none."""
+    tests = {(test.first, test.second): test for test in comparison.reference_tests}
+    if not tests:
+        return None
+
+    def cell(technique: str, reference: str) -> str:
+        test = tests.get((technique, reference))
+        if test is None:
+            return amounts.UNMEASURED
+        low, high = metric_view.difference(test.low), metric_view.difference(test.high)
+        p = amounts.probability(test.p_adjusted)
+        return f"{metric_view.difference(test.difference)} [{low} to {high}], p {p}"
+
+    columns = tuple(dict.fromkeys(second for _, second in tests))
+    names = dict.fromkeys(first for first, _ in tests)
+    rows = tuple((name, tuple(cell(name, column) for column in columns)) for name in names)
+    return AgainstReferences(columns, rows)
+
+
 def data_facts(comparison: Comparison) -> Pairs:
     """The task and its splits."""
     task = comparison.task
