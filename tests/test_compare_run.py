@@ -352,12 +352,13 @@ def test_a_backend_without_logprobs_is_compared_by_its_text(task: Task) -> None:
 
 def test_json_has_the_shape_of_the_contract(task: Task) -> None:
     found = json.loads(json.dumps(run(task, "zero-shot", "lora").to_json(), allow_nan=False))
-    assert set(found) == {"task", "model", "rows", "references", "verdict"}
+    assert {"task", "model", "leaks", "notes", "rows", "references", "verdict"} <= set(found)
     for row in found["rows"]:
         assert set(row) == {
-            "technique", "status", "score", "parse_rate", "seeds", "fit_seconds",
+            "technique", "status", "score", "parse_rate", "seeds", "epochs", "undertrained",
+            "fit_seconds",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
-            "cost_per_1k_requests", "path", "reason",
+            "cost_per_1k_requests", "cost_per_1k_interval", "path", "reason",
         }  # fmt: skip
         assert set(row["score"]) == {"metric", "value", "low", "high"}
         assert set(row["latency_ms"]) == {"p50", "p95"}

@@ -17,7 +17,7 @@ from luthier.compare.comparison import (
     TaskFacts,
     TechniqueResult,
 )
-from luthier.compare.costs import PriceBook
+from luthier.compare.costs import PriceBook, RequestTime, request_time
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import Plan, PlannedTechnique
 from luthier.compare.references import reference_sentence, reference_tests
@@ -61,12 +61,16 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
     runs = [
         (planned_run, _run(ledger, planned_run)) for planned_run in ledger.planned_runs(stored.id)
     ]
+    reading = {planned.name for planned in plan.techniques if not planned.footprint.passages}
+    time = request_time(
+        [run.cost for p, run in runs if p.technique in reading and p.purpose != "curve"]
+    )
     results: list[TechniqueResult] = []
     for planned in plan.techniques:
         own = [(p, run) for p, run in runs if p.technique == planned.name]
-        results += _step_results(planned, own, folder, price)
+        results += _step_results(planned, own, folder, price, time)
         whole = [run for p, run in own if p.purpose == "run"]
-        results.append(technique_result(planned, whole, folder, price))
+        results.append(technique_result(planned, whole, folder, price, time))
     metric = next((r.score.metric for r in results if r.score.metric), task.metric)
     task = replace(task, metric=metric)
     unscored = Score(metric, None)
@@ -109,7 +113,7 @@ def _run(ledger: Ledger, planned_run: PlannedRun) -> Run:
 
 
 def _step_results(
-    planned: PlannedTechnique, runs: Runs, folder: Path, price: Price
+    planned: PlannedTechnique, runs: Runs, folder: Path, price: Price, time: RequestTime | None
 ) -> list[TechniqueResult]:
     """The results of the intermediate steps of a recipe."""
     results = []
@@ -118,7 +122,7 @@ def _step_results(
         name = step_name(planned.name, part)
         step = replace(planned, name=name, slug=slug(name))
         own = [run for p, run in runs if p.purpose == "step" and p.part == part]
-        result = technique_result(step, own, folder, price)
+        result = technique_result(step, own, folder, price, time)
         results.append(replace(result, part_of=planned.name))
     return results
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.prices import PriceBook
-from luthier.compare.plan import Plan, Status
+from luthier.compare.plan import UNDERTRAINED_BELOW, Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
 from luthier.records import FitRecord, PairedTest, SampleScore, Score
@@ -96,7 +96,8 @@ class TechniqueResult:
     95 % interval is over examples and seeds. `cost` is that of one fit, the mean over seeds (the
     maximum for memory). `part_of` names the recipe of which this is an intermediate step. `path` is
     a folder that `luthier ask` and `luthier.load` open; it holds the run of `best_seed`, which is
-    chosen on dev.
+    chosen on dev. `epochs` is the mean number of passes of a fit over the training examples, None
+    for a technique that trains nothing.
     """
 
     technique: str
@@ -114,6 +115,18 @@ class TechniqueResult:
     best_seed: int | None = None
     path: str | None = None
     reason: str | None = None
+    epochs: float | None = None
+
+    @property
+    def undertrained(self) -> str | None:
+        """In a sentence, that its fits saw the training examples less than three times and stopped
+        for want of budget; None where they saw them often enough, or nothing was trained."""
+        if self.epochs is None or self.epochs >= UNDERTRAINED_BELOW:
+            return None
+        return (
+            f"{self.technique} is undertrained: a fit saw the training examples "
+            f"{self.epochs:.1f} times, and its score says little about the technique."
+        )
 
     @property
     def best(self) -> Run | None:
@@ -133,12 +146,19 @@ class TechniqueResult:
             },
             "parse_rate": self.parse_rate.value,
             "seeds": sum(run.status == "finished" for run in self.runs),
+            "epochs": self.epochs,
+            "undertrained": self.undertrained is not None,
             "fit_seconds": self.cost.fit_seconds,
             "trainable_parameters": self.cost.trainable_parameters,
             "artifact_bytes": self.cost.artifact_bytes,
             "tokens_per_request": self.cost.tokens_per_request,
             "latency_ms": {"p50": self.cost.latency_p50_ms, "p95": self.cost.latency_p95_ms},
             "cost_per_1k_requests": self.cost.per_1k_requests,
+            "cost_per_1k_interval": {
+                "low": self.cost.per_1k_low,
+                "high": self.cost.per_1k_high,
+                "requests": self.cost.timed_requests,
+            },
             "path": self.path,
             "reason": self.reason,
         }
@@ -226,6 +246,8 @@ class Comparison:
         return {
             "task": self.task.name,
             "model": self.model.name,
+            "leaks": dict(self.task.leaks),
+            "notes": list(self.task.notes),
             "rows": [result.to_json() for result in self.results],
             "references": [self._reference_json(result) for result in self.references],
             "verdict": self.verdict.to_json(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from luthier.ledger.provenance import now, provenance
 from luthier.ledger.run_ledger import LEDGER_FILE, Ledger, StoredComparison
 from luthier.records import Budget
 from luthier.serialization import dumps, loads
+from luthier.task.document_leaks import document_leaks
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -162,7 +163,7 @@ def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison
         created=time,
         touched=time,
         finished=None,
-        task=dumps(_task_facts(request.task, plan.limit)),
+        task=dumps(_task_facts(request.task, plan.limit)) if before is None else before.task,
         model=dumps(base),
         plan=dumps(plan),
         prices=dumps(request.prices),
@@ -178,6 +179,8 @@ def _task_facts(task: Task, limit: int | None) -> TaskFacts:
 
     count = task.test_count if limit is None else min(limit, task.test_count)
     targets = Counter(example.target for example in task.test)
+    in_documents = document_leaks(task)
+    warning = None if in_documents is None else in_documents.sentence()
     chance = targets.most_common(1)[0][1] / len(task.test) if task.labels and targets else None
     return TaskFacts(
         name=task.name,
@@ -190,6 +193,9 @@ def _task_facts(task: Task, limit: int | None) -> TaskFacts:
         dev_examples=len(task.dev),
         test_examples=count,
         chance=chance,
-        leaks=task.leaks.as_dict(),
-        notes=task.notes,
+        leaks={
+            **task.leaks.as_dict(),
+            "documents": None if in_documents is None else asdict(in_documents),
+        },
+        notes=task.notes if warning is None else (*task.notes, warning),
     )

@@ -6,6 +6,7 @@ adapter/                   a PEFT folder: PeftModel.from_pretrained(base, folder
 weights/                   a fork: AutoModelForCausalLM.from_pretrained(folder) opens it
 head.safetensors           a linear head on the base's states
 knowledge/                 a copy of the index, where it is small
+examples.txt               hashes of the examples that the fits could see, one a line
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from luthier.models.model import Model
 
 ADAPTATION_FILE = "luthier.yaml"
+EXAMPLES_FILE = "examples.txt"
 FORMAT = 1
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -78,6 +81,9 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         decoding = from_plain(Decoding, record["decoding"])
         base, fingerprint = record["base"], record["base_fingerprint"]
         lineage = from_plain(Lineage, record["lineage"]) if record.get("lineage") else None
+        if lineage is not None and (folder / EXAMPLES_FILE).is_file():
+            hashes = (folder / EXAMPLES_FILE).read_text("utf-8").split()
+            lineage = replace(lineage, examples=tuple(hashes))
         placement = record.get("soft_prompt_placement", "before")
         starts_with_bos = bool(record.get("adapter_opens", False))
         knowledge = open_knowledge(record["knowledge"], folder) if record.get("knowledge") else None
@@ -125,8 +131,11 @@ def _write(model: Model, folder: Path) -> None:
         "base_fingerprint": model.backend.fingerprint,
         "prompt": to_plain(adaptation.prompt),
         "decoding": to_plain(adaptation.decoding),
-        "lineage": to_plain(model.lineage),
+        "lineage": to_plain(_without_examples(model.lineage)),
     }
+    met = model.lineage.met if model.lineage is not None else ()
+    if met:
+        (folder / EXAMPLES_FILE).write_text("\n".join(sorted(met)) + "\n", "utf-8")
     if adaptation.knowledge is not None:
         record["knowledge"] = save_knowledge(adaptation.knowledge, folder)
     if adaptation.head is not None:
@@ -164,6 +173,13 @@ def _write(model: Model, folder: Path) -> None:
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     text = yaml.dump(record, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
     (folder / ADAPTATION_FILE).write_text(text, "utf-8")
+
+
+def _without_examples(lineage: Lineage | None) -> Lineage | None:
+    """The same without hashes: they have a file of their own, which holds each once."""
+    if lineage is None:
+        return None
+    return replace(lineage, examples=(), parent=_without_examples(lineage.parent))
 
 
 def _base_name(name: str) -> str:

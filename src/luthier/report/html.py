@@ -105,6 +105,7 @@ def _sections(
         "tie": tie_sentence(comparison),
         "how_to_use": how_to_use(comparison),
         "measured": measured,
+        "has_passes": any(view.result.epochs is not None for view in measured),
         "unfinished": [*unfinished, *failed],
         "references": references,
         "against": facts.against_references(comparison, metric_view),
@@ -149,8 +150,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     for write in (
-        amounts.count, amounts.milliseconds, amounts.money, amounts.probability, amounts.rate,
-        amounts.scaled, amounts.seconds, amounts.size,
+        amounts.count, amounts.milliseconds, amounts.money, amounts.passes, amounts.probability,
+        amounts.rate, amounts.scaled, amounts.seconds, amounts.size,
     ):  # fmt: skip
         environment.filters[write.__name__] = write
     environment.filters["family_marker"] = _marker

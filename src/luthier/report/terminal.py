@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
+UNEVEN = 1.5  # times the share of a label where all are equally common
 _LONGEST_NAME = 24  # columns; longer ones are folded
 _MARKS = {"pick": "►", "tied": "=", "best": "·", "": " "}
 
@@ -111,6 +112,8 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
     return [
         _Column("technique", _name),
         _Column(f"{metric_view.name} [95 %]", lambda view: _score(view, metric_view)),
+        *_macro_f1(comparison),
+        *_passes(comparison),
         _Column("parsed", lambda view: amounts.rate(view.result.parse_rate.value), drop=5),
         _Column("fit", lambda view: _short(amounts.seconds(view.result.cost.fit_seconds))),
         _Column(
@@ -123,6 +126,32 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
             "1k req", lambda view: amounts.money(view.result.cost.per_1k_requests, currency), drop=6
         ),
     ]
+
+
+def _macro_f1(comparison: Comparison) -> list[_Column]:
+    """Where labels are uneven, accuracy alone hides the rare ones."""
+    task = comparison.task
+    if task.metric != "accuracy" or task.chance is None or not task.labels:
+        return []
+    if task.chance < UNEVEN / len(task.labels):
+        return []
+    return [_Column("macro-F1", lambda view: _mean_secondary(view, "macro-f1"), drop=7)]
+
+
+def _mean_secondary(view: TechniqueView, metric: str) -> str:
+    values = [
+        score.value
+        for run in view.finished_runs
+        for score in run.secondary
+        if score.metric == metric and score.value is not None
+    ]
+    return amounts.score(sum(values) / len(values) if values else None, fraction=True)
+
+
+def _passes(comparison: Comparison) -> list[_Column]:
+    if all(result.epochs is None for result in comparison.results):
+        return []
+    return [_Column("passes", lambda view: amounts.passes(view.result.epochs), drop=4)]
 
 
 def _name(view: TechniqueView) -> str:

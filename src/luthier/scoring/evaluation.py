@@ -21,6 +21,7 @@ from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate,
 from luthier.scoring.answerer import Answerer
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
+from luthier.task.fingerprint import example_hash
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -61,6 +62,7 @@ def evaluate(
         task, chosen, examples=examples,
         score=lambda: score_samples(model, examples, scorer=chosen, seed=seed),
     )  # fmt: skip
+    result = replace(result, met_examples=_met(model, examples))
     return _with_latency(result, model, examples) if latency else result
 
 
@@ -106,7 +108,14 @@ def _with_latency(
     from luthier.scoring.latency import measure_latency
 
     measured = measure_latency(answerer, examples)
-    return replace(result, latency_p50_ms=measured.p50_ms, latency_p95_ms=measured.p95_ms)
+    return replace(
+        result,
+        latency_p50_ms=measured.p50_ms,
+        latency_p95_ms=measured.p95_ms,
+        latency_mean_ms=measured.mean_ms,
+        timed_requests=measured.requests,
+        label_tokens=measured.label_tokens,
+    )
 
 
 def score_samples(
@@ -197,6 +206,12 @@ def _score_likelihoods(
             )
         )
     return sample_scores, usage
+
+
+def _met(model: Model, examples: Sequence[Example]) -> int | None:
+    """How many of the examples the fit of a model could see; None where it keeps no record."""
+    met = frozenset() if model.lineage is None else model.lineage.met
+    return sum(example_hash(e) in met for e in examples) if met else None
 
 
 def _fits(scorer: Scorer, examples: Sequence[Example]) -> bool:

@@ -94,6 +94,11 @@ class Technique:
         """In words, why this kind of base does not suit the technique; None when it does."""
         return None
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """How many passes over the training examples a fit with so many tokens will make, roughly;
+        None where it trains nothing, or where that cannot be said beforehand."""
+        return None
+
     def content(self) -> str | None:
         """A digest of what a setting names on disk (an index): another content is another run."""
         return None

@@ -66,6 +66,13 @@ class LoRA(Technique):
         if self.rank < 1:
             raise TechniqueError(f"rank={self.rank} is not a rank", next_step="Take 1 or more.")
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy, roughly."""
+        from luthier.training.passes import planned_passes
+        from luthier.training.trainable import FROZEN_BASE
+
+        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
