@@ -75,7 +75,7 @@ class SampleScore:
     """One example, what was answered, and what the scorer made of it (`value` in [0, 1] for most).
 
     `weight` is how much the value counts in the aggregate: 1, or the target's tokens for
-    perplexity.
+    perplexity. `cut`: the answer did not end by itself and was cut at the limit of new tokens.
     """
 
     example_id: str
@@ -87,6 +87,7 @@ class SampleScore:
     value: float
     group: str | None = None
     weight: float = 1.0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

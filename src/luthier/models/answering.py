@@ -142,7 +142,10 @@ def _answer_prompts(model: Model, prompts: Sequence[Rendered], *, seed: int = 0)
 
 def _generated(model: Model, requests: Sequence[GenerateRequest]) -> list[Response]:
     return [
-        voted([read_response(model, sample) for sample in (generated, *generated.others)])
+        voted(
+            [read_response(model, sample) for sample in (generated, *generated.others)],
+            labels=bool(model.adaptation.decoding.labels),
+        )
         for generated in model.backend.generate(requests, model.adaptation)
     ]
 

@@ -20,6 +20,7 @@ from luthier.content import Usage, has_images
 from luthier.errors import CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.models.adaptation import Adaptation, Decoding
+from luthier.models.alternatives import told_apart
 from luthier.models.backend import (
     Backend,
     Generated,
@@ -202,13 +203,17 @@ class EndpointBackend(Backend):
             )
         head = _plain(request.prompt)
         scored, computed = [], 0
+        pieces: list[list[str]] = []
         for continuation in request.continuations:
             reply = self._echo(head + continuation)
             scored.append(_echoed(reply, len(head), len(head) + len(continuation)))
+            first = scored[-1][3]
+            pieces.append(reply["tokens"][first : first + scored[-1][1]])
             computed += len(reply["tokens"])
         logprobs, tokens, greedy, before = zip(*scored, strict=True) if scored else ((),) * 4
         usage = Usage(before[-1] if before else 0, 0, computed, len(request.continuations))
-        return ScoreResult(logprobs, tokens, greedy, usage)
+        apart, flags = told_apart(logprobs, greedy, pieces)
+        return ScoreResult(apart, tokens, flags, usage)
 
     def _text_logprobs(self, text: str) -> TokenLogprobs:
         reply = self._echo(text)
