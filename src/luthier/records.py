@@ -91,7 +91,11 @@ class SampleScore:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """One model on one split: the headline score, secondary ones, and every judged example."""
+    """One model on one split: the headline score, secondary ones, and every judged example.
+
+    `notes` says what befell the requests and bears on the score: inputs that were cut, answers that
+    ended inside a thought, parameters that a server does not take.
+    """
 
     score: Score
     parse_rate: Score
@@ -101,6 +105,7 @@ class EvalResult:
     eval_seconds: float
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

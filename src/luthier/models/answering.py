@@ -17,6 +17,7 @@ from luthier.models.nearest import NearestDemonstrations
 from luthier.models.parsing import from_scores, read_response, voted
 from luthier.models.pieces import stripped
 from luthier.models.prompt import Demonstration, Prompt, Rendered, label_text, render
+from luthier.models.thoughts import pieces_without_thoughts
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -125,10 +126,18 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
         )
         return [from_scores(s, decoding) for s in scored]
     model, requests = _generate_requests(model, examples, seed=seed)
-    return [
-        voted([read_response(model, sample) for sample in (generated, *generated.others)])
-        for generated in model.backend.generate(requests, model.adaptation)
-    ]
+    watch, responses = model.backend.watch, list[Response]()
+    while len(responses) < len(requests):
+        patience = None if watch is None else watch.patience
+        some = requests[len(responses) :][:patience]
+        new = [
+            voted([read_response(model, sample) for sample in (generated, *generated.others)])
+            for generated in model.backend.generate(some, model.adaptation)
+        ]
+        if watch is not None:
+            watch.look_at(model.backend.name, new, limit=model.adaptation.decoding.max_new_tokens)
+        responses += new
+    return responses
 
 
 def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
@@ -143,7 +152,8 @@ def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
         yield answer(model, [example], seed=seed)[0].text
         return
     model, (request,) = _generate_requests(model, [example], seed=seed)
-    yield from stripped(model.backend.stream(request, model.adaptation))
+    pieces = model.backend.stream(request, model.adaptation)
+    yield from stripped(pieces_without_thoughts(pieces))
 
 
 def scores_labels(model: Model) -> bool:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from luthier.models.model import Model
 
 ADAPTATION_FILE = "luthier.yaml"
-FORMAT = 1
+FORMAT = 2
+FINGERPRINT_FORMAT = 2  # the first format in which a base has the fingerprint that it has today
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 DUMPER = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
@@ -104,6 +105,12 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         weights = Weights(load_file(folder / "weights" / "model.safetensors"))
     adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge)
     return adaptation, lineage, base, fingerprint
+
+
+def has_old_fingerprint(folder: Path) -> bool:
+    """Whether a folder was saved when bases had other fingerprints, which compare with none."""
+    record = yaml.load((folder / ADAPTATION_FILE).read_text("utf-8"), Loader=LOADER)
+    return int(record["format"]) < FINGERPRINT_FORMAT
 
 
 def _write(model: Model, folder: Path) -> None:

@@ -18,6 +18,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
+from luthier.scoring.notes import usage_notes
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
 
@@ -57,6 +58,8 @@ def evaluate(
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
     examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
     chosen.check(examples)
+    if model.backend.watch is not None:
+        model.backend.watch.go_on()
     started = time.perf_counter()
     sample_scores, usage = score_samples(model, examples, scorer=chosen, seed=seed)
     seconds = time.perf_counter() - started
@@ -73,6 +76,7 @@ def evaluate(
         sample_scores=sample_scores,
         usage=usage,
         eval_seconds=seconds,
+        notes=(*usage_notes(usage, len(examples)), *model.backend.notes),
     )
     if not latency:
         return result

@@ -33,7 +33,7 @@ def measured_cost(
     evaluation measured is taken."""
     requests = len(result.sample_scores)
     prompt = generated = flops = None
-    if requests:
+    if requests and not result.usage.uncounted_calls:
         prompt = result.usage.prompt_tokens / requests
         generated = result.usage.generated_tokens / requests
         flops = flops_of(prompt + generated, facts)
