@@ -25,6 +25,10 @@ class Options:
       budget, where that is in minutes).
     - `plan_only`: make the plan and run nothing.
     - `listener`: follows the progress.
+    - `references`: also score what needs no language model (always the commonest answer, plain
+      classifiers; over documents the best sentence).
+    - `embedder`: of the reference that classifies embeddings, as in `luthier index`; by default
+      MiniLM where the `rag` extra is installed, "none" for no such reference.
     """
 
     curve: tuple[float, ...] = ()
@@ -34,6 +38,8 @@ class Options:
     hard_cap_minutes: float | None = None
     plan_only: bool = False
     listener: Listener = field(default_factory=SilentListener)
+    references: bool = True
+    embedder: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
