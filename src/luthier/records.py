@@ -97,6 +97,9 @@ class EvalResult:
     `met_examples` counts the examples that the fit of the model could see, None where that is not
     recorded. `latency_mean_ms` is over `timed_requests` single requests, each of which computes
     `label_tokens` beyond its prompt to rank the labels.
+
+    `notes` says what befell the requests and bears on the score: inputs that were cut, answers that
+    ended inside a thought, parameters that a server does not take.
     """
 
     score: Score
@@ -111,6 +114,7 @@ class EvalResult:
     latency_mean_ms: float | None = None
     timed_requests: int = 0
     label_tokens: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
