@@ -66,7 +66,8 @@ class Run:
     `prompt_text` is the exact text that the model read for the first test example. `path` is the
     saved adaptation, relative to the run folder. `dev_score` is the technique's own score on dev,
     None where it has none; it, and never the test score, chooses the seed that `luthier ask` uses.
-    `reason` says why a run did not finish.
+    `reason` says why a run did not finish, `notes` what befell the requests of its evaluation and
+    bears on the score.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class Run:
     reason: str | None = None
     started: str | None = None
     finished: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

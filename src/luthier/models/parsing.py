@@ -11,6 +11,7 @@ from luthier.content import FinishReason, Response, Usage
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import Generated, ScoreResult
 from luthier.models.label_reading import parse_label
+from luthier.models.thoughts import without_thoughts
 from luthier.scripts import without_signs
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
 
 
 def read_response(model: Model, generated: Generated) -> Response:
-    """The response in a generated text: the label it names, or the text less its citations.
+    """The response in a generated text: the label it names, or the text less its citations and
+    less what the model thought before it.
 
     Under a JSON schema only JSON is an answer, and the scorer says whether it holds to the schema;
     under a regex only a text that was not `cut` is. Tool calls come before an answer.
     """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
-    text = answered = generated.text.strip()
+    thought = without_thoughts(generated.text.strip())
+    text = answered = thought.text
     if knowledge is not None and knowledge.form != "plain":
         from luthier.models.rag.citations import without_citations
 
@@ -60,11 +63,14 @@ def read_response(model: Model, generated: Generated) -> Response:
     else:
         parsed = answered or None
     ended: FinishReason = "length" if generated.cut else "stop"
+    ended = "thinking" if thought.unfinished else generated.lack or ended
     return Response(
         text,
         parsed,
         parsed is not None,
-        usage=generated.usage,
+        usage=replace(
+            generated.usage, thinking=int(ended == "thinking"), filtered=int(ended == "filtered")
+        ),
         finish_reason="tool-calls" if generated.tool_calls else ended,
         tool_calls=generated.tool_calls,
     )

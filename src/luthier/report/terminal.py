@@ -12,6 +12,7 @@ from luthier.report.how_to_use import how_to_use
 from luthier.report.metric_view import MetricView, metric_view_of
 from luthier.report.technique_view import (
     TechniqueView,
+    answer_notes,
     headline,
     in_groups,
     reference_views,
@@ -82,6 +83,7 @@ class _Terminal:
                 words = Text.assemble((view.name, "bold"), (f", {view.status_words}: ", "dim"))
                 yield Padding(words.append(view.reason), (0, 0, 0, 2))
         for heading, sentences in (
+            ("About the answers", answer_notes(views)),
             ("What to try next", comparison.verdict.next_steps),
             ("About the data", comparison.task.notes),
         ):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from luthier.engine import Session
+from luthier.engine import Session, shortened, truncated
 from luthier.models.alternatives import nearest_longer
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.model import Model
@@ -92,11 +92,12 @@ def rows_for(
         # An encoder–decoder's answer has a context of its own.
         length = start if session.encoder_decoder else len(ids)
         if limit is not None and virtual_tokens + length > limit:
-            # The same rule as for scoring: the first token and the end stay. A long answer loses
-            # its end.
+            # The same rule as for scoring: the input loses its middle. A long answer loses its end.
             answer_ids = ids[start:][: limit if session.encoder_decoder else limit // 2]
             keep = limit - virtual_tokens - (0 if session.encoder_decoder else len(answer_ids))
-            ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
+            merged = len(session.encode(prompt)) - start  # tokens that begin in the prompt
+            head = session.encode(shortened(session, prompt, keep))
+            ids = [*truncated(head[: len(head) - merged], keep), *answer_ids]
             start = len(ids) - len(answer_ids)
         rows.append(TrainRow(ids, start))
     return rows

@@ -69,6 +69,8 @@ def evaluate(
             f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
             markup=False,
         )
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 def check_labels(model: Model, task: Task) -> None:
@@ -98,6 +100,7 @@ def as_plain(result: EvalResult) -> dict[str, Any]:
         "met_examples": result.met_examples,
         "usage": to_plain(result.usage),
         "latency_ms": {"p50": result.latency_p50_ms, "p95": result.latency_p95_ms},
+        "notes": list(result.notes),
     }
 
 
