@@ -26,6 +26,7 @@ LISTS = {
     "accents": ("réclamation", "livraison à domicile", "été"),
     "Hindi": ("शिकायत", "वितरण", "वापसी"),
     "mixed": ("C++ 💻", "日本 go", "plain"),
+    "beginnings": ("refund", "refund refused", "refund refused twice", "other"),
 }
 
 
