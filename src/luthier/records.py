@@ -75,7 +75,7 @@ class SampleScore:
     """One example, what was answered, and what the scorer made of it (`value` in [0, 1] for most).
 
     `weight` is how much the value counts in the aggregate: 1, or the target's tokens for
-    perplexity.
+    perplexity. `cut`: the answer did not end by itself and was cut at the limit of new tokens.
     """
 
     example_id: str
@@ -87,6 +87,7 @@ class SampleScore:
     value: float
     group: str | None = None
     weight: float = 1.0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,9 @@ class EvalResult:
     `met_examples` counts the examples that the fit of the model could see, None where that is not
     recorded. `latency_mean_ms` is over `timed_requests` single requests, each of which computes
     `label_tokens` beyond its prompt to rank the labels.
+
+    `notes` says what befell the requests and bears on the score: inputs that were cut, answers that
+    ended inside a thought, parameters that a server does not take.
     """
 
     score: Score
@@ -110,6 +114,7 @@ class EvalResult:
     latency_mean_ms: float | None = None
     timed_requests: int = 0
     label_tokens: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 ADAPTATION_FILE = "luthier.yaml"
 EXAMPLES_FILE = "examples.txt"
 IN_FILE = ("in examples.txt",)  # stands for the hashes in luthier.yaml
-FORMAT = 1
+FORMAT = 2
+FINGERPRINT_FORMAT = 2  # the first format in which a base has the fingerprint that it has today
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 DUMPER = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
@@ -122,6 +123,12 @@ def _open_head(folder: Path, facts: dict[str, Any]) -> Head:
     tensors = load_file(folder / "head.safetensors")
     labels = tuple(str(label) for label in facts["labels"])
     return Head(tensors["weight"], tensors["bias"], labels, int(facts["layer"]), facts["pooling"])
+
+
+def has_old_fingerprint(folder: Path) -> bool:
+    """Whether a folder was saved when bases had other fingerprints, which compare with none."""
+    record = yaml.load((folder / ADAPTATION_FILE).read_text("utf-8"), Loader=LOADER)
+    return int(record["format"]) < FINGERPRINT_FORMAT
 
 
 def _write(model: Model, folder: Path) -> None:

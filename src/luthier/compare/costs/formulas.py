@@ -35,7 +35,7 @@ def measured_cost(
     requests = len(result.sample_scores)
     prompt = generated = flops = None
     labels = result.label_tokens
-    if requests:
+    if requests and not result.usage.uncounted_calls:
         prompt = result.usage.prompt_tokens / requests
         generated = result.usage.generated_tokens / requests
         flops = flops_of(prompt + (labels or 0.0) + generated, facts)
