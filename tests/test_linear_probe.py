@@ -74,7 +74,8 @@ def test_a_probe_learns_what_a_random_base_keeps_apart(family: str, tmp_path: Pa
     again = Model(fitted.backend, opened, lineage).answer(task.test)
     assert [r.parsed for r in again] == [r.parsed for r in said]
     assert opened.filled[-1] == "head"
-    assert {p.name for p in (tmp_path / "probe").iterdir()} == {"luthier.yaml", "head.safetensors"}
+    files = {p.name for p in (tmp_path / "probe").iterdir()}
+    assert files == {"luthier.yaml", "head.safetensors", "examples.txt"}
 
 
 def test_settings_choose_layer_and_pooling() -> None:

@@ -116,7 +116,9 @@ class LinearProbe(Technique):
             history=history,
             notes=_notes(task, len(train), head.labels),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return start.adapt(head=head, lineage=lineage)
 
     def _layers(self, model: Model) -> tuple[int, ...]:
