@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import hypothesis
 import pytest
@@ -47,3 +48,11 @@ def pytest_collection_modifyitems(items):
 def exact(monkeypatch):
     """bfloat16 rounds differently for every shape of batch, and is chosen on some machines only."""
     monkeypatch.setenv("LUTHIER_PRECISION", "float32")
+
+
+@pytest.fixture(autouse=True)
+def without_embedding_references(monkeypatch):
+    """Comparisons do not embed unless a test names an embedder: it takes seconds each time."""
+    module = sys.modules.get("luthier.compare.references.suited_references")
+    if module is not None:
+        monkeypatch.setattr(module, "has_minilm", lambda: False)
