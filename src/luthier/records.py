@@ -75,7 +75,7 @@ class SampleScore:
     """One example, what was answered, and what the scorer made of it (`value` in [0, 1] for most).
 
     `weight` is how much the value counts in the aggregate: 1, or the target's tokens for
-    perplexity.
+    perplexity. `cut`: the answer did not end by itself and was cut at the limit of new tokens.
     """
 
     example_id: str
@@ -87,6 +87,7 @@ class SampleScore:
     value: float
     group: str | None = None
     weight: float = 1.0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +213,12 @@ class FitRecord:
     that answers is chosen by it. `training` is there for techniques that train, `parts` for
     recipes: one record a step. `settled` holds what the technique chose (a number of shots, say),
     for display only. `unread_documents` names documents that no index could take in, and why.
+    `generated_tokens` is the part of `spent_tokens` that was generated, which providers bill apart.
     """
 
     fit_seconds: float | None = None
     spent_tokens: int | None = None
+    generated_tokens: int | None = None
     trainable_parameters: int | None = None
     train_examples: int | None = None
     peak_memory_bytes: int | None = None
@@ -234,6 +237,7 @@ class FitRecord:
         return cls(
             fit_seconds=_sum([f.fit_seconds for f in fits]),
             spent_tokens=_sum([f.spent_tokens for f in fits]),
+            generated_tokens=_sum([f.generated_tokens for f in fits]),
             trainable_parameters=_sum([f.trainable_parameters for f in fits]),
             train_examples=max((f.train_examples or 0 for f in fits), default=0),
             peak_memory_bytes=max((f.peak_memory_bytes or 0 for f in fits), default=0) or None,

@@ -135,6 +135,13 @@ class TechniqueResult:
         """The run behind `path`; None when nothing finished."""
         return next((run for run in self.runs if run.seed == self.best_seed), None)
 
+    @property
+    def cut_answers(self) -> float | None:
+        """The share of answers that were cut at the limit of new tokens, over all seeds; None where
+        no examples are kept."""
+        cut = [sample.cut for run in self.runs for sample in run.sample_scores]
+        return sum(cut) / len(cut) if cut else None
+
     def to_json(self) -> dict[str, Any]:
         """The result as `luthier compare --json` prints it."""
         return {
@@ -147,6 +154,7 @@ class TechniqueResult:
                 "high": self.score.high,
             },
             "parse_rate": self.parse_rate.value,
+            "cut_answers": self.cut_answers,
             "seeds": sum(run.status == "finished" for run in self.runs),
             "epochs": self.epochs,
             "undertrained": self.undertrained is not None,

@@ -144,15 +144,19 @@ def _answer_prompts(model: Model, prompts: Sequence[Rendered], *, seed: int = 0)
 def _generated(model: Model, requests: Sequence[GenerateRequest]) -> list[Response]:
     """Texts, read; a server whose first dozen are of no use is not asked for more."""
     watch, responses = model.backend.watch, list[Response]()
+    decoding = model.adaptation.decoding
     while len(responses) < len(requests):
         patience = None if watch is None else watch.patience
         some = requests[len(responses) :][:patience]
         new = [
-            voted([read_response(model, sample) for sample in (generated, *generated.others)])
+            voted(
+                [read_response(model, sample) for sample in (generated, *generated.others)],
+                labels=bool(decoding.labels),
+            )
             for generated in model.backend.generate(some, model.adaptation)
         ]
         if watch is not None:
-            watch.look_at(model.backend.name, new, limit=model.adaptation.decoding.max_new_tokens)
+            watch.look_at(model.backend.name, new, limit=decoding.max_new_tokens)
         responses += new
     return responses
 

@@ -45,7 +45,11 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Ask for the log-probability of each continuation after one prompt."""
+    """Ask for the log-probability of each continuation after one prompt.
+
+    They are alternatives: of one that begins another by its tokens, only what does not go on as the
+    other counts (`models.alternatives`).
+    """
 
     prompt: Rendered
     continuations: tuple[str, ...]

@@ -22,6 +22,7 @@ from luthier.content import Usage, has_images
 from luthier.errors import CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.models.adaptation import Adaptation, Decoding
+from luthier.models.alternatives import told_apart
 from luthier.models.answer_watch import AnswerWatch
 from luthier.models.backend import (
     Backend,
@@ -271,12 +272,15 @@ class EndpointBackend(Backend):
             head = self._echo(text)
             rows = [self._echo(text + continuation) for continuation in request.continuations]
         start = continuation_start(head, rows)
-        logprobs = tuple(float(sum(v or 0.0 for v in row["logprobs"][start:])) for row in rows)
+        logprobs = [float(sum(v or 0.0 for v in row["logprobs"][start:])) for row in rows]
+        greedy = [all(row["greedy"][start:]) for row in rows]
+        pieces = [list(row["tokens"][start:]) for row in rows]
+        apart, flags = told_apart(logprobs, greedy, pieces)
         computed = sum(len(row["tokens"]) for row in (head, *rows))
         return ScoreResult(
-            logprobs,
+            apart,
             tuple(len(row["tokens"]) - start for row in rows),
-            tuple(all(row["greedy"][start:]) for row in rows),
+            flags,
             Usage(start, 0, computed, len(rows) + 1),
         )
 

@@ -57,7 +57,10 @@ def answer_after_thought(
         for sample in own
     ]
     answers = iter(answer_prompts(plain, asked))
-    return [voted([_joined(sample, next(answers)) for sample in own]) for own in samples]
+    labels = bool(decoding.labels)
+    return [
+        voted([_joined(sample, next(answers)) for sample in own], labels=labels) for own in samples
+    ]
 
 
 def thought_prompt(prompt: Rendered, form: PromptFormat) -> Rendered:

@@ -176,6 +176,7 @@ def _sample_score(example: Example, answer: Response, scorer: Scorer) -> SampleS
         parseable=parseable,
         value=scorer.score(prediction, example.target),
         group=example.group,
+        cut=answer.finish_reason == "length",
     )
 
 
