@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.prices import PriceBook
-from luthier.compare.plan import Plan, Status
+from luthier.compare.plan import TOLERANCE, Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
 from luthier.records import FitRecord, PairedTest, SampleScore, Score
@@ -96,7 +96,8 @@ class TechniqueResult:
     95 % interval is over examples and seeds. `cost` is that of one fit, the mean over seeds (the
     maximum for memory). `part_of` names the recipe of which this is an intermediate step. `path` is
     a folder that `luthier ask` and `luthier.load` open; it holds the run of `best_seed`, which is
-    chosen on dev.
+    chosen on dev. `seeded`: a fit depends on its seed. With 95 % confidence the technique is at
+    most `bound` below the truly best, in units of the metric; None where that is unknown.
     """
 
     technique: str
@@ -114,6 +115,8 @@ class TechniqueResult:
     best_seed: int | None = None
     path: str | None = None
     reason: str | None = None
+    seeded: bool = False
+    bound: float | None = None
 
     @property
     def best(self) -> Run | None:
@@ -131,6 +134,7 @@ class TechniqueResult:
                 "low": self.score.low,
                 "high": self.score.high,
             },
+            "bound": self.bound,
             "parse_rate": self.parse_rate.value,
             "seeds": sum(run.status == "finished" for run in self.runs),
             "fit_seconds": self.cost.fit_seconds,
@@ -164,7 +168,10 @@ class Verdict:
     `because` and `next_steps` are plain sentences. `best` has the highest mean score. After
     `break_even_requests` requests the pick has paid for its fit, compared with the best prompt
     (None: it never does, or it is a prompt); `break_even_requests_cached` is the same where prompt
-    prefixes are cached.
+    prefixes are cached. The pick is the cheapest technique within `tolerance` points of `best`;
+    `tied_with` are those that the tests cannot tell from the best. With 95 % confidence the pick is
+    at most `bound` below the truly best; `optimism` is by how much the best score is too good
+    because it is the best of several.
     """
 
     pick: str | None
@@ -174,6 +181,9 @@ class Verdict:
     break_even_requests: int | None = None
     break_even_requests_cached: int | None = None
     next_steps: tuple[str, ...] = ()
+    tolerance: float = TOLERANCE
+    bound: float | None = None
+    optimism: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as `luthier compare --json` prints it."""
@@ -185,6 +195,9 @@ class Verdict:
             "break_even_requests_cached": self.break_even_requests_cached,
             "next_steps": list(self.next_steps),
             "best": self.best,
+            "tolerance": self.tolerance,
+            "bound": self.bound,
+            "optimism": self.optimism,
         }
 
 
@@ -221,6 +234,8 @@ class Comparison:
             "task": self.task.name,
             "model": self.model.name,
             "rows": [result.to_json() for result in self.results],
+            "tests": [test.to_json() for test in self.tests],
+            "tolerance": self.verdict.tolerance,
             "verdict": self.verdict.to_json(),
         }
 
