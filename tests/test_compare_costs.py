@@ -20,6 +20,7 @@ from luthier.compare.costs import (
     outlay,
     priced,
     read_prices,
+    request_time,
     shared_tokens,
 )
 from luthier.content import Usage
@@ -28,6 +29,7 @@ from luthier.models.backend import ModelFacts
 from luthier.models.load import load
 from luthier.models.prompt import Demonstration, Prompt
 from luthier.records import EvalResult, Example, FitRecord, SampleScore, Score
+from luthier.task.task import Task
 
 COST = Cost(
     fit_seconds=360.0,
@@ -199,3 +201,48 @@ def test_a_faulty_price_book_is_refused(tmp_path: Path, text: str, said: str) ->
     assert told.value.next_step or told.value.choices
     with pytest.raises(TaskError, match="cannot be read"):
         read_prices(tmp_path / "missing.yaml")
+
+
+def timed(tokens: float, ms: float, **more: float) -> Cost:
+    return Cost(prompt_tokens=tokens, latency_mean_ms=ms, timed_requests=20, **more)  # type: ignore[arg-type]
+
+
+def test_two_techniques_with_the_same_prompt_cost_the_same() -> None:
+    """However busy the machine was while one of them was timed."""
+    costs = [timed(50, 12.0), timed(50, 18.0), timed(500, 61.0), timed(500, 58.0)]
+    time = request_time(costs)
+    assert time is not None
+    assert time.seconds(50) == pytest.approx(0.015, rel=0.02)
+    assert time.seconds(500) == pytest.approx(0.0595, rel=0.02)
+    assert (time.runs, time.requests) == (4, 80)
+    one, other = (priced(cost, Price(machine_hour=3.6), time) for cost in costs[:2])
+    assert one.per_1k_requests == other.per_1k_requests == pytest.approx(0.015, rel=0.02)
+    assert one.per_1k_low is not None
+    assert one.per_1k_high is not None
+    assert one.per_1k_low < 0.015 < one.per_1k_high
+    assert one.timed_requests == 80
+    dear = priced(costs[2], Price(machine_hour=3.6), time)
+    assert (dear.per_1k_requests or 0) > 3 * (one.per_1k_requests or 0)
+
+
+def test_times_that_fall_with_tokens_are_taken_as_proportional() -> None:
+    time = request_time([timed(50, 20.0), timed(100, 10.0), timed(150, 12.0)])
+    assert time is not None
+    assert time.fixed == 0.0
+    assert time.per_token > 0
+    assert request_time([timed(50, 20.0), timed(100, 30.0)]) is None, "no spread to speak of"
+    assert request_time([Cost(), Cost(), Cost()]) is None
+
+
+def test_labels_that_are_ranked_count_in_a_request() -> None:
+    from luthier.scoring import evaluate
+
+    task = Task.load("routing")
+    model = load("nano").adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    result = evaluate(model, task, limit=8, latency=True)
+    cost = measured_cost(FitRecord(), result, facts=model.backend.facts)
+    (alone,) = model.answer([task.test[0]])
+    beyond = alone.usage.computed_tokens - alone.usage.prompt_tokens
+    assert beyond > len(task.labels)
+    assert cost.label_tokens == pytest.approx(beyond, abs=1)
+    assert cost.tokens_per_request == pytest.approx((cost.prompt_tokens or 0) + beyond, abs=1)

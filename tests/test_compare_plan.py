@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import luthier
 from luthier.cli.progress import plan_words
 from luthier.compare.costs import PriceBook
 from luthier.compare.estimate import measure_workload
@@ -272,3 +274,32 @@ def test_the_clock_corrects_the_plan_by_what_happened(monkeypatch: pytest.Monkey
     kept = TimeLeft([10.0, 10.0])
     kept.spent(0, 0.001, worked=False)
     assert kept.left(1, 0.0) == 10.0
+
+
+def test_the_plan_counts_passes_and_warns_below_three() -> None:
+    """Passes are those that the fits report; the budget that the warning names buys three."""
+    task, model = luthier.Task.load("pydoc"), luthier.load("nano")
+    names = [parse_technique(name) for name in ("zero-shot", "lora", "full", "prefix")]
+
+    def plan(budget: str) -> Plan:
+        return plan_of(
+            task, model, names, budget=parse_budget(budget), seeds=1, options=Options(limit=8),
+            prices=PriceBook(),
+        )  # fmt: skip
+
+    few = plan("18ktok")
+    by_name = {p.name: p.estimate.epochs for p in few.techniques}
+    assert by_name["zero-shot"] is None
+    assert 0 < (by_name["full"] or 0) < (by_name["lora"] or 0) < 3
+    (warning,) = few.warnings
+    assert "lora" in warning
+    assert "full" in warning
+    assert warning in plan_words(few, Path("runs"))
+    enough = plan(re.search(r"--budget (\S+) buys 3", warning)[1])  # type: ignore[index]
+    assert enough.warnings == ()
+    assert min(p.estimate.epochs for p in enough.techniques if p.estimate.epochs is not None) >= 3
+    fitted = luthier.LoRA().fit(model, task.without_test(), budget=luthier.Budget(tokens=6_000))
+    assert fitted.lineage is not None
+    assert fitted.lineage.fit.training is not None
+    told = luthier.LoRA().passes(model, task, 6_000)
+    assert told == pytest.approx(fitted.lineage.fit.training.epochs, rel=0.25)

@@ -106,7 +106,10 @@ def test_a_whole_comparison(task: Task, tmp_path: Path) -> None:
     assert recorder.progress[-1].runs == 7
     assert all(0 <= p.fraction <= 1 for p in recorder.progress)
     # Seeds go round: everything has a first seed before anything has a second.
-    assert [name for name, *_ in recorder.runs][:3] == [r.technique for r in found.results]
+    plain = len(found.references)
+    assert [name for name, *_ in recorder.runs][:plain] == [r.technique for r in found.references]
+    names = [name for name, *_ in recorder.runs][plain:]
+    assert names[:3] == [r.technique for r in found.results]
 
 
 def test_the_folder_answers_as_it_was_evaluated(task: Task) -> None:
@@ -130,7 +133,7 @@ def test_the_same_call_again_does_nothing_and_says_the_same(task: Task, tmp_path
     second = run(task, "zero-shot", Drawn(diary=str(diary)), options=Options(listener=recorder))
     assert diary.read_text("utf-8") == wrote
     assert second == first
-    assert [kept for *_, kept in recorder.runs] == [True] * 4
+    assert [kept for *_, kept in recorder.runs] == [True] * (4 + len(second.references))
     assert Comparison.load(first.folder or "") == first
     assert json.loads((Path(first.folder or "") / "comparison.json").read_text("utf-8"))["results"]
 
@@ -352,12 +355,13 @@ def test_a_backend_without_logprobs_is_compared_by_its_text(task: Task) -> None:
 
 def test_json_has_the_shape_of_the_contract(task: Task) -> None:
     found = json.loads(json.dumps(run(task, "zero-shot", "lora").to_json(), allow_nan=False))
-    assert set(found) == {"task", "model", "rows", "tests", "tolerance", "verdict"}
+    assert {"task", "model", "leaks", "notes", "rows", "references", "verdict"} <= set(found)
     for row in found["rows"]:
         assert set(row) == {
-            "technique", "status", "score", "bound", "parse_rate", "seeds", "fit_seconds",
+            "technique", "status", "score", "bound", "parse_rate", "seeds", "epochs",
+            "undertrained", "fit_seconds",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
-            "cost_per_1k_requests", "path", "reason",
+            "cost_per_1k_requests", "cost_per_1k_interval", "path", "reason",
         }  # fmt: skip
         assert set(row["score"]) == {"metric", "value", "low", "high"}
         assert set(row["latency_ms"]) == {"p50", "p95"}

@@ -196,7 +196,7 @@ def test_of_two_that_cost_the_same_the_better_is_picked() -> None:
 
 
 def test_what_does_not_beat_chance_is_not_picked() -> None:
-    warning = "clearly better than always answering the commonest label (0.500)"
+    warning = "clearly better than always answering the commonest label (0.500; p = 0.4)"
     verdict = decide(evidence([result("a", 0.53), result("b", 0.4)]))
     assert warning in verdict.because
     assert (verdict.pick, verdict.best) == (None, "a")

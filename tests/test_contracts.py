@@ -48,6 +48,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2, "learning_rates": (0.01,)},
     "ia3": {"learning_rates": (0.05,)},
     "full": {"learning_rates": (1e-3,)},
+    "linear-probe": {},
+    "reasoning": {"thinking_tokens": 6, "votes": 3},
     "rag": {"mode": "lexical", "reading": "joined"},
     "raft": {"k": 2, "rank": 2},
     "query-map": {"negatives": 2},
@@ -57,7 +59,7 @@ SMALL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", registry.EXTENSION_POINTS["techniques"].built_in)
 def test_technique(name: str, tmp_path: Path) -> None:
     technique = make(name, **SMALL[name])
-    trains = Capability.GRADIENTS in technique.needs
+    trains = bool(technique.needs & {Capability.GRADIENTS, Capability.EMBEDDINGS})
     model = tiny.model("llama") if trains else Model(FakeBackend())
     task = make_task()
     if technique.family == "retrieval":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import luthier
 from luthier.models.adaptation import Decoding
 from luthier.models.fake import FakeBackend
 from luthier.models.load import load
@@ -102,3 +103,28 @@ def test_a_figure_that_is_not_finite_is_unmeasured_once_it_is_saved(tmp_path: Pa
     again = open_adaptation(model.save(tmp_path / "saved"))[1]
     assert again is not None
     assert again.fit.history == (FitStep(step=0),)
+
+
+def test_a_saved_model_knows_the_examples_it_was_fitted_on(tmp_path: Path) -> None:
+    rows = [
+        {"input": f"message number {n} of a customer", "target": "ab"[n % 2]} for n in range(40)
+    ]
+    task = luthier.Task.from_examples(rows, instruction="Which?", name="made")
+    budget = luthier.Budget(tokens=20_000)
+    base = Model(FakeBackend(lambda prompt: "a"))
+    zero = luthier.ZeroShot().fit(base, task.without_test(), budget=budget)
+    fitted = luthier.FewShot(shots=2).fit(zero, task.without_test(), budget=budget)
+    assert luthier.evaluate(zero, task).met_examples is None, "it looked at none"
+    assert luthier.evaluate(fitted, task).met_examples == 0
+    adaptation, lineage, _, _ = open_adaptation(fitted.save(tmp_path / "few-shot"))
+    again = Model(base.backend, adaptation, lineage)
+    assert lineage is not None
+    assert lineage.met == set(task.example_hashes)
+    assert task.example_hashes[0] not in (tmp_path / "few-shot" / "luthier.yaml").read_text("utf-8")
+    assert luthier.evaluate(again, task, split="dev").met_examples == len(task.dev)
+    # The same rows cut in another place, with other spacing: most of this test split was seen.
+    spaced = [{**row, "input": row["input"].replace(" ", "  ").upper()} for row in rows]
+    other = luthier.Task.from_examples(spaced, instruction="Which?", name="made", seed=5)
+    met = luthier.evaluate(again, other).met_examples
+    tests = {e.text.lower() for e in task.test}
+    assert met == sum(" ".join(e.text.lower().split()) not in tests for e in other.test) > 0

@@ -71,7 +71,7 @@ def test_its_technique_is_listed_and_run(plugin: dict[str, str], tmp_path: Path)
     zero, words = found["rows"]
     assert (zero["technique"], words["technique"]) == ("zero-shot", "label-words")
     assert words["status"] == "finished"
-    (run,) = Comparison.load(tmp_path / "run").row("label-words").seeds
+    (run,) = Comparison.load(tmp_path / "run").result("label-words").runs
     assert run.fit.spent_tokens is not None
     assert 0 < run.fit.spent_tokens <= 20_000
     assert {"no words", "3 words"} <= {step.candidate for step in run.fit.history}

@@ -44,7 +44,7 @@ def test_one_comparison_is_a_paired_t_test() -> None:
     test = pair(a, b)
     expected = ttest_rel(b, a)
     interval = expected.confidence_interval()
-    assert (test.first, test.second, test.better) == ("b", "a", "a")
+    assert (test.first, test.second, test.better) == ("b", "a", None)
     assert test.p_value == pytest.approx(expected.pvalue, rel=0.1)
     assert (test.low, test.high) == pytest.approx((interval.low, interval.high), abs=0.015)
 
@@ -62,7 +62,7 @@ def test_an_interval_and_its_p_never_contradict_each_other(
     best = max(float(np.mean(p)) for p in zip(*points, strict=True))
     assert len(found.tests) == 2
     for test in found.tests:
-        assert 0.0 < test.p_value <= test.p_adjusted + 0.02 <= 1.02
+        assert 0.0 < test.p_value <= test.p_adjusted <= 1.0
         assert -1.0 <= test.low <= test.difference <= test.high <= 1.0
         assert test.tied == (test.p_adjusted >= 0.05) == (test.low <= 0.0 <= test.high)
     for name, bound in found.bounds.items():
@@ -175,7 +175,7 @@ def test_bounds_hold_for_the_truly_best_whichever_looks_best() -> None:
         held += all(0.61 - t <= bounds[f"t{k}"] + 1e-12 for k, t in enumerate(truth))
         loss.append(bounds["t0"])
     assert held / trials >= 0.93
-    assert float(np.mean(loss)) < 0.3  # and they are of use
+    assert float(np.mean(loss)) < 0.33  # and they are of use
 
 
 def test_the_best_of_several_is_too_good_by_about_what_is_said() -> None:

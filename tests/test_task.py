@@ -90,6 +90,34 @@ def test_groups_never_straddle_and_no_split_is_empty(
     assert sum(len(p) for p in parts.values()) == len(some)
 
 
+@pytest.mark.parametrize("labels", [1, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_of_most_examples_goes_to_train(labels: int, seed: int) -> None:
+    some = [
+        Example(str(n), f"text {n}", str(n % labels), "huge" if n < 180 else f"g{n // 2}")
+        for n in range(200)
+    ]
+    parts = split(some, {"train": 0.6, "dev": 0.2, "test": 0.2}, seed=seed, stratify=True)
+    assert {e.group for e in parts["train"]} >= {"huge"}
+    assert len(parts["test"]) + len(parts["dev"]) >= 12, "the rest is theirs"
+    assert min(len(parts["test"]), len(parts["dev"])) >= 4
+
+
+def test_four_equal_groups_leave_train_two() -> None:
+    some = [Example(str(n), f"text {n}", "ab"[n % 2], f"g{n % 4}") for n in range(100)]
+    parts = split(some, {"train": 0.6, "dev": 0.2, "test": 0.2}, seed=0, stratify=True)
+    assert [len(parts[name]) for name in ("train", "dev", "test")] == [50, 25, 25]
+
+
+def test_shares_that_were_missed_are_said() -> None:
+    some = [{**row, "customer": "huge" if n < 54 else f"c{n}"} for n, row in enumerate(rows(60))]
+    task = task_of(some, group="customer")
+    missed = [note for note in task.notes if "instead of" in note]
+    assert any(note.startswith("The train split holds 9") for note in missed)
+    assert any(note.startswith("The test split holds") for note in missed)
+    assert not [note for note in task_of(rows(60), group="customer").notes if "instead of" in note]
+
+
 def test_fractions_are_kept_and_may_be_percentages() -> None:
     task = task_of(rows(100), split={"train": 70, "dev": 10, "test": 20})
     assert (len(task.train), len(task.dev), len(task.test)) == (70, 10, 20)

@@ -208,6 +208,7 @@ LONG = "the card I ordered two weeks ago has still not arrived at my house"
         (LONG.upper() + " ", True),
         (LONG + "!", False),
         (LONG.replace("house", "home"), False),
+        (LONG.replace("two", "three"), False),
     ],
 )
 def test_planted_copies_are_found_and_the_test_keeps_its_own(copy: str, exact: bool) -> None:
@@ -229,7 +230,9 @@ def test_planted_copies_are_found_and_the_test_keeps_its_own(copy: str, exact: b
     assert json.loads(json.dumps(report.as_dict()))["samples"][0]["found_split"] == "test"
 
 
-@pytest.mark.parametrize("other", ["2 - 2", "the card I ordered", LONG.replace("two", "three")])
+@pytest.mark.parametrize(
+    "other", ["2 - 2", "the card I ordered", LONG.split(" at ")[0] + " and I want it"]
+)
 def test_what_only_looks_alike_stays(other: str) -> None:
     short = "2 + 2" if other == "2 - 2" else LONG
     kept, report = check_leaks(
@@ -258,25 +261,3 @@ def test_repeated_rows_go_and_contradictions_are_counted() -> None:
     assert report.repeated == 1
     assert report.conflicting == 1
     assert [e.id for e in kept["train"]] == ["e0", "e2"]
-
-
-def test_the_prefix_filter_misses_nothing() -> None:
-    import random
-
-    from luthier.task.leaks import NEAR, jaccard, shingles
-
-    draw = random.Random(0)
-    words = [f"w{n}" for n in range(30)]
-    texts = [" ".join(draw.choices(words, k=draw.randint(3, 14))) for _ in range(120)]
-    for text in texts[:60]:
-        changed = text.split()
-        changed[-1] = draw.choice(words)
-        texts.append(" ".join([*changed, *draw.choices(words, k=draw.randint(0, 1))]))
-    train = [example(n, t) for n, t in enumerate(texts[:90])]
-    test = [example(n + 1000, t) for n, t in enumerate(texts[90:])]
-    _, report = check_leaks({"train": train, "dev": [], "test": test}, drop=True, labels=False)
-    truly = [
-        any(jaccard(shingles(a.input), shingles(b.input)) >= NEAR for b in test)
-        for a in {e.input: e for e in train}.values()
-    ]
-    assert report.exact + report.near == sum(truly) > 0

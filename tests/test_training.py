@@ -64,6 +64,8 @@ TECHNIQUES = [
     SoftPrompt(tokens=4, placement="after", learning_rates=(1.3,), bottleneck=8, init="text"),
     SoftPrompt(tokens=2, votes=3, learning_rates=(1.3,), init="vocabulary"),
     LoRA(rank=4, learning_rates=(0.01, 0.03)),
+    LoRA(rank=4, learning_rates=(0.01,), rslora=True),
+    LoRA(rank=4, learning_rates=(0.01,), dora=True),
     IA3(learning_rates=(0.05,)),
     PrefixTuning(tokens=4, learning_rates=(0.05,)),
     FullFineTuning(learning_rates=(3e-3,)),
@@ -102,6 +104,21 @@ def test_full_and_lora_reach_the_ceiling_of_an_easy_task(task, llama):
     ):
         fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=150_000), seed=0)
         assert accuracy(fitted, task) >= 0.9, technique.name
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares", "keys"),
+    [({}, True, "AB"), ({"rslora": True}, True, "AB"), ({"dora": True}, False, "_magnitude")],
+)
+def test_relatives_of_lora_are_what_peft_makes_of_them(task, llama, settings, shares, keys):
+    from luthier.engine.adapters.batched_lora import shares_batches
+
+    technique = LoRA(rank=4, learning_rates=(0.01,), **settings)
+    fitted = technique.fit(llama, task.without_test(), budget=Budget(tokens=8_000))
+    adapter = fitted.adaptation.adapter
+    assert shares_batches(adapter) == shares
+    assert adapter.config["use_rslora"] == bool(settings.get("rslora"))
+    assert any("lora_magnitude_vector" in name for name in adapter.tensors) == (keys != "AB")
 
 
 def test_rates_that_take_turns_get_equal_steps(task, llama):

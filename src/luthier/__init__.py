@@ -54,11 +54,12 @@ _HOMES = {
             "Adaptation",
             "Adapter",
             "Decoding",
+            "Head",
             "Knowledge",
             "VirtualTokens",
             "Weights",
         ),
-        "luthier.models.backend": ("Backend", "ModelFacts"),
+        "luthier.models.backend": ("Backend", "ModelFacts", "PooledStates"),
         "luthier.models.load": ("load",),
         "luthier.models.model": ("Model",),
         "luthier.models.prompt": ("Demonstration", "Prompt", "PromptFormat"),
@@ -83,8 +84,10 @@ _HOMES = {
         "luthier.techniques.adapter.ia3": ("IA3",),
         "luthier.techniques.adapter.lora": ("LoRA",),
         "luthier.techniques.base": ("Card", "Footprint", "Technique", "check_needs", "settings_of"),
+        "luthier.techniques.head.linear_probe": ("LinearProbe",),
         "luthier.techniques.prompt.few_shot": ("FewShot",),
         "luthier.techniques.prompt.prompt_search": ("PromptSearch",),
+        "luthier.techniques.prompt.reasoning": ("Reasoning",),
         "luthier.techniques.prompt.zero_shot": ("ZeroShot",),
         "luthier.techniques.rag.query_map": ("QueryMap",),
         "luthier.techniques.rag.raft": ("RAFT",),
@@ -130,11 +133,12 @@ if TYPE_CHECKING:
         Adaptation,
         Adapter,
         Decoding,
+        Head,
         Knowledge,
         VirtualTokens,
         Weights,
     )
-    from luthier.models.backend import Backend, ModelFacts
+    from luthier.models.backend import Backend, ModelFacts, PooledStates
     from luthier.models.load import load
     from luthier.models.model import Model
     from luthier.models.prompt import Demonstration, Prompt, PromptFormat
@@ -159,8 +163,10 @@ if TYPE_CHECKING:
     from luthier.techniques.adapter.ia3 import IA3
     from luthier.techniques.adapter.lora import LoRA
     from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+    from luthier.techniques.head.linear_probe import LinearProbe
     from luthier.techniques.prompt.few_shot import FewShot
     from luthier.techniques.prompt.prompt_search import PromptSearch
+    from luthier.techniques.prompt.reasoning import Reasoning
     from luthier.techniques.prompt.zero_shot import ZeroShot
     from luthier.techniques.rag.query_map import QueryMap
     from luthier.techniques.rag.raft import RAFT
@@ -198,11 +204,13 @@ __all__ = [
     "Footprint",
     "FullFineTuning",
     "Grounding",
+    "Head",
     "Image",
     "InterruptedRun",
     "Kind",
     "Knowledge",
     "Lineage",
+    "LinearProbe",
     "LoRA",
     "LockedSplitError",
     "LuthierError",
@@ -212,11 +220,13 @@ __all__ = [
     "ModelFacts",
     "Options",
     "PairedTest",
+    "PooledStates",
     "PrefixTuning",
     "Prompt",
     "PromptFormat",
     "PromptSearch",
     "QueryMap",
+    "Reasoning",
     "Recipe",
     "Response",
     "SampleScore",

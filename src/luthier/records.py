@@ -91,7 +91,12 @@ class SampleScore:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """One model on one split: the headline score, secondary ones, and every judged example."""
+    """One model on one split: the headline score, secondary ones, and every judged example.
+
+    `met_examples` counts the examples that the fit of the model could see, None where that is not
+    recorded. `latency_mean_ms` is over `timed_requests` single requests, each of which computes
+    `label_tokens` beyond its prompt to rank the labels.
+    """
 
     score: Score
     parse_rate: Score
@@ -101,6 +106,10 @@ class EvalResult:
     eval_seconds: float
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    met_examples: int | None = None
+    latency_mean_ms: float | None = None
+    timed_requests: int = 0
+    label_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +267,23 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """How a model was made: the technique, its settings, the seed, and its parent's lineage."""
+    """How a model was made: the technique, its settings, the seed, and its parent's lineage.
+
+    `examples` holds the hashes of the examples that the fit could see (`Task.example_hashes`).
+    """
 
     technique: str
     settings: Mapping[str, Any]
     seed: int
     fit: FitRecord = field(default_factory=FitRecord)
     parent: Lineage | None = None
+    examples: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> frozenset[str]:
+        """The hashes of all examples that this fit and those before it could see."""
+        before = frozenset() if self.parent is None else self.parent.met
+        return before.union(self.examples)
 
 
 def _sum(values: Sequence[Number | None]) -> Number | None:

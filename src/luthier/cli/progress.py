@@ -3,6 +3,7 @@ each run."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+EVERY_SECONDS = 20.0  # between lines about one run, where there is no terminal
+
+
 class TerminalListener:
     """Writes to a console: a bar on a terminal, plain lines elsewhere."""
 
@@ -27,6 +31,7 @@ class TerminalListener:
         """`confirm`: ask before money is spent."""
         self.console = console
         self.confirm = confirm
+        self._printed = time.monotonic()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
 
@@ -48,8 +53,9 @@ class TerminalListener:
             typer.confirm(f"Spend about {plan.money:.2f} {plan.currency}?", abort=True, err=True)
 
     def progressed(self, progress: RunProgress) -> None:
-        """Move the bar."""
+        """Move the bar; without a terminal, print a line every 20 seconds."""
         if not self.console.is_terminal:
+            self._line(progress)
             return
         bar, task = self._started()
         bar.update(
@@ -60,6 +66,19 @@ class TerminalListener:
             run=f"{progress.run}/{progress.runs}",
             left=_duration(progress.seconds_left),
             message=progress.message[:50],
+        )
+
+    def _line(self, progress: RunProgress) -> None:
+        now = time.monotonic()
+        if now - self._printed < EVERY_SECONDS:
+            return
+        self._printed = now
+        self.console.print(
+            f"run {progress.run} of {progress.runs}, {progress.technique}, seed {progress.seed}: "
+            f"{100 * progress.fraction:.0f} %, {progress.message}; "
+            f"{_duration(progress.seconds_left)} left",
+            markup=False,
+            soft_wrap=True,
         )
 
     def ended(self, technique: str, run: Run, *, from_ledger: bool) -> None:
@@ -106,7 +125,8 @@ def plan_table(plan: Plan) -> Table:
 
     table = Table(box=box.SIMPLE, title="Plan", title_justify="left", pad_edge=False)
     table.add_column("technique")
-    for heading in ("seeds", "tuning, tokens a fit", "time", "memory", f"cost, {plan.currency}"):
+    tokens, money = "tuning, tokens a fit", f"cost, {plan.currency}"
+    for heading in ("seeds", tokens, "passes", "time", "memory", money):
         table.add_column(heading, justify="right")
     for planned in plan.techniques:
         if planned.skip_reason is not None:
@@ -124,7 +144,7 @@ def plan_words(plan: Plan, folder: Path) -> str:
     if plan.hard_cap_seconds is not None:
         words += f", and never more than {_duration(plan.hard_cap_seconds)}"
     words += f". Results go to {folder}; the same command again goes on from there."
-    return " ".join(filter(None, (words, _speed_words(plan), power_words(plan))))
+    return " ".join(filter(None, (words, _speed_words(plan), power_words(plan), *plan.warnings)))
 
 
 def power_words(plan: Plan) -> str:
@@ -159,6 +179,7 @@ def _cells(planned: PlannedTechnique) -> list[str]:
     return [
         str(len(planned.seeds)),
         "no limit" if planned.budget_tokens is None else f"{planned.budget_tokens:,}",
+        "–" if estimate.epochs is None else f"{estimate.epochs:.1f}",
         _duration(estimate.seconds),
         "?" if memory is None else f"{memory / 1e9:.1f} GB",
         "?" if estimate.money is None else f"{estimate.money:.2g}",

@@ -18,9 +18,11 @@ from luthier.compare.comparison import (
     TaskFacts,
     TechniqueResult,
 )
-from luthier.compare.costs import PriceBook
+from luthier.compare.costs import PriceBook, RequestTime, request_time
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import Plan, PlannedTechnique
+from luthier.compare.references import reference_sentence, reference_tests
+from luthier.compare.references.run_references import PURPOSE, REMOTE
 from luthier.compare.running.run_keys import slug
 from luthier.compare.technique_results import step_name, technique_result
 from luthier.compare.verdict import Evidence, decide
@@ -63,12 +65,16 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
     runs = [
         (planned_run, _run(ledger, planned_run)) for planned_run in ledger.planned_runs(stored.id)
     ]
+    reading = {planned.name for planned in plan.techniques if not planned.footprint.passages}
+    time = request_time(
+        [run.cost for p, run in runs if p.technique in reading and p.purpose != "curve"]
+    )
     results: list[TechniqueResult] = []
     for planned in plan.techniques:
         own = [(p, run) for p, run in runs if p.technique == planned.name]
-        results += _step_results(planned, own, folder, price)
+        results += _step_results(planned, own, folder, price, time)
         whole = [run for p, run in own if p.purpose == "run"]
-        results.append(technique_result(planned, whole, folder, price))
+        results.append(technique_result(planned, whole, folder, price, time))
     metric = next((r.score.metric for r in results if r.score.metric), task.metric)
     task = replace(task, metric=metric)
     unscored = Score(metric, None)
@@ -76,6 +82,8 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
     with_best = _with_best(results, commonest=task.chance is not None and metric == "accuracy")
     results = _with_pooled_seeds(results)
     results = [replace(r, bound=with_best.bounds.get(r.technique)) for r in results]
+    references = _reference_results(runs, folder, prices)
+    against = reference_tests(references, results)
     curve = _curve(runs)
     evidence = Evidence(
         task,
@@ -87,18 +95,23 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
         tolerance=plan.tolerance,
         optimism=with_best.optimism,
     )
+    verdict = decide(evidence)
+    shown = next((r for r in results if r.technique == (verdict.pick or verdict.best)), None)
+    verdict = replace(verdict, reference=reference_sentence(references, against, shown))
     return Comparison(
         id=stored.id,
         task=task,
         model=model,
         plan=plan,
         results=tuple(results),
-        verdict=decide(evidence),
+        verdict=verdict,
         tests=with_best.tests,
         curve=curve,
         prices=prices,
         provenance=loads(Provenance, stored.provenance),
         folder=str(folder),
+        references=references,
+        reference_tests=against,
     )
 
 
@@ -115,7 +128,7 @@ def _run(ledger: Ledger, planned_run: PlannedRun) -> Run:
 
 
 def _step_results(
-    planned: PlannedTechnique, runs: Runs, folder: Path, price: Price
+    planned: PlannedTechnique, runs: Runs, folder: Path, price: Price, time: RequestTime | None
 ) -> list[TechniqueResult]:
     """The results of the intermediate steps of a recipe."""
     results = []
@@ -124,9 +137,24 @@ def _step_results(
         name = step_name(planned.name, part)
         step = replace(planned, name=name, slug=slug(name))
         own = [run for p, run in runs if p.purpose == "step" and p.part == part]
-        result = technique_result(step, own, folder, price)
+        result = technique_result(step, own, folder, price, time)
         results.append(replace(result, part_of=planned.name))
     return results
+
+
+def _reference_results(runs: Runs, folder: Path, prices: PriceBook) -> tuple[TechniqueResult, ...]:
+    """A row for each reference. It is paid for by the hour, unless a server has a part in it."""
+    found = []
+    for planned_run, run in runs:
+        if planned_run.purpose != PURPOSE:
+            continue
+        name = planned_run.technique
+        planned = PlannedTechnique(name, "", "reference", False, run.settings, (0,), None)
+        remote = planned_run.part == REMOTE
+        price = Price() if remote else Price(machine_hour=prices.machine_hour)
+        result = technique_result(planned, [run], folder, price)
+        found.append(replace(result, path=None))
+    return tuple(found)
 
 
 def _with_best(results: Sequence[TechniqueResult], *, commonest: bool) -> ComparisonsWithBest:

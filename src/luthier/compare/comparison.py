@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.prices import PriceBook
-from luthier.compare.plan import TOLERANCE, Plan, Status
+from luthier.compare.plan import TOLERANCE, UNDERTRAINED_BELOW, Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
 from luthier.records import FitRecord, PairedTest, SampleScore, Score
@@ -96,8 +96,10 @@ class TechniqueResult:
     95 % interval is over examples and seeds. `cost` is that of one fit, the mean over seeds (the
     maximum for memory). `part_of` names the recipe of which this is an intermediate step. `path` is
     a folder that `luthier ask` and `luthier.load` open; it holds the run of `best_seed`, which is
-    chosen on dev. `seeded`: a fit depends on its seed. With 95 % confidence the technique is at
-    most `bound` below the truly best, in units of the metric; None where that is unknown.
+    chosen on dev. `epochs` is the mean number of passes of a fit over the training examples, None
+    for a technique that trains nothing. `seeded`: a fit depends on its seed. With 95 % confidence
+    the technique is at most `bound` below the truly best, in units of the metric; None where that
+    is unknown.
     """
 
     technique: str
@@ -117,6 +119,18 @@ class TechniqueResult:
     reason: str | None = None
     seeded: bool = False
     bound: float | None = None
+    epochs: float | None = None
+
+    @property
+    def undertrained(self) -> str | None:
+        """In a sentence, that its fits saw the training examples less than three times and stopped
+        for want of budget; None where they saw them often enough, or nothing was trained."""
+        if self.epochs is None or self.epochs >= UNDERTRAINED_BELOW:
+            return None
+        return (
+            f"{self.technique} is undertrained: a fit saw the training examples "
+            f"{self.epochs:.1f} times, and its score says little about the technique."
+        )
 
     @property
     def best(self) -> Run | None:
@@ -137,12 +151,19 @@ class TechniqueResult:
             "bound": self.bound,
             "parse_rate": self.parse_rate.value,
             "seeds": sum(run.status == "finished" for run in self.runs),
+            "epochs": self.epochs,
+            "undertrained": self.undertrained is not None,
             "fit_seconds": self.cost.fit_seconds,
             "trainable_parameters": self.cost.trainable_parameters,
             "artifact_bytes": self.cost.artifact_bytes,
             "tokens_per_request": self.cost.tokens_per_request,
             "latency_ms": {"p50": self.cost.latency_p50_ms, "p95": self.cost.latency_p95_ms},
             "cost_per_1k_requests": self.cost.per_1k_requests,
+            "cost_per_1k_interval": {
+                "low": self.cost.per_1k_low,
+                "high": self.cost.per_1k_high,
+                "requests": self.cost.timed_requests,
+            },
             "path": self.path,
             "reason": self.reason,
         }
@@ -171,7 +192,8 @@ class Verdict:
     prefixes are cached. The pick is the cheapest technique within `tolerance` points of `best`;
     `tied_with` are those that the tests cannot tell from the best. With 95 % confidence the pick is
     at most `bound` below the truly best; `optimism` is by how much the best score is too good
-    because it is the best of several.
+    because it is the best of several. `reference` says how the pick stands to what needs no
+    language model.
     """
 
     pick: str | None
@@ -181,6 +203,7 @@ class Verdict:
     break_even_requests: int | None = None
     break_even_requests_cached: int | None = None
     next_steps: tuple[str, ...] = ()
+    reference: str = ""
     tolerance: float = TOLERANCE
     bound: float | None = None
     optimism: float | None = None
@@ -195,6 +218,7 @@ class Verdict:
             "break_even_requests_cached": self.break_even_requests_cached,
             "next_steps": list(self.next_steps),
             "best": self.best,
+            "reference": self.reference,
             "tolerance": self.tolerance,
             "bound": self.bound,
             "optimism": self.optimism,
@@ -207,6 +231,8 @@ class Comparison:
 
     `curve` has a point for each technique and share of the training examples. The point for all
     examples is not among them: it is the run with the same seed in the technique's result.
+    `references` are what needs no language model, and `reference_tests` the tests of every
+    technique against each of them.
     """
 
     id: str
@@ -220,6 +246,8 @@ class Comparison:
     prices: PriceBook = field(default_factory=PriceBook)
     provenance: Provenance = field(default_factory=Provenance)
     folder: str | None = None
+    references: tuple[TechniqueResult, ...] = ()
+    reference_tests: tuple[PairedTest, ...] = ()
 
     def result(self, technique: str) -> TechniqueResult:
         """The result of a technique, by its name in the table; KeyError when there is none."""
@@ -233,11 +261,31 @@ class Comparison:
         return {
             "task": self.task.name,
             "model": self.model.name,
+            "leaks": dict(self.task.leaks),
+            "notes": list(self.task.notes),
             "rows": [result.to_json() for result in self.results],
+            "references": [self._reference_json(result) for result in self.references],
             "tests": [test.to_json() for test in self.tests],
             "tolerance": self.verdict.tolerance,
             "verdict": self.verdict.to_json(),
         }
+
+    def _reference_json(self, reference: TechniqueResult) -> dict[str, Any]:
+        """A reference as a row, with each technique's difference from it."""
+        row = reference.to_json()
+        row["reference"] = row.pop("technique")
+        row["techniques"] = {
+            test.first: {
+                "difference": test.difference,
+                "low": test.low,
+                "high": test.high,
+                "p": test.p_adjusted,
+                "better": test.better,
+            }
+            for test in self.reference_tests
+            if test.second == reference.technique
+        }
+        return row
 
     @staticmethod
     def load(run_folder: str | Path) -> Comparison:

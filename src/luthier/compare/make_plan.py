@@ -21,7 +21,7 @@ from luthier.compare.estimate import (
     testing_tokens,
 )
 from luthier.compare.options import Options
-from luthier.compare.plan import Plan, PlannedTechnique
+from luthier.compare.plan import UNDERTRAINED_BELOW, Plan, PlannedTechnique
 from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import plain_settings, slug
 from luthier.errors import BudgetError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
 CAP_FACTOR = 1.5
+ENOUGH = UNDERTRAINED_BELOW
 LEAST_BATCHES = 4  # a fit needs the tokens of at least so many training batches
 
 
@@ -59,10 +60,16 @@ def make_plan(request: ComparisonRequest) -> Plan:
             return planned
         planned = replace(planned, budget_tokens=each)
         expected = estimate(planned, workload, model, speed=speed, price=price)
-        return replace(planned, estimate=expected)
+        passes = None if each is None else by_name[planned.name].passes(model, task, each)
+        epochs = None if passes is None else round(passes, 2)
+        return replace(planned, estimate=replace(expected, epochs=epochs))
 
+    by_name = dict(zip([p.name for p in techniques], request.techniques, strict=True))
+    planned_techniques = tuple(with_estimate(planned) for planned in techniques)
+    warning = undertrained_warning(planned_techniques, each, fits)
     return Plan(
-        techniques=tuple(with_estimate(planned) for planned in techniques),
+        techniques=planned_techniques,
+        warnings=() if warning is None else (warning,),
         seeds=request.seeds,
         budget_minutes=request.budget.minutes,
         budget_tokens=request.budget.tokens,
@@ -76,6 +83,27 @@ def make_plan(request: ComparisonRequest) -> Plan:
         billed=price.by_token,
         tolerance=options.tolerance,
         power=power_of(workload.test_examples, techniques=len(to_run)),
+    )
+
+
+def undertrained_warning(
+    techniques: Sequence[PlannedTechnique], each: int | None, fits: int
+) -> str | None:
+    """In words, which techniques would see their training examples fewer than three times, and the
+    budget that buys three passes; None where there are none. `each` is the budget of one of `fits`.
+    """
+    few = [(p.name, e) for p in techniques if (e := p.estimate.epochs) is not None and e < ENOUGH]
+    if not few or each is None:
+        return None
+    names = ", ".join(f"{name} {passes:.1f} times" for name, passes in few)
+    least = min(passes for _, passes in few)
+    words = f"This budget lets a fit see the training examples less than {ENOUGH} times: {names}."
+    if least <= 0:
+        return words
+    total = _two_digits_up(each * ENOUGH / least) * fits
+    return (
+        f"{words} Such a fit says little about its technique. --budget {total // 1000 + 1}ktok "
+        f"buys {ENOUGH} passes."
     )
 
 
@@ -157,6 +185,11 @@ def _fit_budget(
 
 def _least_fit_tokens(workload: Workload) -> float:
     return LEAST_BATCHES * BATCH * 2 * workload.example
+
+
+def _two_digits_up(value: float) -> int:
+    unit = 10 ** max(0, floor(log10(value)) - 1)
+    return int(ceil(value / unit) * unit)
 
 
 def _two_digits(value: float) -> int:

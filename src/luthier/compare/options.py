@@ -28,6 +28,10 @@ class Options:
     - `tolerance`: how far the pick may be below the best, in points: hundredths of a score that
       lies between 0 and 1, per cent of the best score elsewhere.
     - `listener`: follows the progress.
+    - `references`: also score what needs no language model (always the commonest answer, plain
+      classifiers; over documents the best sentence).
+    - `embedder`: of the reference that classifies embeddings, as in `luthier index`; by default
+      MiniLM where the `rag` extra is installed, "none" for no such reference.
     """
 
     curve: tuple[float, ...] = ()
@@ -38,6 +42,8 @@ class Options:
     plan_only: bool = False
     tolerance: float = TOLERANCE
     listener: Listener = field(default_factory=SilentListener)
+    references: bool = True
+    embedder: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

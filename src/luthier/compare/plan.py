@@ -13,6 +13,8 @@ from typing import Any, Literal
 from luthier.scoring.power import Power
 from luthier.techniques.base import Footprint
 
+UNDERTRAINED_BELOW = 3  # passes over the training examples
+
 Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
 TOLERANCE = 3.0  # points
 
@@ -22,13 +24,15 @@ class Estimate:
     """What one technique is expected to take, over all its seeds. None: unknown beforehand.
 
     `tokens` counts forward-token equivalents (see `records.Budget`) of tuning and testing; `money`
-    is in the currency of the price book; `peak_memory_bytes` is that of the whole process.
+    is in the currency of the price book; `peak_memory_bytes` is that of the whole process. `epochs`
+    counts the passes of one fit over the training examples, for techniques that train.
     """
 
     tokens: int | None = None
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     money: float | None = None
+    epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,9 @@ class Plan:
     wall time; what has not run by then is "stopped". `tokens_per_second` is the measured forward
     speed, None where it could not be measured. `curve` holds the shares of the training examples
     for the learning curve, `limit` how many test examples are scored (None: all). `billed`: a
-    provider charges for tokens. `tolerance` is how far the pick may be below the best, in points
-    (see `Options`); `power` what the test split can show.
+    provider charges for tokens. `warnings` are sentences that a user should read before it runs.
+    `tolerance` is how far the pick may be below the best, in points (see `Options`); `power` what
+    the test split can show.
     """
 
     techniques: tuple[PlannedTechnique, ...]
@@ -77,6 +82,7 @@ class Plan:
     seed: int = 0
     currency: str = "USD"
     billed: bool = False
+    warnings: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
     power: Power | None = None
 

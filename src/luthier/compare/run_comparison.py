@@ -6,18 +6,21 @@ It can be killed at any moment; the same call again goes on where it stopped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luthier.compare.assemble import assemble
-from luthier.compare.comparison import BaseFacts, Comparison, TaskFacts
+from luthier.compare.comparison import BaseFacts, Comparison, Run, TaskFacts
 from luthier.compare.costs import read_prices
 from luthier.compare.make_plan import hard_cap, make_plan
 from luthier.compare.options import Options
 from luthier.compare.parse_budget import parse_budget
 from luthier.compare.plan import Plan
+from luthier.compare.references import run_references, suited_references
+from luthier.compare.references.plain_reference import PlainReference
+from luthier.compare.references.run_references import ReferenceRuns
 from luthier.compare.request import ComparisonRequest, default_techniques, resolve_techniques
 from luthier.compare.run_folder import check_folder
 from luthier.compare.running.run_context import RunContext
@@ -30,6 +33,7 @@ from luthier.ledger.provenance import now, provenance
 from luthier.ledger.run_ledger import LEDGER_FILE, Ledger, StoredComparison
 from luthier.records import Budget
 from luthier.serialization import dumps, loads
+from luthier.task.document_leaks import document_leaks
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -77,6 +81,7 @@ def compare(
     if out is not None:
         check_folder(Path(out), task.name)
     prices = read_prices(options.prices or task.price_book)
+    references = suited_references(task, options.embedder) if options.references else ()
     model = load(model) if isinstance(model, (str, Path)) else model
     if resolved is None:
         resolved = resolve_techniques(default_techniques(task, model))
@@ -84,10 +89,13 @@ def compare(
     folder = Path(out) if out is not None else Path("runs") / request.folder_name
     check_folder(folder, task.name, model.backend.name)
     with folder_lock(folder), Ledger(folder / LEDGER_FILE) as ledger:
-        return _run(request, folder, ledger)
+        return _run(request, folder, ledger, references=references)
 
 
-def _run(request: ComparisonRequest, folder: Path, ledger: Ledger) -> Comparison:
+def _run(
+    request: ComparisonRequest, folder: Path, ledger: Ledger, *,
+    references: Sequence[PlainReference],
+) -> Comparison:  # fmt: skip
     """Make or continue the comparison in its folder."""
     options = request.options
     stored, plan = _start(request, ledger)
@@ -111,10 +119,12 @@ def _run(request: ComparisonRequest, folder: Path, ledger: Ledger) -> Comparison
     if not options.plan_only:
         Artifacts(folder / "artifacts").sweep()
         loop = RunLoop(context.with_deadline(), plan.to_run, options.listener, options.curve)
+        shared = ReferenceRuns(ledger, stored.id, request.task, plan.limit)
         try:
+            run_references(shared, references, _reference_listener(options))
             loop.run()
         except KeyboardInterrupt as stop:
-            progress = f"{loop.done} of {loop.runs} runs"
+            progress = f"{loop.done} of {loop.runs} runs" if loop.runs else "references"
             ledger.add_event("interrupted", progress, comparison=stored.id)
             raise InterruptedRun(
                 f"Stopped; {progress} are finished and kept in {folder}",
@@ -125,6 +135,13 @@ def _run(request: ComparisonRequest, folder: Path, ledger: Ledger) -> Comparison
         ledger.end_comparison(stored.id)
     write_text(folder / "comparison.json", dumps(comparison))
     return comparison
+
+
+def _reference_listener(options: Options) -> Callable[[str, Run, bool], None]:
+    def on_end(name: str, run: Run, from_ledger: bool) -> None:
+        options.listener.ended(name, run, from_ledger=from_ledger)
+
+    return on_end
 
 
 def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison, Plan]:
@@ -147,7 +164,7 @@ def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison
         created=time,
         touched=time,
         finished=None,
-        task=dumps(_task_facts(request.task, plan.limit)),
+        task=dumps(_task_facts(request.task, plan.limit)) if before is None else before.task,
         model=dumps(base),
         plan=dumps(plan),
         prices=dumps(request.prices),
@@ -163,6 +180,8 @@ def _task_facts(task: Task, limit: int | None) -> TaskFacts:
 
     count = task.test_count if limit is None else min(limit, task.test_count)
     targets = Counter(example.target for example in task.test)
+    in_documents = document_leaks(task)
+    warning = None if in_documents is None else in_documents.sentence()
     chance = targets.most_common(1)[0][1] / len(task.test) if task.labels and targets else None
     return TaskFacts(
         name=task.name,
@@ -175,6 +194,9 @@ def _task_facts(task: Task, limit: int | None) -> TaskFacts:
         dev_examples=len(task.dev),
         test_examples=count,
         chance=chance,
-        leaks=task.leaks.as_dict(),
-        notes=task.notes,
+        leaks={
+            **task.leaks.as_dict(),
+            "documents": None if in_documents is None else asdict(in_documents),
+        },
+        notes=task.notes if warning is None else (*task.notes, warning),
     )

@@ -8,16 +8,24 @@ from pathlib import Path
 from statistics import mean
 
 from luthier.compare.comparison import OffTask, Run, TechniqueResult
-from luthier.compare.costs import Cost, priced
+from luthier.compare.costs import Cost, RequestTime, priced
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import PlannedTechnique, Status
 from luthier.records import Score
 
 
 def technique_result(
-    planned: PlannedTechnique, runs: Sequence[Run], folder: Path, price: Price
+    planned: PlannedTechnique,
+    runs: Sequence[Run],
+    folder: Path,
+    price: Price,
+    time: RequestTime | None = None,
 ) -> TechniqueResult:
-    """Score, cost and status over `runs`, one for each seed. `folder` is the run folder."""
+    """Score, cost and status over `runs`, one for each seed. `folder` is the run folder.
+
+    `time` is what a request takes by its tokens. A technique that looks passages up takes the time
+    of that too, so that its own latency counts.
+    """
     from luthier.scoring import aggregate_seeds
     from luthier.scoring.aggregate import parse_rate
 
@@ -45,11 +53,27 @@ def technique_result(
         result,
         score=aggregate_seeds(finished),
         parse_rate=readable,
-        cost=priced(_mean_cost([run.cost for run in finished]), price),
+        cost=priced(
+            _mean_cost([run.cost for run in finished]),
+            price,
+            None if planned.footprint.passages else time,
+        ),
         off_task=_mean_off_task(finished),
         best_seed=best_seed(finished),
+        epochs=_epochs(finished),
         path=str(folder / planned.slug),
     )
+
+
+def _epochs(runs: Sequence[Run]) -> float | None:
+    """The mean passes of a fit over the training examples; of the steps of a recipe, the fewest."""
+    passes = []
+    for run in runs:
+        fits = [part.fit for part in run.fit.parts] or [run.fit]
+        of_run = [fit.training.epochs for fit in fits if fit.training is not None]
+        if of_run:
+            passes.append(min(of_run))
+    return round(mean(passes), 2) if passes else None
 
 
 def best_seed(runs: Sequence[Run]) -> int | None:
@@ -89,6 +113,8 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
             merged[field.name] = None
         elif field.name == "peak_memory_bytes":
             merged[field.name] = max(values)
+        elif field.name == "timed_requests":
+            merged[field.name] = sum(values)
         elif field.name in ("trainable_parameters", "artifact_bytes"):
             merged[field.name] = round(mean(values))
         else:

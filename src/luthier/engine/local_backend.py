@@ -26,6 +26,7 @@ from luthier.models.backend import (
     Backend,
     Generated,
     GenerateRequest,
+    PooledStates,
     ScoreRequest,
     ScoreResult,
     TokenLogprobs,
@@ -187,6 +188,15 @@ class LocalBackend(Backend):
 
         with self.session(adaptation) as session, torch.inference_mode():
             return text_logprobs(session, texts)
+
+    def pooled_states(
+        self, prompts: Sequence[Rendered], adaptation: Adaptation, *, layers: Sequence[int]
+    ) -> list[PooledStates]:
+        """The states of some layers: see `luthier.engine.hidden_states`."""
+        from luthier.engine.hidden_states import pooled_states
+
+        with self.session(adaptation) as session, torch.inference_mode():
+            return pooled_states(session, prompts, layers)
 
     def score_mixture(
         self, prompts: Sequence[Rendered], weights: Sequence[float],

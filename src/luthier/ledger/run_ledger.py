@@ -76,8 +76,9 @@ class PlannedRun:
     """A run that belongs to a comparison. Two comparisons in one ledger may share a run.
 
     `technique` is the name in the plan. `purpose` is "run", "step" (an intermediate step of a
-    recipe) or "curve" (a point of a learning curve). `part` says which step ("1 few-shot") or which
-    share of the training examples ("0.25"); it is "" for a whole run.
+    recipe), "curve" (a point of a learning curve) or "reference" (what needs no language model).
+    `part` says which step ("1 few-shot") or which share of the training examples ("0.25"); it is ""
+    for a whole run.
     """
 
     comparison: str

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Placement = Literal["before", "after"]
 PassageForm = Literal["plain", "numbered", "cited"]
+Pooling = Literal["last", "mean"]
 Reading = Literal["joined", "sequence", "token"]
 
 
@@ -56,6 +57,21 @@ class Weights:
     tensors: Mapping[str, torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear classifier on the base's states, which answers in place of the output layer.
+
+    `weight` is (L, H) and `bias` (L,) for L `labels` and width H; float32. `layer` says whose
+    states are read (0: the embeddings), `pooling` whether of the last token or the mean over all.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    labels: tuple[str, ...]
+    layer: int
+    pooling: Pooling = "last"
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How an answer is read out of the model.
@@ -70,7 +86,9 @@ class Decoding:
 
     `guidance_scale` γ leads away from the prompt's `negative` part: log P̂ = log P(w|c̄) +
     γ (log P(w|c) − log P(w|c̄)) (arXiv:2306.17806); 1 is off. `votes` answers are sampled and the
-    commonest one counts (self-consistency, arXiv:2203.11171, section 2).
+    commonest one counts (self-consistency, arXiv:2203.11171, section 2). With `thinking_tokens` a
+    thought of at most that many tokens is generated before each answer (`models.thinking`); then
+    votes are over thoughts.
 
     Raises TechniqueError for settings that cannot be followed.
     """
@@ -85,6 +103,7 @@ class Decoding:
     json_schema: str | Mapping[str, Any] | None = None
     guidance_scale: float = 1.0
     votes: int = 1
+    thinking_tokens: int = 0
 
     def __post_init__(self) -> None:
         from luthier.models.grammar import check_decoding, schema_text
@@ -141,6 +160,7 @@ class Adaptation:
     weights: Weights | None = None
     decoding: Decoding = field(default_factory=Decoding)
     knowledge: Knowledge | None = None
+    head: Head | None = None
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -152,5 +172,6 @@ class Adaptation:
             "weights": self.weights is not None,
             "decoding": self.decoding != Decoding(),
             "knowledge": self.knowledge is not None,
+            "head": self.head is not None,
         }
         return tuple(name for name, used in slots.items() if used)

@@ -1,7 +1,8 @@
 """From a model and inputs to responses: render, then score labels or generate text.
 
-With labels and a backend that gives log-probabilities the prediction is
-argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read (`parsing`).
+A head answers by itself (`head_answers`). With labels and a backend that gives log-probabilities
+the prediction is argmax_y log p(y | prompt) − bias(y); elsewhere text is generated and read
+(`parsing`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 from luthier.content import Input, Response, has_images, question_of, single_text
 from luthier.errors import CapabilityError
 from luthier.models.backend import GenerateRequest, ScoreRequest
+from luthier.models.head_answers import answer_by_head
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.parsing import from_scores, read_response, voted
 from luthier.models.pieces import stripped
 from luthier.models.prompt import Demonstration, Prompt, Rendered, label_text, render
+from luthier.models.thinking import answer_after_thought
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -114,32 +117,61 @@ def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[
     if not examples:
         return []
     knowledge = model.adaptation.knowledge
+    if model.adaptation.head is not None:
+        return answer_by_head(model, render_for(model, examples))
+    if model.adaptation.decoding.thinking_tokens:
+        return _answer_after_thought(model, examples, seed=seed)
     if knowledge is not None and knowledge.reading != "joined":
         from luthier.models.rag.marginal import answer_marginally
 
         return answer_marginally(model, examples, seed=seed)
     if scores_labels(model):
-        decoding = model.adaptation.decoding
-        scored = model.backend.score(
-            label_requests(model, render_for(model, examples)), model.adaptation
-        )
-        return [from_scores(s, decoding) for s in scored]
+        return _answer_prompts(model, render_for(model, examples))
     model, requests = _generate_requests(model, examples, seed=seed)
+    return _generated(model, requests)
+
+
+def _answer_prompts(model: Model, prompts: Sequence[Rendered], *, seed: int = 0) -> list[Response]:
+    """The same for prompts that are written out: labels are scored, text is generated."""
+    if not scores_labels(model):
+        votes = model.adaptation.decoding.votes
+        return _generated(model, [GenerateRequest(prompt, seed, votes) for prompt in prompts])
+    scored = model.backend.score(label_requests(model, prompts), model.adaptation)
+    return [from_scores(s, model.adaptation.decoding) for s in scored]
+
+
+def _generated(model: Model, requests: Sequence[GenerateRequest]) -> list[Response]:
     return [
         voted([read_response(model, sample) for sample in (generated, *generated.others)])
         for generated in model.backend.generate(requests, model.adaptation)
     ]
 
 
+def _answer_after_thought(
+    model: Model, examples: Sequence[Example], *, seed: int
+) -> list[Response]:
+    knowledge = model.adaptation.knowledge
+    if knowledge is not None and knowledge.reading != "joined":
+        raise CapabilityError(
+            "A thought reads all passages together, and this model reads each by itself",
+            next_step="Use rag(reading='joined') before reasoning.",
+        )
+    return answer_after_thought(
+        model, render_for(model, examples), _answer_prompts, seed=seed
+    )  # fmt: skip
+
+
 def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
     """The text of one response in pieces, whose join is the `text` that `answer` returns.
 
     It is one piece where no part of an answer is known before all of it: labels that are scored,
-    votes, and passages that are read apart.
+    votes, passages that are read apart, and an answer after a thought.
     """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     apart = knowledge is not None and knowledge.reading != "joined"
-    if apart or decoding.votes > 1 or scores_labels(model):
+    by_head = model.adaptation.head is not None
+    apart = apart or bool(decoding.thinking_tokens)
+    if apart or by_head or decoding.votes > 1 or scores_labels(model):
         yield answer(model, [example], seed=seed)[0].text
         return
     model, (request,) = _generate_requests(model, [example], seed=seed)

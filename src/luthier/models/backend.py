@@ -9,13 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.content import ToolCall, Usage
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,16 @@ class TokenLogprobs:
     logprobs: tuple[float | None, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledStates:
+    """The states of K layers while a base read a prompt, float32: of its last token (K, H), and the
+    mean over its tokens (K, H). `tokens` is how many it read."""
+
+    last: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
+    tokens: int
+
+
 class Backend:
     """Runs one base model and never changes it: the base is equal to the bit after any call.
 
@@ -158,6 +172,15 @@ class Backend:
         CapabilityError without `Capability.LOGPROBS`.
         """
         raise self.lacks(Capability.LOGPROBS)
+
+    def pooled_states(
+        self, prompts: Sequence[Rendered], adaptation: Adaptation, *, layers: Sequence[int]
+    ) -> list[PooledStates]:
+        """The states of some layers, from 0 (the embeddings) to `facts.layers`, for each prompt.
+
+        CapabilityError without `Capability.EMBEDDINGS`.
+        """
+        raise self.lacks(Capability.EMBEDDINGS)
 
     def score_mixture(
         self, prompts: Sequence[Rendered], weights: Sequence[float],

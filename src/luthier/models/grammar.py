@@ -73,6 +73,10 @@ def check_decoding(decoding: Decoding) -> None:
         refuse("guidance_scale", "0 or a number above it; 1 is no guidance")
     if decoding.votes < 1:
         refuse("votes", "at least 1")
+    if decoding.thinking_tokens < 0:
+        refuse("thinking_tokens", "0 (no thought) or more")
+    if decoding.thinking_tokens and decoding.guidance_scale != 1.0:
+        refuse("guidance_scale", "1 where a thought comes before the answer")
     if "" in decoding.stop:
         refuse("stop", "texts of at least one character")
     if decoding.votes > 1 and decoding.temperature == 0:

@@ -4,7 +4,9 @@ luthier.yaml               base, prompt, decoding, lineage
 soft_prompt.safetensors    virtual tokens
 adapter/                   a PEFT folder: PeftModel.from_pretrained(base, folder) opens it
 weights/                   a fork: AutoModelForCausalLM.from_pretrained(folder) opens it
+head.safetensors           a linear head on the base's states
 knowledge/                 a copy of the index, where it is small
+examples.txt               hashes of the examples that the fits could see, one a line
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from luthier.errors import ModelError, StorageError
-from luthier.models.adaptation import Adaptation, Adapter, Decoding, VirtualTokens, Weights
+from luthier.models.adaptation import Adaptation, Adapter, Decoding, Head, VirtualTokens, Weights
 from luthier.models.prompt import Prompt
 from luthier.models.rag.index_copy import open_knowledge, save_knowledge
 from luthier.records import Capability, Lineage
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from luthier.models.model import Model
 
 ADAPTATION_FILE = "luthier.yaml"
+EXAMPLES_FILE = "examples.txt"
 FORMAT = 1
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -77,9 +81,13 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         decoding = from_plain(Decoding, record["decoding"])
         base, fingerprint = record["base"], record["base_fingerprint"]
         lineage = from_plain(Lineage, record["lineage"]) if record.get("lineage") else None
+        if lineage is not None and (folder / EXAMPLES_FILE).is_file():
+            hashes = (folder / EXAMPLES_FILE).read_text("utf-8").split()
+            lineage = replace(lineage, examples=tuple(hashes))
         placement = record.get("soft_prompt_placement", "before")
         starts_with_bos = bool(record.get("adapter_opens", False))
         knowledge = open_knowledge(record["knowledge"], folder) if record.get("knowledge") else None
+        head_facts = record.get("head")
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelError(
             f"{path} is not a saved adaptation ({type(error).__name__}: {error})",
@@ -102,8 +110,17 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         from safetensors.torch import load_file
 
         weights = Weights(load_file(folder / "weights" / "model.safetensors"))
-    adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge)
+    head = None if head_facts is None else _open_head(folder, head_facts)
+    adaptation = Adaptation(prompt, soft, adapter, weights, decoding, knowledge, head)
     return adaptation, lineage, base, fingerprint
+
+
+def _open_head(folder: Path, facts: dict[str, Any]) -> Head:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "head.safetensors")
+    labels = tuple(str(label) for label in facts["labels"])
+    return Head(tensors["weight"], tensors["bias"], labels, int(facts["layer"]), facts["pooling"])
 
 
 def _write(model: Model, folder: Path) -> None:
@@ -114,10 +131,20 @@ def _write(model: Model, folder: Path) -> None:
         "base_fingerprint": model.backend.fingerprint,
         "prompt": to_plain(adaptation.prompt),
         "decoding": to_plain(adaptation.decoding),
-        "lineage": to_plain(model.lineage),
+        "lineage": to_plain(_without_examples(model.lineage)),
     }
+    met = model.lineage.met if model.lineage is not None else ()
+    if met:
+        (folder / EXAMPLES_FILE).write_text("\n".join(sorted(met)) + "\n", "utf-8")
     if adaptation.knowledge is not None:
         record["knowledge"] = save_knowledge(adaptation.knowledge, folder)
+    if adaptation.head is not None:
+        from safetensors.torch import save_file
+
+        head = adaptation.head
+        record["head"] = {"layer": head.layer, "pooling": head.pooling, "labels": list(head.labels)}
+        tensors = {"weight": head.weight.contiguous(), "bias": head.bias.contiguous()}
+        save_file(tensors, folder / "head.safetensors")
     if adaptation.soft_prompt is not None:
         from safetensors.torch import save_file
 
@@ -146,6 +173,13 @@ def _write(model: Model, folder: Path) -> None:
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     text = yaml.dump(record, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
     (folder / ADAPTATION_FILE).write_text(text, "utf-8")
+
+
+def _without_examples(lineage: Lineage | None) -> Lineage | None:
+    """The same without hashes: they have a file of their own, which holds each once."""
+    if lineage is None:
+        return None
+    return replace(lineage, examples=(), parent=_without_examples(lineage.parent))
 
 
 def _base_name(name: str) -> str:

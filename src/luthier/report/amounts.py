@@ -171,3 +171,8 @@ def plural(amount: int, noun: str, many: str | None = None) -> str:
 
 def _sign(text: str) -> str:
     return text.replace("-", _MINUS)
+
+
+def passes(epochs: float | None) -> str:
+    """The passes of a fit over the training examples: 2.4."""
+    return UNMEASURED if epochs is None else f"{epochs:.1f}"

@@ -50,6 +50,11 @@ def _parts(folder: Path, labels: bool) -> tuple[str, ...]:
         sentences.append(
             "`soft_prompt.safetensors` holds the virtual tokens, rows of the input embeddings."
         )
+    if (folder / "head.safetensors").is_file():
+        sentences.append(
+            "`head.safetensors` holds a linear classifier, weight and bias, on the states of the "
+            "layer that `luthier.yaml` names."
+        )
     if (folder / "adapter").is_dir():
         sentences.append("`adapter/` opens with PEFT: `PeftModel.from_pretrained(base, folder)`.")
     if (folder / "weights").is_dir():

@@ -22,6 +22,7 @@ from luthier.report.technique_view import (
     best_first,
     headline,
     in_groups,
+    reference_views,
     technique_views,
     tie_sentence,
 )
@@ -97,13 +98,17 @@ def _sections(
     )
 
     measured, unfinished = in_groups(views)
+    references, failed = in_groups(reference_views(comparison))
     data = differences.difference_data(measured)
     return {
         "headline": headline(comparison),
         "tie": tie_sentence(comparison),
         "how_to_use": how_to_use(comparison),
         "measured": measured,
-        "unfinished": unfinished,
+        "has_passes": any(view.result.epochs is not None for view in measured),
+        "unfinished": [*unfinished, *failed],
+        "references": references,
+        "against": facts.against_references(comparison, metric_view),
         "ranked": best_first(views, metric_view),
         "families": plots.family_key(measured),
         "intervals": plots.interval_plot(comparison, views, metric_view),
@@ -145,8 +150,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     for write in (
-        amounts.count, amounts.milliseconds, amounts.money, amounts.probability, amounts.rate,
-        amounts.scaled, amounts.seconds, amounts.size,
+        amounts.count, amounts.milliseconds, amounts.money, amounts.passes, amounts.probability,
+        amounts.rate, amounts.scaled, amounts.seconds, amounts.size,
     ):  # fmt: skip
         environment.filters[write.__name__] = write
     environment.filters["family_marker"] = _marker

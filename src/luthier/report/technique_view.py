@@ -16,8 +16,10 @@ FAMILIES = {
     "soft prompt": ("f-soft", "diamond"),
     "adapter": ("f-adapter", "square"),
     "weights": ("f-weights", "triangle"),
+    "head": ("f-head", "hexagon"),
     "retrieval": ("f-retrieval", "pentagon"),
     "recipe": ("f-recipe", "wedge"),
+    "reference": ("f-other", "circle"),
 }
 _STEP = re.compile(r" \(step (\d+) of .*\)$")
 _STATUS = {
@@ -97,6 +99,15 @@ def technique_views(comparison: Comparison) -> list[TechniqueView]:
     return views
 
 
+def reference_views(comparison: Comparison) -> list[TechniqueView]:
+    """What needs no language model, the plainest first."""
+    cls, shape = FAMILIES["reference"]
+    return [
+        TechniqueView(result, f"r{index + 1}", cls, shape, "")
+        for index, result in enumerate(comparison.references)
+    ]
+
+
 def best_first(views: Sequence[TechniqueView], metric_view: MetricView) -> list[TechniqueView]:
     """Those with a score, best first."""
     measured = [view for view in views if view.result.score.value is not None]
@@ -112,6 +123,9 @@ def in_groups(views: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list
 def headline(comparison: Comparison) -> str:
     """The verdict in one sentence."""
     pick = comparison.verdict.pick
+    tests = comparison.reference_tests
+    if pick is not None and any(t.first == pick and t.better == t.second for t in tests):
+        return f"Of these, use {pick}; what needs no language model does better."
     if pick is not None:
         return f"Use {pick}."
     if any(result.status in ("planned", "stopped") for result in comparison.results):

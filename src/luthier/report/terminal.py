@@ -14,6 +14,7 @@ from luthier.report.technique_view import (
     TechniqueView,
     headline,
     in_groups,
+    reference_views,
     technique_views,
     tie_sentence,
 )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
+UNEVEN = 1.5  # times the share of a label where all are equally common
 _LONGEST_NAME = 24  # columns; longer ones are folded
 _MARKS = {"pick": "►", "tied": "=", "best": "·", "": " "}
 
@@ -52,14 +54,16 @@ class _Terminal:
         metric_view = metric_view_of(comparison)
         views = technique_views(comparison)
         measured, unfinished = in_groups(views)
+        references, failed = in_groups(reference_views(comparison))
+        unfinished += failed
         title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
         title.append(comparison.model.name)
         title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
         yield title
         if measured:
             columns = _columns(comparison, metric_view)
-            shown = _fitting(columns, measured, options.max_width)
-            yield _table(shown, measured)
+            shown = _fitting(columns, [*measured, *references], options.max_width)
+            yield _table(shown, measured, references)
             yield Text(_legend(columns, shown, measured), "dim")
         yield Text()
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
@@ -108,6 +112,8 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
     return [
         _Column("technique", _name),
         _Column(f"{metric_view.name} [95 %]", lambda view: _score(view, metric_view)),
+        *_macro_f1(comparison),
+        *_passes(comparison),
         _Column("parsed", lambda view: amounts.rate(view.result.parse_rate.value), drop=5),
         _Column("fit", lambda view: _short(amounts.seconds(view.result.cost.fit_seconds))),
         _Column(
@@ -120,6 +126,32 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
             "1k req", lambda view: amounts.money(view.result.cost.per_1k_requests, currency), drop=6
         ),
     ]
+
+
+def _macro_f1(comparison: Comparison) -> list[_Column]:
+    """Where labels are uneven, accuracy alone hides the rare ones."""
+    task = comparison.task
+    if task.metric != "accuracy" or task.chance is None or not task.labels:
+        return []
+    if task.chance < UNEVEN / len(task.labels):
+        return []
+    return [_Column("macro-F1", lambda view: _mean_secondary(view, "macro-f1"), drop=7)]
+
+
+def _mean_secondary(view: TechniqueView, metric: str) -> str:
+    values = [
+        score.value
+        for run in view.finished_runs
+        for score in run.secondary
+        if score.metric == metric and score.value is not None
+    ]
+    return amounts.score(sum(values) / len(values) if values else None, fraction=True)
+
+
+def _passes(comparison: Comparison) -> list[_Column]:
+    if all(result.epochs is None for result in comparison.results):
+        return []
+    return [_Column("passes", lambda view: amounts.passes(view.result.epochs), drop=4)]
 
 
 def _name(view: TechniqueView) -> str:
@@ -162,7 +194,10 @@ def _fitting(
         shown.remove(droppable[0])
 
 
-def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
+def _table(
+    columns: Sequence[_Column], views: Sequence[TechniqueView], references: Sequence[TechniqueView]
+) -> Table:
+    """The techniques and, under a line, what needs no language model."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -173,7 +208,9 @@ def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
     )  # fmt: skip
     table.add_column(width=1)
     table.add_column(
-        columns[0].heading, overflow="fold", min_width=min(_width(columns[0], views), _LONGEST_NAME)
+        columns[0].heading,
+        overflow="fold",
+        min_width=min(_width(columns[0], [*views, *references]), _LONGEST_NAME),
     )
     for column in columns[1:]:
         table.add_column(Text(column.heading), justify="right", no_wrap=True)
@@ -181,6 +218,11 @@ def _table(columns: Sequence[_Column], views: Sequence[TechniqueView]) -> Table:
     for view in views:
         cells = [Text(_MARKS[view.mark]), *(Text(column.cell(view)) for column in columns)]
         table.add_row(*cells, style=styles.get(view.mark, "dim" if view.result.part_of else ""))
+    if references:
+        table.add_section()
+        table.add_row("", Text("no language model", "dim italic"))
+    for view in references:
+        table.add_row("", *(Text(column.cell(view)) for column in columns))
     return table
 
 
@@ -204,7 +246,7 @@ def _legend(
 
 def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
-    sentences = [verdict.because, tie_sentence(comparison)]
+    sentences = [verdict.because, tie_sentence(comparison), verdict.reference]
     if verdict.break_even_requests:
         sentences.append(
             f"It has paid for its fit against the best prompt after "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,13 +24,14 @@ def build_index(
     settings: IndexSettings | None = None,
     replace: bool = False,
     listener: IndexListener | None = None,
+    leaving_out: Collection[str | Path] = (),
 ) -> IndexReport:
     """Index files, folders and globs, into a folder or a store named by its address.
 
     Of a file that has not been touched since only size and times are read. What the index holds of
     sources that are not named stays, and is counted, unless `replace`. After a kill the next run
     continues; readers see the last complete version. Documents that cannot be read are in
-    `IndexReport.bad`.
+    `IndexReport.bad`. `leaving_out` holds files and folders that are not indexed.
 
     TaskError where there are no documents or two have the same name, UserError where none can be
     read or the settings differ from those of the index, StorageError where another process is
@@ -38,8 +39,10 @@ def build_index(
     """
     started = time.monotonic()
     settings = settings or IndexSettings()
-    own_folder = None if is_address(into) else Path(into).resolve()
-    files = find_documents(sources, urls=settings.urls, leaving_out=own_folder)
+    unwanted = [Path(path).resolve() for path in leaving_out]
+    if not is_address(into):
+        unwanted.append(Path(into).resolve())
+    files = find_documents(sources, urls=settings.urls, leaving_out=unwanted)
     embedder = open_embedder(settings.embedder)
     dimension = None if embedder is None else lambda: embedder.dimension
     store = open_store(into)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,10 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
+from luthier.scoring.answerer import Answerer
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
+from luthier.task.fingerprint import example_hash
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -56,11 +58,35 @@ def evaluate(
     """
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
     examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
+    result = _evaluated(
+        task, chosen, examples=examples,
+        score=lambda: score_samples(model, examples, scorer=chosen, seed=seed),
+    )  # fmt: skip
+    result = replace(result, met_examples=_met(model, examples))
+    return _with_latency(result, model, examples) if latency else result
+
+
+def evaluate_reference(answerer: Answerer, task: Task, *, limit: int | None = None) -> EvalResult:
+    """What is no model, on the test split: on the examples, by the scorers and with the latency
+    that `evaluate` measures a model by."""
+    chosen = scorer_for(task)
+    examples = _limited(task.examples("test"), limit, f"test split of task {task.name!r}")
+    result = _evaluated(
+        task, chosen, examples=examples,
+        score=lambda: _score_answers(answerer, examples, chosen, 0),
+    )  # fmt: skip
+    return _with_latency(result, answerer, examples)
+
+
+def _evaluated(
+    task: Task, chosen: Scorer, *, examples: Sequence[Example],
+    score: Callable[[], tuple[Sequence[SampleScore], Usage]],
+) -> EvalResult:  # fmt: skip
     chosen.check(examples)
     started = time.perf_counter()
-    sample_scores, usage = score_samples(model, examples, scorer=chosen, seed=seed)
+    sample_scores, usage = score()
     seconds = time.perf_counter() - started
-    result = EvalResult(
+    return EvalResult(
         score=aggregate_samples(sample_scores, chosen),
         parse_rate=(
             Score("parse-rate", None) if chosen.needs_likelihood else parse_rate([sample_scores])
@@ -70,16 +96,26 @@ def evaluate(
             for other in secondary_scorers(task, chosen)
             if _fits(other, examples)
         ),
-        sample_scores=sample_scores,
+        sample_scores=tuple(sample_scores),
         usage=usage,
         eval_seconds=seconds,
     )
-    if not latency:
-        return result
+
+
+def _with_latency(
+    result: EvalResult, answerer: Answerer, examples: Sequence[Example]
+) -> EvalResult:
     from luthier.scoring.latency import measure_latency
 
-    measured = measure_latency(model, examples)
-    return replace(result, latency_p50_ms=measured.p50_ms, latency_p95_ms=measured.p95_ms)
+    measured = measure_latency(answerer, examples)
+    return replace(
+        result,
+        latency_p50_ms=measured.p50_ms,
+        latency_p95_ms=measured.p95_ms,
+        latency_mean_ms=measured.mean_ms,
+        timed_requests=measured.requests,
+        label_tokens=measured.label_tokens,
+    )
 
 
 def score_samples(
@@ -113,7 +149,7 @@ def score_samples(
 
 
 def _score_answers(
-    model: Model, examples: Sequence[Example], scorer: Scorer, seed: int
+    model: Answerer, examples: Sequence[Example], scorer: Scorer, seed: int
 ) -> tuple[list[SampleScore], Usage]:
     usage = Usage()
     sample_scores = []
@@ -170,6 +206,12 @@ def _score_likelihoods(
             )
         )
     return sample_scores, usage
+
+
+def _met(model: Model, examples: Sequence[Example]) -> int | None:
+    """How many of the examples the fit of a model could see; None where it keeps no record."""
+    met = frozenset() if model.lineage is None else model.lineage.met
+    return sum(example_hash(e) in met for e in examples) if met else None
 
 
 def _fits(scorer: Scorer, examples: Sequence[Example]) -> bool:

@@ -16,7 +16,7 @@ from luthier.task.reading.documents import check_documents
 from luthier.task.reading.examples import check_enough, find_labels, read_examples
 from luthier.task.reading.loaders import Table, read_source
 from luthier.task.spec import SPLITS, TaskSpec
-from luthier.task.splits import in_order, split
+from luthier.task.splits import in_order, missed_shares, split
 from luthier.task.task import Task
 from luthier.task.task_file import read_task_file
 from luthier.task.task_schema import checked_schema
@@ -50,8 +50,11 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
 
     `seed` moves examples between splits. TaskError where the rows do not make a task.
     """
-    check_documents(spec.knowledge)
+    own_data = check_documents(spec.knowledge, spec.data_files)
     notes: list[str] = []
+    if own_data:
+        names = ", ".join(path.name for path in own_data)
+        notes.append(f"The documents hold the data of the task ({names}): it is not indexed.")
     examples_by_source: dict[str, Sequence[Example]] = {}
     for part, table in tables.items():
         found, table_notes = read_examples(table, spec)
@@ -65,9 +68,10 @@ def build(spec: TaskSpec, tables: Mapping[str, Table], *, seed: int) -> Task:
     check_enough(examples, where)
     labels = find_labels(examples, spec, where)
     schema = checked_schema(spec.schema, examples)
-    splits, leaks = check_leaks(
-        _splits(examples_by_source, spec, seed), drop=spec.drop_leaks, labels=bool(labels)
-    )
+    as_cut = _splits(examples_by_source, spec, seed)
+    if "all" in examples_by_source and spec.group:
+        notes += missed_shares(as_cut, spec.fractions or DEFAULT_FRACTIONS)
+    splits, leaks = check_leaks(as_cut, drop=spec.drop_leaks, labels=bool(labels))
     _check_enough_left(splits, leaks, where)
     notes += data_notes(splits, labels, leaks)
     return Task(

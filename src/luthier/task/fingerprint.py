@@ -10,6 +10,7 @@ from typing import Any
 
 from luthier.records import Example
 from luthier.serialization import to_plain
+from luthier.task.leaks import exact_key
 from luthier.task.reading.documents import documents_digest
 from luthier.task.spec import TaskSpec
 
@@ -27,7 +28,7 @@ def task_fingerprint(spec: TaskSpec, *, train: str, dev: str, test: str) -> str:
         "objective": spec.objective,
         "schema": spec.schema,
         "names": (spec.input_name, spec.target_name),
-        "knowledge": documents_digest(spec.knowledge),
+        "knowledge": documents_digest(spec.knowledge, spec.data_files),
         "max_new_tokens": spec.max_new_tokens,
         "train": train,
         "dev": dev,
@@ -48,6 +49,11 @@ def examples_digest(examples: Sequence[Example]) -> str:
         row = json.dumps(cells if e.evidence is None else [*cells, e.evidence], ensure_ascii=True)
         total.update(row.encode() + b"\n")
     return total.hexdigest()
+
+
+def example_hash(example: Example) -> str:
+    """10 hex digits of the SHA-256 of an input and its passage, without case, width and spacing."""
+    return hashlib.sha256("\n".join(exact_key(example)).encode()).hexdigest()[:10]
 
 
 def scorer_identity(scorer: str | Callable[..., Any]) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from luthier.records import Example
+from luthier.task.near_duplicates import (
+    NEAR_LONG,
+    Forms,
+    NearIndex,
+    character_shingles,
+    jaccard,
+    plain,
+    words_of,
+)
 
-NEAR = 0.8  # Jaccard index of word 3-grams from which two texts count as nearly the same
-MOST_WORDS = 200
+ALIKE_ANSWERS = 0.5  # Jaccard index of character 4-grams from which two free answers are alike
 SAMPLES = 20
-_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-WORDS = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class LeakReport:
     """What the leak check found, and what was done about it.
 
     `exact` and `near` count examples of train or dev that occur again in test or dev; `dropped`
-    says whether they were removed from train and dev (test keeps its copy). `repeated` counts rows
+    says whether they were removed from train and dev (test keeps its copy). Nearly the same is an
+    input that differs in a word of about fifteen, headings that many inputs share left aside, and
+    has the same answer (or, where answers are free text, one like it). `repeated` counts rows
     that were the same as another row of their own split, and were dropped. `conflicting` counts
     inputs that carry more than one label. `straddling_groups` counts groups that separate files put
     in two splits: their rows in train or dev are dropped too. `samples` shows the most similar
@@ -60,7 +64,7 @@ class LeakReport:
 
 def exact_key(example: Example) -> tuple[str, str]:
     """Two inputs are the same when this is: text and passage without case, width and spacing."""
-    return _plain(example.text), _plain(example.context or "")
+    return plain(example.text), plain(example.context or "")
 
 
 def check_leaks(
@@ -80,12 +84,13 @@ def check_leaks(
         repeated += len(examples) - len(kept[name])
     conflicting = _conflicting(kept) if labels else 0
     straddling = _straddling(kept)
+    forms = Forms(e.text for examples in kept.values() for e in examples)
     leaks: list[Leak] = []
     known: list[tuple[str, Example]] = [("test", e) for e in kept.get("test", ())]
     for name in ("dev", "train"):
         if name not in kept:
             continue
-        index = _Index(known)
+        index = _Index(known, forms, labels=labels)
         found = {
             n: leak for n, e in enumerate(kept[name]) if (leak := index.find(e, name)) is not None
         }
@@ -111,23 +116,12 @@ def check_leaks(
 
 
 class _Index:
-    """Finds examples again, by exact key and by rare word 3-grams (prefix filtering).
+    """Finds examples again, by exact key and by what is nearly the same."""
 
-    Two sets with Jaccard index J >= t share at least one of the first n - ceil(t n) + 1 elements of
-    either in any common order (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity
-    search", section 3). In the order used here rare ones come first, so candidates are few, and
-    nothing is missed.
-    """
-
-    def __init__(self, known: Sequence[tuple[str, Example]]) -> None:
-        self.known = known
+    def __init__(self, known: Sequence[tuple[str, Example]], forms: Forms, *, labels: bool) -> None:
+        self.known, self.forms, self.labels = known, forms, labels
         self.exact = {exact_key(e): n for n, (_, e) in reversed(list(enumerate(known)))}
-        self.shingles = [shingles(e.text) for _, e in known]
-        self.counts = Counter(s for one in self.shingles for s in one)
-        self.postings: dict[int, list[int]] = {}
-        for n, one in enumerate(self.shingles):
-            for shingle in self._rarest(one):
-                self.postings.setdefault(shingle, []).append(n)
+        self.near = NearIndex([forms.body(e.text) for _, e in known])
 
     def find(self, example: Example, split: str) -> Leak | None:
         """The known example that this one repeats, exactly or nearly; None when there is none."""
@@ -135,56 +129,36 @@ class _Index:
         if same is not None:
             name, other = self.known[same]
             return Leak(example.id, split, other.id, name, 1.0, exact=True)
-        own = shingles(example.text)
-        tried = set()
-        best: tuple[float, int] | None = None
-        for shingle in self._rarest(own):
-            for n in self.postings.get(shingle, ()):
-                if n in tried:
-                    continue
-                tried.add(n)
-                score = jaccard(own, self.shingles[n])
-                if score < NEAR or not _same_passage(example, self.known[n][1]):
-                    continue
-                if best is None or (score, -n) > (best[0], -best[1]):
-                    best = score, n
-        if best is None:
+        body = self.forms.body(example.text)
+        if body is None:
             return None
-        name, other = self.known[best[1]]
-        return Leak(example.id, split, other.id, name, round(best[0], 4), exact=False)
+        alike = [
+            (score, -number)
+            for number, score in self.near.find(body).items()
+            if self._same_answer(example, self.known[number][1])
+            and _same_passage(example, self.known[number][1])
+        ]
+        if not alike:
+            return None
+        score, number = max(alike)
+        name, other = self.known[-number]
+        return Leak(example.id, split, other.id, name, round(score, 4), exact=False)
 
-    def _rarest(self, one: frozenset[int]) -> list[int]:
-        ordered = sorted(one, key=lambda s: (self.counts[s], s))
-        return ordered[: len(one) - math.ceil(NEAR * len(one)) + 1]
-
-
-def shingles(text: str) -> frozenset[int]:
-    """The hashes of the word 3-grams of a text; of the text itself below three words.
-
-    Only the first 200 words count. A Chinese, Japanese or Korean character is a word.
-    """
-    plain = _plain(text)
-    words = WORDS.findall(plain)[:MOST_WORDS]
-    if len(words) < 3:
-        return frozenset([hash(plain)])
-    return frozenset(hash(three) for three in zip(words, words[1:], words[2:], strict=False))
-
-
-def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
-    """|A and B| / |A or B|, 0 to 1."""
-    common = len(one & other)
-    return common / (len(one) + len(other) - common)
+    def _same_answer(self, one: Example, other: Example) -> bool:
+        """An example that is nearly another and has another answer gives nothing away: a sign, a
+        word or a number decides there."""
+        here, there = plain(one.target), plain(other.target)
+        if self.labels or here == there:
+            return here == there
+        return jaccard(character_shingles(here), character_shingles(there)) >= ALIKE_ANSWERS
 
 
 def _same_passage(one: Example, other: Example) -> bool:
     """Two questions about different passages are different examples, however alike they read."""
     if not one.context or not other.context:
         return not one.context and not other.context
-    return jaccard(shingles(one.context), shingles(other.context)) >= NEAR
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    here, there = (character_shingles(" ".join(words_of(e.context or ""))) for e in (one, other))
+    return jaccard(here, there) >= NEAR_LONG
 
 
 def _conflicting(splits: Mapping[str, Sequence[Example]]) -> int:

@@ -132,7 +132,7 @@ def _scorer(read: KeyReader, kind: Kind, *, has_schema: bool) -> str | Callable[
         return function
     if value is None:
         if kind is Kind.EXTRACT and has_schema:
-            return "json-schema"
+            return "json-fields"
         return DEFAULT_SCORERS[kind]
     name = read.text("scorer")
     file, colon, function_name = name.rpartition(":")

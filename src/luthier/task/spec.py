@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from luthier.records import Kind
@@ -70,6 +71,13 @@ class TaskSpec:
         """Every column that this task reads."""
         named = (self.input, self.target, self.passage, self.evidence, self.group, self.id)
         return tuple(dict.fromkeys(c for c in named if c is not None))
+
+    @property
+    def data_files(self) -> tuple[Path, ...]:
+        """The files on this disk that its rows come from, resolved; they are never documents."""
+        sources = (self.data, *(self.files or {}).values())
+        paths = [Path(re.sub(r"\.py:\w+$", ".py", source)) for source in sources if source]
+        return tuple(dict.fromkeys(path.resolve() for path in paths if path.is_file()))
 
 
 def title(column: str) -> str:

@@ -16,7 +16,7 @@ from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
 from luthier.records import Example, Kind
-from luthier.task.fingerprint import examples_digest, task_fingerprint
+from luthier.task.fingerprint import example_hash, examples_digest, task_fingerprint
 from luthier.task.leaks import LeakReport
 from luthier.task.spec import SPLITS, TaskSpec
 
@@ -245,6 +245,12 @@ class Task:
             dev=examples_digest(self.dev),
             test=self._facts[1],
         )
+
+    @cached_property
+    def example_hashes(self) -> tuple[str, ...]:
+        """The hashes of the examples of train and dev: what a fit can see. A model keeps them, so
+        that it can be told later which examples it has met."""
+        return tuple(sorted({example_hash(e) for e in (*self.train, *self.dev)}))
 
     @cached_property
     def _facts(self) -> tuple[int, str]:

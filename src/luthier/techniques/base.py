@@ -58,7 +58,7 @@ class Technique:
     **Class attributes**
 
     - `name`: how a user writes it, in lower case with hyphens.
-    - `family`: "prompt", "soft prompt", "adapter", "weights", "retrieval" or "recipe".
+    - `family`: "prompt", "soft prompt", "adapter", "weights", "head", "retrieval" or "recipe".
     - `needs`: the capabilities that the backend must have.
     - `trained`: whether a fit trains parameters.
     - `card`: what `luthier techniques` prints.
@@ -102,6 +102,11 @@ class Technique:
         """In words, why this kind of base does not suit the technique; None when it does."""
         return None
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """How many passes over the training examples a fit with so many tokens will make, roughly;
+        None where it trains nothing, or where that cannot be said beforehand."""
+        return None
+
     def content(self) -> str | None:
         """A digest of what a setting names on disk (an index): another content is another run."""
         return None
@@ -141,5 +146,10 @@ def unmet_by_model(technique: Technique, model: Model) -> str | None:
         return (
             f"{technique.name} needs {' and '.join(missing)}, which {model.backend.name} does not "
             "give"
+        )
+    if model.adaptation.head is not None and technique.family != "head":
+        return (
+            f"{technique.name} would change the states that this model's head was fitted on: "
+            "let the head come last"
         )
     return technique.unmet_by_model(model)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
-from luthier.models.backend import Backend, GenerateRequest, ModelFacts, ScoreRequest
+from luthier.models.backend import (
+    Backend,
+    GenerateRequest,
+    ModelFacts,
+    PooledStates,
+    ScoreRequest,
+)
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 from luthier.testing.expectations import expect, expect_close, expect_equal, expect_error
@@ -43,6 +49,7 @@ def check_backend(backend: Backend) -> None:
         (Capability.LOGPROBS, _check_scores, lambda: backend.score(_score_requests(), SHORT)),
         (Capability.LOGPROBS, _check_texts, lambda: backend.text_logprobs(TEXTS, SHORT)),
         (Capability.MIXTURES, _check_mixtures, lambda: _mixture(backend)),
+        (Capability.EMBEDDINGS, _check_states, lambda: _states(backend, PROMPTS)),
         (Capability.GRADIENTS, _check_training, lambda: _trained(backend)),
         (Capability.GRADIENTS, _check_export, lambda: backend.export_base(Path("nowhere"))),
     ):
@@ -143,6 +150,25 @@ def _check_texts(backend: Backend) -> None:
             "the log-probabilities of a text depend on the other texts",
         )
     expect_equal(backend.text_logprobs([], SHORT), [], "no texts, no log-probabilities")
+
+
+def _states(backend: Backend, prompts: Sequence[Rendered]) -> list[PooledStates]:
+    return backend.pooled_states(prompts, SHORT, layers=(0, backend.facts.layers or 0))
+
+
+def _check_states(backend: Backend) -> None:
+    expect(backend.facts.layers, "facts must say how many layers show their states")
+    for prompt, found in zip(PROMPTS, _states(backend, PROMPTS), strict=True):
+        alone = _states(backend, [prompt])[0]
+        expect(found.tokens > 0, "the tokens that were read must be counted")
+        expect_equal(found.last.shape, (2, backend.facts.hidden_size), "states must be (K, H)")
+        expect_equal(found.mean.shape, found.last.shape, "both poolings must have one shape")
+        for own, other in ((found.last, alone.last), (found.mean, alone.mean)):
+            expect(bool((own == own).all()), "states must be numbers")
+            # In half precision other batches round otherwise: what counts is the direction.
+            cosine = float((own * other).sum() / ((own**2).sum() * (other**2).sum()) ** 0.5)
+            expect(cosine > 0.999, "a state depends on what else is in the batch")
+    expect_equal(_states(backend, []), [], "no prompts, no states")
 
 
 def _mixture(backend: Backend) -> Any:

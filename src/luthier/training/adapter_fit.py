@@ -67,7 +67,7 @@ def fit_adapter(model: Model, task: Task, plan: AdapterPlan, *, budget: Budget, 
                 seed=seed,
             )
             tensors = parameters.state()
-    lineage = Lineage(plan.name, settings, seed, result.record, model.lineage)
+    lineage = Lineage(plan.name, settings, seed, result.record, model.lineage, task.example_hashes)
     return start.adapt(adapter=Adapter(config, tensors), lineage=lineage)
 
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from luthier.techniques.search.starting_prompt import starting_decoding, starting_prompt
-
 from luthier import (
     Budget,
     Capability,
@@ -33,6 +31,7 @@ from luthier import (
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose, successive_halving
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.training.starting_prompt import starting_decoding, starting_prompt
 
 
 @dataclass(frozen=True)

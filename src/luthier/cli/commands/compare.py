@@ -60,6 +60,14 @@ def compare(
     proposer: Annotated[
         str | None, typer.Option(help="A capable model that rewrites prompts in prompt-search.")
     ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="What the reference that classifies embeddings embeds with: minilm, none, a "
+            "sentence-transformers model, or http://…/v1#name.  \\[default: minilm, if installed]",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only so many test examples.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     tolerance: Annotated[
@@ -102,6 +110,7 @@ def compare(
             seed=seed,
             plan_only=plan,
             tolerance=tolerance,
+            embedder=embedder,
             listener=listener,
         )
         with only_data_on_stdout():

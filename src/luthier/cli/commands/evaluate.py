@@ -57,6 +57,8 @@ def evaluate(
     for each in (result.score, result.parse_rate, *result.secondary):
         console.print(in_words(each), markup=False)
     console.print(f"examples {len(result.sample_scores)}", markup=False)
+    if result.met_examples is not None:
+        console.print(met_words(result), markup=False)
     if result.latency_p50_ms is not None and result.latency_p95_ms is not None:
         console.print(
             f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
@@ -87,9 +89,21 @@ def as_plain(result: EvalResult) -> dict[str, Any]:
         "parse_rate": to_plain(result.parse_rate),
         "secondary": to_plain(result.secondary),
         "examples": len(result.sample_scores),
+        "met_examples": result.met_examples,
         "usage": to_plain(result.usage),
         "latency_ms": {"p50": result.latency_p50_ms, "p95": result.latency_p95_ms},
     }
+
+
+def met_words(result: EvalResult) -> str:
+    """How many of the examples the model could see while it was fitted."""
+    count = len(result.sample_scores)
+    if not result.met_examples:
+        return f"met before: none of the {count} examples was in the data it was fitted on"
+    return (
+        f"met before: {result.met_examples} of the {count} examples were in the data it was fitted "
+        "on; the score says nothing about new ones"
+    )
 
 
 def in_words(score: Score) -> str:

@@ -11,6 +11,7 @@ from luthier.compare.costs.formulas import (
     shared_tokens,
 )
 from luthier.compare.costs.prices import Price, PriceBook, read_prices
+from luthier.compare.costs.request_time import RequestTime, request_time
 from luthier.compare.costs.resource_monitor import ResourceMonitor
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Outlay",
     "Price",
     "PriceBook",
+    "RequestTime",
     "ResourceMonitor",
     "break_even",
     "flops_of",
@@ -25,5 +27,6 @@ __all__ = [
     "outlay",
     "priced",
     "read_prices",
+    "request_time",
     "shared_tokens",
 ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.prices import Price
+from luthier.compare.costs.request_time import RequestTime
 from luthier.models.backend import ModelFacts
 from luthier.records import EvalResult, Example, FitRecord
 
@@ -33,10 +34,11 @@ def measured_cost(
     evaluation measured is taken."""
     requests = len(result.sample_scores)
     prompt = generated = flops = None
+    labels = result.label_tokens
     if requests:
         prompt = result.usage.prompt_tokens / requests
         generated = result.usage.generated_tokens / requests
-        flops = flops_of(prompt + generated, facts)
+        flops = flops_of(prompt + (labels or 0.0) + generated, facts)
     p50, p95 = latency_ms or (result.latency_p50_ms, result.latency_p95_ms)
     return Cost(
         fit_seconds=fit.fit_seconds,
@@ -48,9 +50,12 @@ def measured_cost(
         prompt_tokens=prompt,
         shared_prompt_tokens=_at_most(shared_prompt_tokens, prompt),
         generated_tokens=generated,
+        label_tokens=labels,
         request_flops=flops,
         latency_p50_ms=p50,
         latency_p95_ms=p95,
+        latency_mean_ms=result.latency_mean_ms,
+        timed_requests=result.timed_requests or None,
     )
 
 
@@ -60,13 +65,21 @@ def flops_of(forward_tokens: float | None, facts: ModelFacts) -> float | None:
     return None if forward_tokens is None or not size else 2.0 * size * forward_tokens
 
 
-def priced(cost: Cost, price: Price) -> Cost:
-    """The same cost with its money filled in."""
+def priced(cost: Cost, price: Price, time: RequestTime | None = None) -> Cost:
+    """The same cost with its money filled in. `time` is what a request takes on this machine by
+    its tokens; without it the measured latency is taken."""
+    money = _request_money(cost, price, time, cached=False)
+    low = high = None
+    if money is not None and time is not None and not price.by_token:
+        low, high = money * (1 - time.margin), money * (1 + time.margin)
     return replace(
         cost,
         fit_money=_fit_money(cost, price),
-        per_1k_requests=_request_money(cost, price, cached=False),
-        per_1k_requests_cached=_request_money(cost, price, cached=True),
+        per_1k_requests=money,
+        per_1k_requests_cached=_request_money(cost, price, time, cached=True),
+        per_1k_low=low,
+        per_1k_high=high,
+        timed_requests=cost.timed_requests if time is None else time.requests,
     )
 
 
@@ -79,11 +92,13 @@ def _fit_money(cost: Cost, price: Price) -> float | None:
     return cost.fit_seconds / 3600.0 * price.machine_hour
 
 
-def _request_money(cost: Cost, price: Price, *, cached: bool) -> float | None:
+def _request_money(
+    cost: Cost, price: Price, time: RequestTime | None, *, cached: bool
+) -> float | None:
     """Money for 1,000 requests, sent one at a time.
 
     With a prefix cache, shared prompt tokens cost the cached price or, where machine time is paid
-    for, take no time; time is assumed to be proportional to tokens.
+    for, take no time.
     """
     tokens = cost.tokens_per_request
     shared = (cost.shared_prompt_tokens or 0.0) if cached else 0.0
@@ -94,9 +109,14 @@ def _request_money(cost: Cost, price: Price, *, cached: bool) -> float | None:
         output = price.input if price.output is None else price.output
         read = (cost.prompt_tokens - shared) * price.input + shared * cached_price
         return 1000.0 * (read + (cost.generated_tokens or 0.0) * output)
-    if price.machine_hour is None or cost.latency_p50_ms is None:
+    if price.machine_hour is None:
         return None
-    hours = cost.latency_p50_ms / 3_600_000.0
+    if time is not None and tokens is not None:
+        return 1000.0 * time.seconds(tokens - shared) / 3600.0 * price.machine_hour
+    latency = cost.latency_p50_ms if cost.latency_mean_ms is None else cost.latency_mean_ms
+    if latency is None:
+        return None
+    hours = latency / 3_600_000.0
     share = 1.0 if not tokens else (tokens - shared) / tokens
     return 1000.0 * hours * share * price.machine_hour
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import stdev
 
 from luthier.compare.comparison import TechniqueResult
+from luthier.compare.plan import UNDERTRAINED_BELOW
 from luthier.compare.verdict.evidence import Evidence, best_of
 
 LOW_PARSE_RATE = 0.9
@@ -14,6 +15,8 @@ STILL_RISING = 0.01
 FORGETTING_NATS = 0.2
 WIDE_INTERVAL = 0.1
 SEED_SPREAD = 0.05
+GOOD_RECALL = 0.8
+POOR_READER = 0.25  # of the recall
 
 
 def advise(evidence: Evidence, pick: TechniqueResult | None) -> tuple[str, ...]:
@@ -22,7 +25,10 @@ def advise(evidence: Evidence, pick: TechniqueResult | None) -> tuple[str, ...]:
         _unfinished,
         _unread_documents,
         _all_at_ceiling,
+        _undertrained,
+        _search_without_reader,
         _prompts_at_chance,
+        _tuned_below_untuned,
         _low_parse_rate,
         _rising_curve,
         _no_curve,
@@ -71,6 +77,59 @@ def _all_at_ceiling(evidence: Evidence, pick: TechniqueResult | None) -> str | N
     return (
         "Every technique is close to the highest possible score: take the cheapest, and collect "
         "harder examples if you want to tell them apart."
+    )
+
+
+def _undertrained(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
+    few = [
+        (result.technique, result.epochs)
+        for result in evidence.scored
+        if result.undertrained is not None and result.epochs is not None
+    ]
+    if not few:
+        return None
+    names = _and([f"{name} ({passes:.1f})" for name, passes in few])
+    return (
+        f"Undertrained, not worse: a fit of {names} saw the training examples less than "
+        f"{UNDERTRAINED_BELOW} times, and its score says little about the technique. --plan names "
+        "a budget that is enough."
+    )
+
+
+def _search_without_reader(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
+    for result in evidence.scored:
+        found = [
+            score.value
+            for run in result.runs
+            for score in run.secondary
+            if score.metric == "recall@5" and score.value is not None
+        ]
+        score = result.score.value
+        if not found or score is None or not result.score.higher_is_better:
+            continue
+        recall = sum(found) / len(found)
+        if recall >= GOOD_RECALL and score <= POOR_READER * recall:
+            return (
+                f"The search of {result.technique} works and the reader fails: the passage that "
+                f"answers is among the first five for {100 * recall:.0f} % of the questions, and "
+                f"{evidence.task.metric} is {score:.3f}. Another search would not help: take a "
+                "stronger --model, or train it to read (raft, or rag after lora)."
+            )
+    return None
+
+
+def _tuned_below_untuned(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
+    untuned = [r for r in evidence.prompts if not r.cost.fit_tokens]
+    if not untuned:
+        return None
+    plain = best_of(untuned)
+    below = [r for r in evidence.prompts if r.cost.fit_tokens and best_of([r, plain]) is plain]
+    if not below or plain.score.value is None:
+        return None
+    names = _and([f"{r.technique} ({r.score.value:.3f})" for r in below])
+    return (
+        f"{names} scored no better than {plain.technique} ({plain.score.value:.3f}), which is not "
+        "tuned at all: what was chosen on dev did not carry over to the test split."
     )
 
 

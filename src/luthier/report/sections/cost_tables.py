@@ -69,6 +69,12 @@ def cost_tables(comparison: Comparison, views: Sequence[TechniqueView]) -> list[
             lambda c: c.shared_prompt_tokens,
             amounts.count,
         ),
+        (
+            "label tokens",
+            "computed beyond the prompt to rank the labels",
+            lambda c: c.label_tokens,
+            amounts.count,
+        ),
         ("generated tokens", "per request", lambda c: c.generated_tokens, amounts.count),
         ("request FLOPs", "by formula", lambda c: c.request_flops, flops),
         (
@@ -79,6 +85,8 @@ def cost_tables(comparison: Comparison, views: Sequence[TechniqueView]) -> list[
         ),
         ("p95", "95th percentile of the same", lambda c: c.latency_p95_ms, amounts.milliseconds),
         ("1,000 requests", "without a prefix cache", lambda c: c.per_1k_requests, money),
+        ("from", "lower end of its 95 % interval", lambda c: c.per_1k_low, money),
+        ("to", "upper end of it", lambda c: c.per_1k_high, money),
         (
             "… cached",
             "1,000 requests with a prefix cache",

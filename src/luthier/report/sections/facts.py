@@ -35,6 +35,34 @@ class LeakSample:
     similarity: str
 
 
+@dataclass(frozen=True, slots=True)
+class AgainstReferences:
+    """A row for each technique, a cell for each reference (`columns`)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def against_references(comparison: Comparison, metric_view: MetricView) -> AgainstReferences | None:
+    """The tests of techniques against references; None where there are none."""
+    tests = {(test.first, test.second): test for test in comparison.reference_tests}
+    if not tests:
+        return None
+
+    def cell(technique: str, reference: str) -> str:
+        test = tests.get((technique, reference))
+        if test is None:
+            return amounts.UNMEASURED
+        low, high = metric_view.difference(test.low), metric_view.difference(test.high)
+        p = amounts.probability(test.p_adjusted)
+        return f"{metric_view.difference(test.difference)} [{low} to {high}], p {p}"
+
+    columns = tuple(dict.fromkeys(second for _, second in tests))
+    names = dict.fromkeys(first for first, _ in tests)
+    rows = tuple((name, tuple(cell(name, column) for column in columns)) for name in names)
+    return AgainstReferences(columns, rows)
+
+
 def data_facts(comparison: Comparison) -> Pairs:
     """The task and its splits."""
     task = comparison.task
@@ -82,6 +110,13 @@ def leak_sentences(leaks: Mapping[str, Any]) -> list[str]:
             sentences.append(
                 "They were left in: the scores of techniques that learnt from them may be too high."
             )
+    documents = leaks.get("documents")
+    if documents:
+        sentences.append(
+            f"{amounts.plural(documents['found'], 'test input')} stood in the documents together "
+            f"with the answer ({documents['read']:,} of "
+            f"{amounts.plural(documents['documents'], 'document')} looked through)."
+        )
     for key, noun in (("repeated", "row"), ("conflicting", "input")):
         number = leaks.get(key)
         if number:
@@ -147,16 +182,20 @@ def how_made(comparison: Comparison, metric_view: MetricView) -> list[str]:
 
 def _budget(comparison: Comparison) -> str:
     plan = comparison.plan
-    if plan.budget_tokens is None and plan.budget_minutes is None:
+    tuned = [p for p in plan.to_run if p.footprint.tunes and p.budget_tokens is not None]
+    if not tuned or tuned[0].budget_tokens is None:
         return "Tuning had no token limit."
-    parts = []
+    fits = sum(len(planned.seeds) for planned in tuned)
+    whole = ""
     if plan.budget_tokens is not None:
-        parts.append(f"{amounts.scaled(plan.budget_tokens)} forward-token equivalents")
-    if plan.budget_minutes is not None:
-        parts.append(f"{amounts.seconds(60 * plan.budget_minutes)} by the measured speed")
+        whole = f", of {amounts.scaled(plan.budget_tokens)} for {amounts.plural(fits, 'fit')}"
+    elif plan.budget_minutes is not None:
+        minutes = amounts.seconds(60 * plan.budget_minutes)
+        whole = f", from {minutes} for {amounts.plural(fits, 'fit')} at the measured speed"
     return (
-        f"Every fit had the same tuning budget: {', '.join(parts)} (scoring a token counts 1, "
-        "training on it 2 with a frozen base and 3 with trainable weights)."
+        f"Every fit had the same tuning budget: {amounts.scaled(tuned[0].budget_tokens)} "
+        f"forward-token equivalents{whole} (scoring a token counts 1, training on it 2 with a "
+        "frozen base and 3 with trainable weights)."
     )
 
 

@@ -64,7 +64,7 @@ def _fit(view: TechniqueView, metric_view: MetricView) -> FitView:
     facts = [
         FitFact("test " + metric_view.name, tuple(metric_view.write(r.score.value) for r in runs)),
         *_secondary(runs),
-        FitFact("dev score", tuple(metric_view.write(r.dev_score) for r in runs)),
+        FitFact(_dev_name(runs, metric_view), tuple(metric_view.write(r.dev_score) for r in runs)),
         FitFact("fit time", tuple(amounts.seconds(r.fit.fit_seconds) for r in runs)),
         FitFact("training examples used", tuple(amounts.count(_examples(r)) for r in runs)),
         FitFact("tokens spent", tuple(amounts.scaled(r.fit.spent_tokens) for r in runs)),
@@ -92,6 +92,14 @@ def _fit(view: TechniqueView, metric_view: MetricView) -> FitView:
         history=_history_table(view.run or runs[0]),
         notes=tuple(notes),
     )
+
+
+def _dev_name(runs: Sequence[Run], metric_view: MetricView) -> str:
+    """What the dev score of these fits is: the task's metric, or what training watches."""
+    fits = [r.fit.parts[-1].fit if r.fit.parts else r.fit for r in runs]
+    if all(fit.training is None for fit in fits) or runs[0].fit.parts:
+        return f"dev {metric_view.name}"
+    return "dev score that training watches"
 
 
 def _secondary(runs: Sequence[Run]) -> list[FitFact]:

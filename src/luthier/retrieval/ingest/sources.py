@@ -7,7 +7,7 @@ import os
 import stat
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,20 +85,21 @@ def read_document(file: SourceFile, data: bytes) -> Document:
 
 
 def find_documents(
-    sources: Sequence[str | Path], *, urls: bool = False, leaving_out: Path | None = None
+    sources: Sequence[str | Path], *, urls: bool = False, leaving_out: Collection[Path] = ()
 ) -> list[SourceFile]:
     """All documents of the sources, sorted by name.
 
-    `urls` allows addresses; `leaving_out` is a folder whose files are left out. TaskError where a
-    source has no documents or two documents have the same name.
+    `urls` allows addresses; `leaving_out` holds resolved files and folders that are left out.
+    TaskError where a source has no documents or two documents have the same name.
     """
     found: dict[str, SourceFile] = {}
-    inside = f"{leaving_out}{os.sep}" if leaving_out else None
+    unwanted = {str(path) for path in leaving_out}
+    inside = tuple(f"{path}{os.sep}" for path in leaving_out)
     for source in sources:
         before = len(found)
         origin = str(source) if _is_url(str(source)) else os.path.abspath(source)  # noqa: PTH100
         for name, place, file_stat in _documents_of(str(source), urls):
-            if inside and place.startswith(inside):
+            if place in unwanted or place.startswith(inside):
                 continue
             other = found.get(name)
             if other is not None and other.place != place:

@@ -182,7 +182,8 @@ class _Family:
             there = np.full(len(rows), control)
         apart = np.abs(self.moved[rows, there][:, None] - self.moved)
         largest = self._standardised(apart, self.errors[there]).max(axis=1)
-        critical = _critical(largest)
+        # A bootstrap of few clusters must not be more sure of a family than of one comparison.
+        critical = max(_critical(largest), _normal_quantile(ALPHA / 2))
         others = [place for place in range(len(self.fits)) if place != control]
         return tuple(self._test(place, control, largest, critical) for place in others)
 
@@ -224,7 +225,7 @@ class _Family:
             return p, min(1.0, p * (len(self.fits) - 1))
         tail = float(t.sf(abs(difference) / found.error, found.freedom))
         as_large = int(np.sum(largest >= norm.isf(tail)))
-        return min(1.0, 2.0 * tail), (as_large + 1) / (len(largest) + 1)
+        return 2.0 * tail, max(2.0 * tail, (as_large + 1) / (len(largest) + 1))
 
     def _interval(
         self, difference: float, found: Uncertainty, critical: float
@@ -261,7 +262,7 @@ class _Family:
         apart = self.moved[:, : self.count] - self.moved[:, place : place + 1]
         others = np.arange(self.count) != place
         largest = self._standardised(apart, np.broadcast_to(errors, apart.shape))[:, others]
-        critical = _critical(largest.max(axis=1))
+        critical = max(_critical(largest.max(axis=1)), _normal_quantile(ALPHA))
         freedom = [each.freedom for each in self.pairs[place][: self.count]]
         reach: Floats = errors * np.array([_student(critical, each) for each in freedom])
         return reach

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,8 +24,12 @@ BUNDLED = "bundled:"
 BLOCK = 1 << 20
 
 
-def check_documents(knowledge: Sequence[str]) -> None:
-    """TaskError for a source that names nothing."""
+def check_documents(knowledge: Sequence[str], leaving_out: Collection[Path] = ()) -> list[Path]:
+    """The files of `leaving_out` (resolved paths) that the sources name and that are no documents.
+
+    TaskError for a source that names nothing else.
+    """
+    left_out: dict[Path, None] = {}
     for source in knowledge:
         if "\0" in source:
             raise TaskError("a path holds a null character", next_step="Write the path again.")
@@ -34,12 +38,22 @@ def check_documents(knowledge: Sequence[str]) -> None:
             continue
         if names_function(source):
             continue  # it runs when the documents are needed
-        if not any(True for _ in _files(source)):
+        is_empty = True
+        for path in _files(source):
+            if leaving_out and path.resolve() in leaving_out:
+                left_out[path.resolve()] = None
+            else:
+                is_empty = False
+                if not leaving_out:
+                    break
+        if is_empty:
             raise TaskError(
-                f"`knowledge: {source}` names no file",
+                f"`knowledge: {source}` names no file"
+                + (" but the data of the task, which is no document" if left_out else ""),
                 choices=("a file", "a folder", "a glob such as docs/**/*.md", "an index"),
                 next_step="A relative path counts from the folder of the task file.",
             )
+    return list(left_out)
 
 
 def document_sources(knowledge: Sequence[str]) -> tuple[str, ...]:
@@ -70,11 +84,11 @@ def index_among(knowledge: Sequence[str]) -> str | None:
     return knowledge[0]
 
 
-def documents_digest(knowledge: Sequence[str]) -> str:
+def documents_digest(knowledge: Sequence[str], leaving_out: Collection[Path] = ()) -> str:
     """SHA-256 (hex) over the names and the content of every document; "" for none.
 
     It does not depend on where the documents lie. An index counts by its fingerprint, any other
-    address as it is written.
+    address as it is written. `leaving_out` holds resolved paths of files that are no documents.
     """
     if not knowledge:
         return ""
@@ -90,6 +104,8 @@ def documents_digest(knowledge: Sequence[str]) -> str:
             total.update(source.encode())
             continue
         for path in sorted(_files(_on_disk(source))):
+            if leaving_out and path.resolve() in leaving_out:
+                continue
             total.update(path.name.encode("utf-8", "surrogatepass") + b"\0")
             with path.open("rb") as file:
                 while block := file.read(BLOCK):

@@ -50,6 +50,13 @@ class IA3(Technique):
         source="Liu et al. 2022 (T-Few), arXiv:2205.05638",
     )
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy, roughly."""
+        from luthier.training.passes import planned_passes
+        from luthier.training.trainable import FROZEN_BASE
+
+        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the scales; the base is not written to."""
         check_needs(self, model)

@@ -27,6 +27,11 @@ class LoRA(Technique):
     - `alpha`: the update is scaled by alpha / r; None means 2r.
     - `target_modules`: which layers get an update, as PEFT takes them: "all-linear" by default, or
       a tuple of names such as ("q_proj", "v_proj").
+    - `rslora`: scale by alpha / √r instead (Kalajdzievski 2023, arXiv:2312.03732, section 3), so
+      that a large rank learns as fast as a small one.
+    - `dora`: train the length of every column of the weights apart from its direction, which the
+      two matrices change (Liu et al. 2024, arXiv:2402.09353, section 4.1). It costs time, and such
+      adapters share no batch with others.
     - `learning_rates`: those that are tried; the one with the best dev score is trained to the end.
     - `batch_size`: rows a step, 2 by default. A budget counts tokens, and a few hundred examples
       are learnt in many small steps or not at all.
@@ -37,6 +42,8 @@ class LoRA(Technique):
     rank: int = 8
     alpha: int | None = None
     target_modules: str | tuple[str, ...] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
     learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     batch_size: int = 2
     prompt: str = "bare"
@@ -59,6 +66,13 @@ class LoRA(Technique):
         if self.rank < 1:
             raise TechniqueError(f"rank={self.rank} is not a rank", next_step="Take 1 or more.")
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy, roughly."""
+        from luthier.training.passes import planned_passes
+        from luthier.training.trainable import FROZEN_BASE
+
+        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
@@ -76,6 +90,8 @@ class LoRA(Technique):
                 lora_alpha=self.alpha if self.alpha is not None else 2 * self.rank,
                 target_modules=targets if isinstance(targets, str) else list(targets),
                 lora_dropout=0.0,
+                use_rslora=self.rslora,
+                use_dora=self.dora,
                 fan_in_fan_out=has_transposed_weights(module),
             )
 

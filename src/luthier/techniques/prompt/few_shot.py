@@ -138,7 +138,9 @@ class FewShot(Technique):
             history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return fitted.adapt(lineage=lineage)
 
     def _shots(self, pool: DemonstrationPool) -> tuple[int | None, tuple[str, ...]]:

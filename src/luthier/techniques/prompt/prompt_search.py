@@ -160,7 +160,9 @@ class PromptSearch(Technique):
             history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return evaluator.fitted_model(choice.candidate, choice.calibration).adapt(lineage=lineage)
 
     def _round(

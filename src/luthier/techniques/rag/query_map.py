@@ -130,7 +130,9 @@ class QueryMap(Technique):
             unread_documents=before.unread_documents,
             notes=(*before.notes, *(() if best_map is not None else (NO_MAP,))),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return started.adapt(knowledge=replace(plain, query_map=best_map), lineage=lineage)
 
     def _pairs(

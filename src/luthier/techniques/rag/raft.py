@@ -110,7 +110,9 @@ class RAFT(Technique):
             unread_documents=searching.unread_documents,
             notes=(*(n for n in searching.notes if n != NOT_SEARCHED), *fit.notes),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return trained.adapt(knowledge=knowledge, lineage=lineage)
 
     def _training_examples(

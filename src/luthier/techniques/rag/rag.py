@@ -147,7 +147,9 @@ class RAG(Technique):
             unread_documents=used.documents.unread,
             notes=(*used.notes, *notes, *choice.notes),
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return fitted.adapt(lineage=lineage)
 
     def _candidates(

@@ -91,15 +91,17 @@ def existing_index(where: str) -> TaskIndex:
 
 
 def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
-    """The index of the task's documents, made now where it is not there yet.
+    """The index of the task's documents, made now where it is not there yet. The files that the
+    task's own rows come from are no documents.
 
     Documents that cannot be read are named in `unread` and left out: a comparison should not fail
     for one broken file. StorageError where the cache cannot be written.
     """
     from luthier.retrieval import build_index, open_index
 
+    data_files = task.spec.data_files
     digest = hashlib.sha256(
-        f"{FORMAT}/{documents_digest(task.knowledge)}/{settings!r}".encode()
+        f"{FORMAT}/{documents_digest(task.knowledge, data_files)}/{settings!r}".encode()
     ).hexdigest()
     folder = default_cache_path().parent / "indexes" / digest[:24]
     if not folder.is_dir():
@@ -114,7 +116,10 @@ def task_index(task: Task, settings: IndexSettings) -> TaskIndex:
             ) from error
         try:
             made = build_index(
-                list(document_sources(task.knowledge)), scratch / "index", settings=settings
+                list(document_sources(task.knowledge)),
+                scratch / "index",
+                settings=settings,
+                leaving_out=data_files,
             )
             write_unread(scratch / "index", [f"{b.source}: {b.reason}." for b in made.bad])
             try:

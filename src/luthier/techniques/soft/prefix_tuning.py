@@ -73,6 +73,13 @@ class PrefixTuning(Technique):
             "encoder–decoder: soft-prompt, lora, ia3 and full are for both"
         )
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy, roughly."""
+        from luthier.training.passes import planned_passes
+        from luthier.training.trainable import FROZEN_BASE
+
+        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the prefix; the base is not written to."""
         check_needs(self, model)
@@ -121,7 +128,9 @@ class PrefixTuning(Technique):
             peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
         )
         adapter = Adapter(config, {"prompt_embeddings": learnt}, prefix.starts_with_bos)
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return start.adapt(adapter=adapter, lineage=lineage)
 
     def _start(

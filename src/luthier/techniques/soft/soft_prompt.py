@@ -151,7 +151,9 @@ class SoftPrompt(Technique):
                 "nearest_vocabulary": nearest[:MOST_NAMED],
             },
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return start.adapt(soft_prompt=VirtualTokens(stacked, chosen.placement), lineage=lineage)
 
     def _start(

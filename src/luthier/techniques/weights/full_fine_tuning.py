@@ -48,6 +48,13 @@ class FullFineTuning(Technique):
         source="the baseline of Lester et al. 2021, arXiv:2104.08691",
     )
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy, roughly."""
+        from luthier.training.passes import planned_passes
+        from luthier.training.trainable import TRAINED_WEIGHTS
+
+        return planned_passes(model, task, tokens, cost_factor=TRAINED_WEIGHTS, style=self.prompt)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train a copy; the base is not written to."""
         check_needs(self, model)
@@ -94,5 +101,7 @@ class FullFineTuning(Technique):
                 seed=seed,
             )
             weights = Weights(parameters.state())
-        lineage = Lineage(self.name, settings_of(self), seed, result.record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, result.record, model.lineage, task.example_hashes
+        )
         return start.adapt(weights=weights, lineage=lineage)

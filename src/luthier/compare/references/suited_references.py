@@ -1,0 +1,57 @@
+"""Which references suit a task, with what is at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from luthier.compare.references.best_sentence import BestSentence
+from luthier.compare.references.commonest_answer import CommonestAnswer
+from luthier.compare.references.embedding_classifier import EmbeddingClassifier
+from luthier.compare.references.plain_reference import PlainReference
+from luthier.compare.references.word_classifier import WordClassifier
+from luthier.errors import ModelError
+from luthier.records import Kind
+from luthier.retrieval.types import LEXICAL_ONLY, MINILM
+
+if TYPE_CHECKING:
+    from luthier.task.task import Task
+
+
+def suited_references(task: Task, embedder: str | None = None) -> tuple[PlainReference, ...]:
+    """The references that a comparison of this task gets, the plainest first.
+
+    `embedder` names an embedder as in `luthier index`; None takes MiniLM where it is installed,
+    "none" leaves embeddings out. UserError for an unknown name.
+    """
+    from luthier.scoring import scorer_for
+
+    if scorer_for(task).needs_likelihood or not task.train:
+        return ()
+    if task.labels:
+        found: list[PlainReference] = [CommonestAnswer(), WordClassifier()]
+        embeds = _embedding_classifier(embedder)
+        return tuple(found if embeds is None else [*found, embeds])
+    if task.knowledge and task.kind in (Kind.QUESTION_ANSWERING, Kind.GENERATE):
+        return (BestSentence(vectors=has_minilm() and embedder != LEXICAL_ONLY),)
+    return ()
+
+
+def has_minilm() -> bool:
+    """Whether the embedder of the `rag` extra is installed."""
+    from luthier.retrieval.embed.minilm import folder
+
+    try:
+        folder()
+    except ModelError:
+        return False
+    return True
+
+
+def _embedding_classifier(embedder: str | None) -> PlainReference | None:
+    from luthier.retrieval.embed import open_embedder
+
+    if embedder is None and not has_minilm():
+        return None
+    spelling = MINILM if embedder is None else embedder
+    opened = open_embedder(spelling)
+    return None if opened is None else EmbeddingClassifier(opened, spelling)

@@ -1,0 +1,1 @@
+"""Techniques that put a head of their own on the base's states."""

@@ -1,0 +1,55 @@
+"""How many passes over the training examples a budget buys, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+
+from luthier.models.answering import render_for
+from luthier.models.model import Model
+from luthier.models.prompt import label_text
+from luthier.task.task import Task
+from luthier.training.fit import DEV_SHARE, FEWEST_DEV_EXAMPLES, LABEL_TOKENS
+from luthier.training.loop import EVALUATIONS
+from luthier.training.starting_prompt import starting_model
+
+SAMPLED_EXAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """Mean tokens of a training example: its prompt and its answer."""
+
+    prompt: float
+    answer: float
+
+
+def row_tokens(model: Model, task: Task, *, style: str) -> RowTokens:
+    """Measured on some training examples, under the prompt that training starts with."""
+    examples = list(task.train[:SAMPLED_EXAMPLES])
+    start = starting_model(model, task, style=style)
+    count, form = model.backend.count_tokens, start.adaptation.prompt.format
+    rendered = render_for(start, examples)
+    texts = [r.text or " ".join(m.text for m in r.messages) for r in rendered]
+    return RowTokens(
+        prompt=mean(count(text) for text in texts),
+        answer=mean(count(f" {label_text(e.target, form)}") for e in examples),
+    )
+
+
+def planned_passes(
+    model: Model, task: Task, tokens: int, *, cost_factor: int, style: str, extra: float = 0.0
+) -> float:
+    """Passes over the training split of a fit that computes every token of every row in each step.
+
+    n = (B − D) / (c N r), with B the budget, D the dev evaluations (an eighth of it, or what the
+    whole dev split takes, or what 16 examples take), c forward-token equivalents a trained token, N
+    examples of r tokens. `extra` is added to r: what a step computes beside a row.
+    """
+    row = row_tokens(model, task, style=style)
+    whole = row.prompt + row.answer + extra
+    each_dev = row.prompt + extra + LABEL_TOKENS
+    most_dev = EVALUATIONS * each_dev * len(task.dev)
+    least_dev = EVALUATIONS * each_dev * min(FEWEST_DEV_EXAMPLES, len(task.dev))
+    on_dev = min(most_dev, max(least_dev, tokens * DEV_SHARE))
+    return max(0.0, tokens - on_dev) / (cost_factor * len(task.train) * whole)
