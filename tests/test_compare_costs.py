@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,11 @@ def test_labels_that_are_ranked_count_in_a_request() -> None:
     assert beyond > len(task.labels)
     assert cost.label_tokens == pytest.approx(beyond, abs=1)
     assert cost.tokens_per_request == pytest.approx((cost.prompt_tokens or 0) + beyond, abs=1)
+
+
+def test_what_a_fit_generates_is_priced_as_output() -> None:
+    fit = replace(COST, fit_generated_tokens=200_000)
+    price = Price(input=2e-6, output=8e-6)
+    assert priced(fit, price).fit_money == pytest.approx(0.8 * 2 + 0.2 * 8)
+    assert priced(COST, price).fit_money == pytest.approx(2.0)
+    assert priced(fit, Price(input=2e-6)).fit_money == pytest.approx(2.0)

@@ -12,6 +12,7 @@ import pytest
 
 from luthier.content import Image, Message, Text, ToolCall, ToolResult
 from luthier.errors import BackendError, CapabilityError, ModelError, UserError
+from luthier.models import endpoint_calls
 from luthier.models.adaptation import Adaptation, Adapter, Decoding
 from luthier.models.backend import ScoreRequest
 from luthier.models.load import load
@@ -89,6 +90,11 @@ class Server(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(endpoint_calls, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture
@@ -228,8 +234,8 @@ def test_a_stream_fills_the_cache_and_is_answered_from_it(serve, tmp_path, monke
 
 def test_a_stream_that_fails_is_an_error_in_words(serve):
     model = load(serve(echo=False)[0])
-    model.backend.client = model.backend.client.with_options(base_url="http://127.0.0.1:9/v1")
-    model.backend.client.max_retries = 0
+    caller = model.backend.caller
+    caller.client = caller.client.with_options(base_url="http://127.0.0.1:9/v1")
     with pytest.raises(BackendError, match="failed"):
         list(model.stream("x"))
 

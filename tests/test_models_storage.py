@@ -119,6 +119,7 @@ def test_a_saved_model_knows_the_examples_it_was_fitted_on(tmp_path: Path) -> No
     adaptation, lineage, _, _ = open_adaptation(fitted.save(tmp_path / "few-shot"))
     again = Model(base.backend, adaptation, lineage)
     assert lineage is not None
+    assert lineage == fitted.lineage
     assert lineage.met == set(task.example_hashes)
     assert task.example_hashes[0] not in (tmp_path / "few-shot" / "luthier.yaml").read_text("utf-8")
     assert luthier.evaluate(again, task, split="dev").met_examples == len(task.dev)
@@ -128,3 +129,15 @@ def test_a_saved_model_knows_the_examples_it_was_fitted_on(tmp_path: Path) -> No
     met = luthier.evaluate(again, other).met_examples
     tests = {e.text.lower() for e in task.test}
     assert met == sum(" ".join(e.text.lower().split()) not in tests for e in other.test) > 0
+
+
+def test_each_step_of_a_lineage_keeps_its_own_examples(tmp_path: Path) -> None:
+    first = Lineage("a", {}, 0, examples=("01", "02"))
+    same = Lineage("b", {}, 0, parent=first, examples=("01", "02"))
+    other = Lineage("c", {}, 0, parent=first, examples=("03",))
+    for lineage in (same, other, Lineage("d", {}, 0), Lineage("e", {}, 0, parent=other)):
+        folder = Model(FakeBackend(), lineage=lineage).save(tmp_path / lineage.technique)
+        found = open_adaptation(folder)[1]
+        assert found == lineage
+        assert found.met == lineage.met
+    assert "01" not in (tmp_path / "b" / "luthier.yaml").read_text("utf-8").split()

@@ -19,6 +19,7 @@ from luthier.task.task import Task
 from luthier.techniques.prompt.few_shot import FewShot
 from luthier.techniques.prompt.prompt_search import PromptSearch
 from luthier.techniques.search.proposer import Proposer
+from luthier.techniques.search.token_budget import TokenBudget
 from tests.test_prompting import Biased, make_task
 
 GOOD = "Beware of billing."
@@ -165,3 +166,13 @@ def test_writer_writes_long_and_in_chat_where_the_model_prefers_it() -> None:
     plain = Recording(reply="ok".__add__)
     Proposer(Model(plain), seed=0)("Improve this.")
     assert seen[-1][0].prompt.text == "Improve this."
+
+
+def test_what_a_proposer_reads_and_writes_is_spent_from_the_budget() -> None:
+    budget = TokenBudget(tokens=10_000)
+    proposer = Proposer(Model(FakeBackend(reply=lambda _: "be brief")), seed=0, budget=budget)
+    proposer("Improve this instruction.")
+    proposer("Improve it once more.")
+    assert budget.spent == proposer.tokens > 0
+    assert 0 < budget.generated < budget.spent
+    assert budget.left == 10_000 - proposer.tokens

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from luthier.engine import LocalBackend
-from luthier.engine.pretrained import fingerprint_of
+from luthier.engine.base_fingerprint import fingerprint_of
 from luthier.models.model import Model
 
 TEXT = [

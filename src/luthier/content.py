@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool-calls"]
+# Why a text ended: by itself, at the limit, with a wish to call tools, at the limit while the model
+# still thought (so that there is no answer), or withheld by a server's filter.
+FinishReason = Literal["stop", "length", "tool-calls", "thinking", "filtered"]
 # What an answer says, word for word, where the documents do not hold one.
 ABSTENTION = "not in the documents"
 
@@ -167,8 +169,9 @@ class Usage:
     """What answering cost in tokens.
 
     `computed_tokens` counts the tokens that really ran: a shared prefix counts once. `truncated`
-    counts prompts that were cut to the context length (they lose their beginning after the first
-    token).
+    counts prompts that were cut to the context length (their inputs lose their middle).
+    `uncounted_calls` are those whose tokens a server did not tell (they are 0 here). `thinking`
+    counts answers that ended inside a thought, `filtered` those that a server withheld.
     """
 
     prompt_tokens: int = 0
@@ -176,6 +179,9 @@ class Usage:
     computed_tokens: int = 0
     calls: int = 0
     truncated: int = 0
+    uncounted_calls: int = 0
+    thinking: int = 0
+    filtered: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -184,6 +190,9 @@ class Usage:
             self.computed_tokens + other.computed_tokens,
             self.calls + other.calls,
             self.truncated + other.truncated,
+            self.uncounted_calls + other.uncounted_calls,
+            self.thinking + other.thinking,
+            self.filtered + other.filtered,
         )
 
 

@@ -75,7 +75,7 @@ class SampleScore:
     """One example, what was answered, and what the scorer made of it (`value` in [0, 1] for most).
 
     `weight` is how much the value counts in the aggregate: 1, or the target's tokens for
-    perplexity.
+    perplexity. `cut`: the answer did not end by itself and was cut at the limit of new tokens.
     """
 
     example_id: str
@@ -87,6 +87,7 @@ class SampleScore:
     value: float
     group: str | None = None
     weight: float = 1.0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,9 @@ class EvalResult:
     `met_examples` counts the examples that the fit of the model could see, None where that is not
     recorded. `latency_mean_ms` is over `timed_requests` single requests, each of which computes
     `label_tokens` beyond its prompt to rank the labels.
+
+    `notes` says what befell the requests and bears on the score: inputs that were cut, answers that
+    ended inside a thought, parameters that a server does not take.
     """
 
     score: Score
@@ -110,6 +114,7 @@ class EvalResult:
     latency_mean_ms: float | None = None
     timed_requests: int = 0
     label_tokens: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +226,12 @@ class FitRecord:
     that answers is chosen by it. `training` is there for techniques that train, `parts` for
     recipes: one record a step. `settled` holds what the technique chose (a number of shots, say),
     for display only. `unread_documents` names documents that no index could take in, and why.
+    `generated_tokens` is the part of `spent_tokens` that was generated, which providers bill apart.
     """
 
     fit_seconds: float | None = None
     spent_tokens: int | None = None
+    generated_tokens: int | None = None
     trainable_parameters: int | None = None
     train_examples: int | None = None
     peak_memory_bytes: int | None = None
@@ -243,6 +250,7 @@ class FitRecord:
         return cls(
             fit_seconds=_sum([f.fit_seconds for f in fits]),
             spent_tokens=_sum([f.spent_tokens for f in fits]),
+            generated_tokens=_sum([f.generated_tokens for f in fits]),
             trainable_parameters=_sum([f.trainable_parameters for f in fits]),
             train_examples=max((f.train_examples or 0 for f in fits), default=0),
             peak_memory_bytes=max((f.peak_memory_bytes or 0 for f in fits), default=0) or None,

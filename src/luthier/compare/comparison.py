@@ -66,7 +66,8 @@ class Run:
     `prompt_text` is the exact text that the model read for the first test example. `path` is the
     saved adaptation, relative to the run folder. `dev_score` is the technique's own score on dev,
     None where it has none; it, and never the test score, chooses the seed that `luthier ask` uses.
-    `reason` says why a run did not finish.
+    `reason` says why a run did not finish, `notes` what befell the requests of its evaluation and
+    bears on the score.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class Run:
     reason: str | None = None
     started: str | None = None
     finished: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,13 @@ class TechniqueResult:
         """The run behind `path`; None when nothing finished."""
         return next((run for run in self.runs if run.seed == self.best_seed), None)
 
+    @property
+    def cut_answers(self) -> float | None:
+        """The share of answers that were cut at the limit of new tokens, over all seeds; None where
+        no examples are kept."""
+        cut = [sample.cut for run in self.runs for sample in run.sample_scores]
+        return sum(cut) / len(cut) if cut else None
+
     def to_json(self) -> dict[str, Any]:
         """The result as `luthier compare --json` prints it."""
         return {
@@ -150,6 +159,7 @@ class TechniqueResult:
             },
             "bound": self.bound,
             "parse_rate": self.parse_rate.value,
+            "cut_answers": self.cut_answers,
             "seeds": sum(run.status == "finished" for run in self.runs),
             "epochs": self.epochs,
             "undertrained": self.undertrained is not None,

@@ -47,7 +47,7 @@ def measure_workload(task: Task, model: Model, limit: int | None) -> Workload:
 
     count = model.backend.count_tokens
     examples: list[Example] = list(task.train[:SAMPLED_EXAMPLES])
-    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding(model.backend))
     rendered = render_for(prompted, examples)
     texts = [r.text or " ".join(m.text for m in r.messages) for r in rendered]
     decoding = prompted.adaptation.decoding

@@ -118,10 +118,11 @@ def _run(
     write_text(folder / "plan.json", dumps(plan))
     if not options.plan_only:
         Artifacts(folder / "artifacts").sweep()
-        loop = RunLoop(context.with_deadline(), plan.to_run, options.listener, options.curve)
+        loop = RunLoop(context, plan.to_run, options.listener, options.curve)
         shared = ReferenceRuns(ledger, stored.id, request.task, plan.limit)
         try:
             run_references(shared, references, _reference_listener(options))
+            loop.context = context.with_deadline()  # references take nothing of the budget
             loop.run()
         except KeyboardInterrupt as stop:
             progress = f"{loop.done} of {loop.runs} runs" if loop.runs else "references"

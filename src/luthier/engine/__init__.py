@@ -4,6 +4,7 @@ Other rooms import from this module only. What they need:
 
 - `LocalBackend`: the backend that runs local weights.
 - `Session`: a base with one adaptation applied, which is what `Backend.session` gives.
+- `shortened`, `truncated`: a prompt that is too long for the context, as it fits.
 - `score_continuations`: scoring inside an open session, with `token_rows` for its ids.
 - `uses_prefix_trees`, `attention_masks`, `sliding_window`, `supports_split_attention`: what a
   forward pass over several prefixes at once needs.
@@ -18,8 +19,9 @@ from luthier.engine.local_backend import LocalBackend
 from luthier.engine.masks import attention_masks, sliding_window
 from luthier.engine.precision import Float32Attention, autocast, matmul_precision
 from luthier.engine.prefix_tree.shared_attention import supports_split_attention
-from luthier.engine.request_rows import token_rows
+from luthier.engine.request_rows import token_rows, truncated
 from luthier.engine.session import Session
+from luthier.engine.shortening import shortened
 
 __all__ = [
     "Float32Attention",
@@ -30,8 +32,10 @@ __all__ = [
     "injected",
     "matmul_precision",
     "score_continuations",
+    "shortened",
     "sliding_window",
     "supports_split_attention",
     "token_rows",
+    "truncated",
     "uses_prefix_trees",
 ]

@@ -15,11 +15,14 @@ import torch
 
 from luthier.engine.adapters.batched_lora import shares_batches
 from luthier.engine.adapters.injected import inject, injected, remove
+from luthier.engine.adapters.loading import load_weights
 from luthier.engine.adapters.mixed_scoring import AdaptedRequests, score_together
+from luthier.engine.base_fingerprint import fingerprint_of
+from luthier.engine.chat_template import CLOCK_NOTE, chat_template
 from luthier.engine.continuation_scoring import score_continuations
 from luthier.engine.engine_choice import uses_prefix_trees
 from luthier.engine.precision import autocast, matmul_precision
-from luthier.engine.pretrained import fingerprint_of, load_pretrained, model_facts
+from luthier.engine.pretrained import load_pretrained, model_facts
 from luthier.engine.session import Session
 from luthier.models.adaptation import Adaptation, Adapter, Weights
 from luthier.models.backend import (
@@ -71,7 +74,8 @@ class LocalBackend(Backend):
     def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
         """Load a folder or a hub id; see `load_pretrained`."""
         module, tokenizer = load_pretrained(path, name=name, device=device)
-        return cls(module, tokenizer, name=name, fingerprint=fingerprint_of(module))
+        fingerprint = fingerprint_of(module, tokenizer)
+        return cls(module, tokenizer, name=name, fingerprint=fingerprint)
 
     @property
     def module(self) -> Any:
@@ -79,6 +83,12 @@ class LocalBackend(Backend):
         with self._lock:
             self._remove_adapter()
             return self._module
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whether the chat template's clock was held still."""
+        template = chat_template(self.tokenizer)
+        return (CLOCK_NOTE,) if template is not None and template.has_clock else ()
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a text, special ones left out."""
@@ -277,7 +287,6 @@ class LocalBackend(Backend):
             self._remove_adapter()
             self._fork = None
             module = copy.deepcopy(self.module)
-            # A state dict saved without the tied output embeddings leaves them tied.
-            module.load_state_dict(dict(weights.tensors), strict=False)
+            load_weights(module, weights)
             self._fork = (weights, module.eval().requires_grad_(False))
         return self._fork[1]

@@ -17,6 +17,7 @@ from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
+from luthier.models.alternatives import told_apart
 from luthier.models.backend import Generated, ScoreResult
 from luthier.models.prompt import Rendered
 
@@ -35,6 +36,7 @@ def generate_mixture(
     logs = torch.tensor(weights, device=session.device).clamp(min=1e-30).log()[:, None]
     ends = end_tokens(session, decoding.stop)
     tokens: list[int] = []
+    complete = False
     past: Any = None
     step = ids
     text = ""
@@ -52,10 +54,12 @@ def generate_mixture(
         mixed = torch.logsumexp(out.logits[:, -1].float().log_softmax(-1) + logs, 0)
         token = int(mixed.argmax())
         if token in ends:
+            complete = True
             break
         tokens.append(token)
         text = session.tokenizer.decode(tokens, skip_special_tokens=True)
         if text.strip() and any(mark in text.lstrip() for mark in decoding.stop):
+            complete = True
             break
         step = torch.full((len(rows), 1), token, device=session.device)
         mask = torch.cat([mask, torch.ones_like(step)], 1)
@@ -64,7 +68,7 @@ def generate_mixture(
         text = text.split(mark)[0]
     prompt_tokens, new = sum(map(len, rows)), len(tokens) + 1
     usage = Usage(prompt_tokens, new, prompt_tokens + new * len(rows), 1, int(cut))
-    return Generated(text.strip(), usage)
+    return Generated(text.strip(), usage, cut=not complete)
 
 
 def score_mixture(
@@ -73,11 +77,14 @@ def score_mixture(
 ) -> ScoreResult:  # fmt: skip
     """log Π_i Σ_z w_z p(y_i | z, y_<i) of each continuation y. The weights sum to 1.
 
+    A continuation that begins another is told apart from it (`models.alternatives`).
+
     CapabilityError for an encoder–decoder and under a prefix adapter.
     """
     _check_plain_decoder(session)
     logs = torch.tensor(weights, device=session.device).clamp(min=1e-30).log()[:, None]
     logprobs, tokens, greedy, computed = [], [], [], 0
+    scored: list[list[int]] = []
     any_cut = False
     for text in continuations:
         pairs = [session.encode_pair(p, text) for p in prompts]
@@ -99,11 +106,13 @@ def score_mixture(
         targets = torch.tensor(answer, device=session.device)
         logprobs.append(float(mixed.gather(1, targets[:, None]).sum()))
         tokens.append(length)
+        scored.append(answer)
         greedy.append(bool((mixed.argmax(-1) == targets).all()))
         computed += int(mask.sum())
     prompt_tokens = sum(len(session.encode(p)) for p in prompts)
     usage = Usage(prompt_tokens, 0, computed, 1, int(any_cut))
-    return ScoreResult(tuple(logprobs), tuple(tokens), tuple(greedy), usage)
+    apart, flags = told_apart(logprobs, greedy, scored)
+    return ScoreResult(apart, tuple(tokens), flags, usage)
 
 
 def _check_plain_decoder(session: Session) -> None:

@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
@@ -39,6 +38,7 @@ def load_pretrained(path: str, *, name: str, device: str = "auto") -> tuple[Any,
             else transformers.AutoModelForCausalLM
         )
         module = auto.from_pretrained(path, dtype=dtype).to(target)
+        _check_vocabulary(name, module, tokenizer)
     except safetensors.SafetensorError as error:
         raise ModelError(
             f"The weights of {name!r} cannot be read: {error}",
@@ -53,16 +53,17 @@ def load_pretrained(path: str, *, name: str, device: str = "auto") -> tuple[Any,
     return module, tokenizer
 
 
-def fingerprint_of(module: Any) -> str:
-    """sha256 over the config and samples of every tensor: cheap for any size, changed by
-    training."""
-    digest = hashlib.sha256(module.config.to_json_string().encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        step = max(1, flat.numel() // 4096)
-        digest.update(name.encode())
-        digest.update(flat[::step][:4096].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+def _check_vocabulary(name: str, module: Any, tokenizer: Any) -> None:
+    """ModelError where the tokenizer knows tokens for which the base has no embedding."""
+    rows = int(module.get_input_embeddings().weight.shape[0])
+    beyond = sorted((i, t) for t, i in tokenizer.get_vocab().items() if i >= rows)
+    if beyond:
+        raise ModelError(
+            f"the tokenizer of {name!r} has {len(beyond)} tokens more than the base has "
+            f"embeddings ({rows}), the first of them {beyond[0][1]!r}",
+            next_step="Save the tokenizer that belongs to the base; or give the base more "
+            "embeddings with resize_token_embeddings, and train them.",
+        )
 
 
 def _is_encoder(config: Any) -> bool:

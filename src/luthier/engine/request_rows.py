@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from luthier.engine.session import Session
+from luthier.engine.shortening import shortened
 from luthier.errors import CapabilityError
 from luthier.models.backend import ScoreRequest
 
@@ -33,11 +34,22 @@ def token_rows(session: Session, requests: Sequence[ScoreRequest]) -> list[Token
 
     A continuation is tokenised joined to its prompt (alone for an encoder–decoder). Where the
     tokenizer merges across the boundary, all continuations of the request are scored from the first
-    token that any of them changed, so that they stay comparable. A prompt too long for the context
-    keeps its first token and its end. CapabilityError when a continuation alone leaves no space.
+    token that any of them changed, so that they stay comparable. Of a prompt too long for the
+    context the input loses its middle; where that is not enough, the prompt keeps its first token
+    and its end. CapabilityError when a continuation alone leaves no space.
     """
     known: dict[tuple[str, str], Ids] = {}
-    return [_fitted(session, TokenRow(*_tokenised(session, r, known))) for r in requests]
+    rows = []
+    for request in requests:
+        row = TokenRow(*_tokenised(session, request, known))
+        most = _room(session, row)
+        if most is not None and len(row.prefix) > most:
+            shorter = replace(request, prompt=shortened(session, request.prompt, most))
+            row = replace(TokenRow(*_tokenised(session, shorter, known)), truncated=True)
+            if len(row.prefix) > most:
+                row = replace(row, prefix=tuple(truncated(list(row.prefix), most)))
+        rows.append(row)
+    return rows
 
 
 def rows_by_vote(session: Session, requests: Sequence[ScoreRequest]) -> list[list[TokenRow]]:
@@ -83,22 +95,22 @@ def _tokenised(
     return tuple(pairs[0][0][:first]) if pairs else tuple(prefix), found
 
 
-def _fitted(session: Session, row: TokenRow) -> TokenRow:
+def _room(session: Session, row: TokenRow) -> int | None:
+    """How many tokens the prompt may have beside its longest continuation; None: as it likes."""
     limit = session.text_limit
     longest = 0
     if not session.encoder_decoder:
         longest = max((len(c) for c in row.continuations), default=1)
-    if limit is None or len(row.prefix) + longest <= limit:
-        return row
-    keep = limit - longest
-    if keep < 2:
+    if limit is None:
+        return None
+    if limit - longest < 2 and len(row.prefix) + longest > limit:
         context = session.context_length or 0
         raise CapabilityError(
             f"A continuation of {longest} tokens leaves no room for its prompt in a context of "
             f"{context} tokens ({context - limit} of them virtual)",
             next_step="Shorten the label or the answer, or use a base with a longer context.",
         )
-    return replace(row, prefix=tuple(truncated(list(row.prefix), keep)), truncated=True)
+    return limit - longest
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from luthier.content import Message
+from luthier.engine.chat_template import chat_template
+from luthier.engine.special_tokens import as_text
 from luthier.engine.tokenization import Tokens, retokenize
 from luthier.models.prompt import Rendered
 
@@ -100,16 +103,15 @@ class Session:
         return int(config.num_virtual_tokens) if config.peft_type == "PREFIX_TUNING" else 0
 
     def text(self, prompt: Rendered) -> str:
-        """The prompt as one text, the chat template applied where there are messages."""
+        """The prompt as one text, the chat template applied where there are messages. Special
+        tokens that stand in it are text."""
         if not prompt.messages:
-            return prompt.text
-        if not getattr(self.tokenizer, "chat_template", None):
-            turns = [m.text for m in prompt.messages]
-            return "\n\n".join(turns) + "\n\n"
-        messages = [{"role": m.role, "content": m.text} for m in prompt.messages]
-        return str(
-            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
+            return as_text(self.tokenizer, prompt.text)
+        messages = [Message(m.role, as_text(self.tokenizer, m.text)) for m in prompt.messages]
+        template = chat_template(self.tokenizer)
+        if template is None:
+            return "\n\n".join(m.text for m in messages) + "\n\n"
+        return template.text(messages)
 
     def encode(self, prompt: Rendered) -> list[int]:
         """The ids of a prompt with the special tokens that the model expects, without virtual
@@ -131,6 +133,7 @@ class Session:
         """
         tokens = self._tokens(prompt)
         ids = self._row(tokens)
+        continuations = [as_text(self.tokenizer, text) for text in continuations]
         if self.encoder_decoder:
             targets = [self.tokenizer(text_target=c.strip()).input_ids for c in continuations]
             return [(ids + list(target), len(ids)) for target in targets]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from luthier.content import Usage
 from luthier.engine.request_rows import RowScores, TokenRow, distinct_rows
+from luthier.models.alternatives import told_apart
 from luthier.models.backend import ScoreResult
 
 # The log-probability and the greedy flag of each continuation.
@@ -45,7 +46,8 @@ def result_of(votes: Sequence[Vote], rows: Sequence[TokenRow], computed: int) ->
     """The result of one request out of its votes and their rows; `computed` tokens were run.
 
     It has the log of the mean probability of each continuation (Lester et al. 2021,
-    arXiv:2104.08691, section 6), and calls one greedy where most votes do.
+    arXiv:2104.08691, section 6), and calls one greedy where most votes do. A continuation that
+    begins another is told apart from it (`models.alternatives`).
     """
     lengths = tuple(len(c) for c in rows[0].continuations)
     logprobs, greedy = [], []
@@ -58,10 +60,11 @@ def result_of(votes: Sequence[Vote], rows: Sequence[TokenRow], computed: int) ->
             mean = sum(math.exp(x - top) for x in each) / len(each)
             logprobs.append(top + math.log(mean))
         greedy.append(2 * sum(flags[k] for _, flags in votes) > len(votes))
+    apart, flags = told_apart(logprobs, greedy, rows[0].continuations)
     usage = Usage(
         prompt_tokens=sum(len(row.prefix) for row in rows),
         computed_tokens=computed,
         calls=1,
         truncated=int(rows[0].truncated),
     )
-    return ScoreResult(tuple(logprobs), lengths, tuple(greedy), usage)
+    return ScoreResult(apart, lengths, flags, usage)

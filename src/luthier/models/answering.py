@@ -20,6 +20,7 @@ from luthier.models.parsing import from_scores, read_response, voted
 from luthier.models.pieces import stripped
 from luthier.models.prompt import Demonstration, Prompt, Rendered, label_text, render
 from luthier.models.thinking import answer_after_thought
+from luthier.models.thoughts import pieces_without_thoughts
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -141,10 +142,23 @@ def _answer_prompts(model: Model, prompts: Sequence[Rendered], *, seed: int = 0)
 
 
 def _generated(model: Model, requests: Sequence[GenerateRequest]) -> list[Response]:
-    return [
-        voted([read_response(model, sample) for sample in (generated, *generated.others)])
-        for generated in model.backend.generate(requests, model.adaptation)
-    ]
+    """Texts, read; a server whose first dozen are of no use is not asked for more."""
+    watch, responses = model.backend.watch, list[Response]()
+    decoding = model.adaptation.decoding
+    while len(responses) < len(requests):
+        patience = None if watch is None else watch.patience
+        some = requests[len(responses) :][:patience]
+        new = [
+            voted(
+                [read_response(model, sample) for sample in (generated, *generated.others)],
+                labels=bool(decoding.labels),
+            )
+            for generated in model.backend.generate(some, model.adaptation)
+        ]
+        if watch is not None:
+            watch.look_at(model.backend.name, new, limit=decoding.max_new_tokens)
+        responses += new
+    return responses
 
 
 def _answer_after_thought(
@@ -175,7 +189,8 @@ def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
         yield answer(model, [example], seed=seed)[0].text
         return
     model, (request,) = _generate_requests(model, [example], seed=seed)
-    yield from stripped(model.backend.stream(request, model.adaptation))
+    pieces = model.backend.stream(request, model.adaptation)
+    yield from stripped(pieces_without_thoughts(pieces))
 
 
 def scores_labels(model: Model) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from luthier.content import ToolCall, Usage
 from luthier.errors import CapabilityError
@@ -20,6 +20,8 @@ from luthier.records import Capability
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from luthier.models.answer_watch import AnswerWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Ask for the log-probability of each continuation after one prompt."""
+    """Ask for the log-probability of each continuation after one prompt.
+
+    They are alternatives: of one that begins another by its tokens, only what does not go on as the
+    other counts (`models.alternatives`).
+    """
 
     prompt: Rendered
     continuations: tuple[str, ...]
@@ -81,7 +87,8 @@ class Generated:
 
     `cut`: the text did not end by itself, or is not a whole answer under its constraint. `others`
     are the further samples; the usage of all is in the first. `tool_calls` are the tools that the
-    model wants to call before it answers.
+    model wants to call before it answers. `lack` says why there is no answer: the text ended inside
+    a thought, or a server's filter withheld it.
     """
 
     text: str
@@ -89,6 +96,7 @@ class Generated:
     cut: bool = False
     others: tuple[Generated, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    lack: Literal["", "thinking", "filtered"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +133,19 @@ class Backend:
     - `fingerprint`: a hash that changes when the base does.
     - `capabilities`: what the backend can do; no caller finds it out in another way.
     - `facts`: sizes and limits.
+    - `watch`: ends the work early where generated answers are of no use; None: nobody looks.
     """
 
     name: str
     fingerprint: str
     capabilities: frozenset[Capability]
     facts: ModelFacts
+    watch: AnswerWatch | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how requests were answered, a sentence each."""
+        return ()
 
     @property
     def precision(self) -> str | None:

@@ -1,8 +1,10 @@
 """The endpoint backend: any server that speaks the OpenAI API.
 
-Text comes from /chat/completions. Log-probabilities come from /completions with `echo`, which vLLM,
-llama.cpp and others give and hosted chat services mostly do not; one small call at the start finds
-out. Needs `pip install luthier[endpoint]`.
+Text comes from /chat/completions, or from /completions where the model has no chat template.
+Log-probabilities come from /completions with `echo`, which vLLM, SGLang and others give and hosted
+chat services do not; of chats, under the server's own template, where it gives `prompt_logprobs`
+(vLLM). A few small calls at the start find out (`endpoint_probe`). Needs
+`pip install luthier[endpoint]`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from luthier.content import Usage, has_images
 from luthier.errors import CapabilityError, ModelError
 from luthier.ledger.cache import ResponseCache, response_key
 from luthier.models.adaptation import Adaptation, Decoding
+from luthier.models.alternatives import told_apart
+from luthier.models.answer_watch import AnswerWatch
 from luthier.models.backend import (
     Backend,
     Generated,
@@ -29,13 +33,34 @@ from luthier.models.backend import (
     ScoreResult,
     TokenLogprobs,
 )
-from luthier.models.endpoint_calls import NOT_THE_API, calling, in_parallel, server_error
+from luthier.models.endpoint_calls import Caller, calling, in_parallel
+from luthier.models.endpoint_client import open_client
+from luthier.models.endpoint_probe import Probe, probe
+from luthier.models.endpoint_replies import (
+    ChatReply,
+    chat_reply,
+    completion_reply,
+    samples_of,
+    usage_of,
+)
+from luthier.models.endpoint_scoring import (
+    ScoredTokens,
+    continuation_start,
+    echoed,
+    prompt_tokens,
+)
+from luthier.models.endpoint_words import is_filtered
 from luthier.models.openai_form import openai_messages
 from luthier.models.pieces import stripped, until_stop
 from luthier.models.prompt import Rendered
+from luthier.models.thoughts import pieces_without_thoughts
 from luthier.records import Capability
 
 _CACHE_LOCK = threading.Lock()
+PLAIN_LABELS = (
+    "Labels were scored after the prompt in plain text: the server does not give log-probabilities "
+    "under its chat template."
+)
 
 
 @dataclass(eq=False)
@@ -45,11 +70,9 @@ class EndpointBackend(Backend):
     url: str
     model: str
     client: Any
-    capabilities: frozenset[Capability]
-    facts: ModelFacts = field(
-        default_factory=lambda: ModelFacts(has_chat_template=True, prefers_chat=True, remote=True)
-    )
+    found: Probe
     cache: ResponseCache | None = None
+    watch: AnswerWatch | None = field(default_factory=AnswerWatch)
 
     @classmethod
     def open(cls, name: str, *, device: str = "auto") -> EndpointBackend:
@@ -60,16 +83,8 @@ class EndpointBackend(Backend):
         Raises ModelError when no model is named and the server lists several, BackendError when it
         cannot be reached.
         """
-        try:
-            import openai
-        except ImportError as error:
-            raise ModelError(
-                "An endpoint needs the openai client, which is not installed",
-                next_step="pip install 'luthier[endpoint]'",
-            ) from error
         url, _, model = name.partition("#")
-        key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
-        client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
+        client = open_client(url)
         if not model:
             with calling(url):
                 names = [m.id for m in client.models.list()]
@@ -80,23 +95,33 @@ class EndpointBackend(Backend):
                     next_step=f"Name one after a #: {url}#{names[0] if names else 'model'}",
                 )
             model = names[0]
-        # Whether a model reads pictures no server says beforehand; one that does not refuses them.
-        capabilities = {Capability.TEXT, Capability.IMAGES}
-        if _echoes(client, model, url):
-            capabilities.add(Capability.LOGPROBS)
-        else:  # before anything is planned: does it answer at all?
-            with calling(url):
-                _ = _hello(client, model).choices[0].message.content
         # Opt-in: a cached answer costs nothing and takes no time, which would spoil measured
         # latency.
         path = os.environ.get("LUTHIER_RESPONSE_CACHE")
         cache = ResponseCache(path) if path else None
-        return cls(url, model, client, frozenset(capabilities), cache=cache)
+        with calling(url):  # before anything is planned: does it answer at all?
+            found = probe(Caller(client, url), model)
+        return cls(url, model, client, found, cache=cache)
 
     def __post_init__(self) -> None:
         self.name = f"{self.url}#{self.model}"
         # Nobody here can know which weights stand behind an address.
         self.fingerprint = hashlib.sha256(self.name.encode()).hexdigest()
+        self.caller = Caller(self.client, self.url)
+        self.caller.parameters = self.found.parameters
+        # Whether a model reads pictures no server says beforehand; one that does not refuses them.
+        self.capabilities = frozenset({Capability.TEXT, Capability.IMAGES})
+        if self.found.echoes:
+            self.capabilities |= {Capability.LOGPROBS}
+        chats = self.found.chats
+        self.facts = ModelFacts(has_chat_template=chats, prefers_chat=chats, remote=True)
+        self._scored_plainly = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the server does not take or give, and what follows from it, a sentence each."""
+        plain = (PLAIN_LABELS,) if self._scored_plainly else ()
+        return (*self.found.notes, *self.caller.parameters.notes, *plain)
 
     def count_tokens(self, text: str) -> int:
         """An estimate, four characters a token; exact counts come back with every answer."""
@@ -110,7 +135,7 @@ class EndpointBackend(Backend):
         return in_parallel(lambda r: self._generate(r, adaptation), requests)
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
-        """Echoed completions; CapabilityError where the server does not give them."""
+        """Echoed prompts; CapabilityError where the server does not give them."""
         self._check(adaptation)
         if Capability.LOGPROBS not in self.capabilities:
             raise CapabilityError(
@@ -130,12 +155,15 @@ class EndpointBackend(Backend):
         """A chat completion in the pieces that the server sends. A cached answer is one piece."""
         self._check(adaptation)
         decoding = request.decoding or adaptation.decoding
-        body = self._chat_body(request, decoding)
-        cached = self._cached_reply("chat", body, request.seed)
+        kind, body = self._body(request, decoding)
+        cached = self._cached_reply(kind, body, request.seed)
+        if kind != "chat":
+            cached = self._asked(kind, body, request.seed)
         pieces = self._streamed(body, request.seed) if cached is None else _first_text(cached)
         stops = () if decoding.json_schema is not None else decoding.stop
         with closing(pieces) as open_pieces:  # a stop string closes the connection as well
-            yield from stripped(until_stop(stripped(open_pieces), stops))
+            answered = pieces_without_thoughts(open_pieces)
+            yield from stripped(until_stop(stripped(answered), stops))
 
     def _streamed(self, body: dict[str, Any], seed: int) -> Generator[str]:
         """What the server streams, as it is. A whole answer goes to the cache."""
@@ -143,25 +171,33 @@ class EndpointBackend(Backend):
         options: dict[str, Any] = {"stream": True}
         if self.cache is not None:
             options["stream_options"] = {"include_usage": True}
-        with calling(self.url), self.client.chat.completions.create(**body, **options) as events:
+        with calling(self.url), self.caller.open_stream({**body, **options}) as events:
             for event in events:
                 usage = event.usage or usage
-                for choice in event.choices:
+                for choice in event.choices or ():
                     ended = choice.finish_reason or ended
                     if choice.delta.content:
                         text += choice.delta.content
                         yield choice.delta.content
         if ended is not None:
-            reply = _chat_reply([text], [ended], usage)
-            self._keep_reply("chat", body, seed, reply)
+            whole = {"message": {"content": text}, "finish_reason": ended}
+            counted = None if usage is None else usage.model_dump()
+            self._keep_reply("chat", body, seed, chat_reply({"choices": [whole], "usage": counted}))
 
-    def _chat_body(self, request: GenerateRequest, decoding: Decoding) -> dict[str, Any]:
-        """The body of a chat completion. CapabilityError for what the API has no setting for."""
+    def _body(self, request: GenerateRequest, decoding: Decoding) -> tuple[str, dict[str, Any]]:
+        """The kind of call ("chat", or "text" without a chat template) and its body.
+
+        CapabilityError for what the API has no setting for.
+        """
         self._check_decoding(decoding)
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": openai_messages(request.prompt.messages)
-            or [{"role": "user", "content": request.prompt.text}],
+        body: dict[str, Any] = {"model": self.model}
+        if self.found.chats:
+            body["messages"] = openai_messages(request.prompt.messages) or [
+                {"role": "user", "content": request.prompt.text}
+            ]
+        else:
+            body["prompt"] = _plain(request.prompt)
+        body |= {
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
             "seed": request.seed,
@@ -175,24 +211,49 @@ class EndpointBackend(Backend):
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.samples > 1:
             body["n"] = request.samples
-        return body
+        if self.found.chats and self.found.thinking_off:
+            body["chat_template_kwargs"] = {"enable_thinking": False}
+        return ("chat" if self.found.chats else "text"), body
 
     def _generate(self, request: GenerateRequest, adaptation: Adaptation) -> Generated:
         decoding = request.decoding or adaptation.decoding
-        body = self._chat_body(request, decoding)
-
-        def call() -> dict[str, Any]:
-            reply = self.client.chat.completions.create(**body)
-            texts = [choice.message.content or "" for choice in reply.choices]
-            return _chat_reply(texts, [c.finish_reason for c in reply.choices], reply.usage)
-
-        reply = self._cached("chat", body, request.seed, call)
-        read, written = int(reply["prompt_tokens"]), int(reply["generated_tokens"])
+        kind, body = self._body(request, decoding)
+        replies = []
+        if request.samples == 1 or self.caller.parameters.takes("n"):
+            replies.append(self._asked(kind, body, request.seed))
+        missing = request.samples - sum(len(reply["texts"]) for reply in replies)
+        if missing > 0:  # the server knows no `n`: the rest is asked for one by one
+            self.caller.parameters.drop("n")
+            body.pop("n", None)
+            for seed in range(request.seed + request.samples - missing,
+                              request.seed + request.samples):  # fmt: skip
+                replies.append(self._asked(kind, {**body, "seed": seed}, seed))
         stops = () if decoding.json_schema is not None else decoding.stop
-        texts = ["".join(stripped(until_stop([t.strip()], stops))) for t in _texts(reply)]
-        cut = reply.get("cut") or [False] * len(texts)
-        others = [Generated(t, Usage(), c) for t, c in zip(texts[1:], cut[1:], strict=True)]
-        return Generated(texts[0], Usage(read, written, read + written, 1), cut[0], tuple(others))
+        samples = [s for reply in replies for s in samples_of(reply, stops)][: request.samples]
+        usage = sum((usage_of(reply) for reply in replies), Usage())
+        first = samples[0]
+        return Generated(first.text, usage, first.cut, tuple(samples[1:]), lack=first.lack)
+
+    def _asked(self, kind: str, body: dict[str, Any], seed: int) -> ChatReply:
+        """The reply to a chat or a plain completion; one that the server's filter withholds has no
+        text."""
+        import openai
+
+        path, read = {
+            "chat": ("/chat/completions", chat_reply),
+            "text": ("/completions", completion_reply),
+        }[kind]
+
+        def call() -> ChatReply:
+            try:
+                return self.caller.post(path, body, read)
+            except openai.BadRequestError as error:
+                if not is_filtered(error.response.text):
+                    raise
+                return ChatReply(texts=[""], cut=[False], thinking=[False], filtered=True)
+
+        reply: ChatReply = self._cached(kind, body, seed, call)
+        return reply
 
     def _score(self, request: ScoreRequest) -> ScoreResult:
         if any(has_images(message.content) for message in request.prompt.messages):
@@ -200,25 +261,36 @@ class EndpointBackend(Backend):
                 f"{self.name} scores text only, and the input holds a picture",
                 next_step="Leave the labels out of the decoding: then answers are generated.",
             )
-        head = _plain(request.prompt)
-        scored, computed = [], 0
-        for continuation in request.continuations:
-            reply = self._echo(head + continuation)
-            scored.append(_echoed(reply, len(head), len(head) + len(continuation)))
-            computed += len(reply["tokens"])
-        logprobs, tokens, greedy, before = zip(*scored, strict=True) if scored else ((),) * 4
-        usage = Usage(before[-1] if before else 0, 0, computed, len(request.continuations))
-        return ScoreResult(logprobs, tokens, greedy, usage)
+        if not request.continuations:
+            return ScoreResult((), (), (), Usage())
+        if request.prompt.messages and self.found.scores_chats:
+            head = self._chat_tokens(request.prompt, None)
+            rows = [self._chat_tokens(request.prompt, c) for c in request.continuations]
+        else:
+            self._scored_plainly |= bool(request.prompt.messages)
+            text = _plain(request.prompt)
+            head = self._echo(text)
+            rows = [self._echo(text + continuation) for continuation in request.continuations]
+        start = continuation_start(head, rows)
+        logprobs = [float(sum(v or 0.0 for v in row["logprobs"][start:])) for row in rows]
+        greedy = [all(row["greedy"][start:]) for row in rows]
+        pieces = [list(row["tokens"][start:]) for row in rows]
+        apart, flags = told_apart(logprobs, greedy, pieces)
+        computed = sum(len(row["tokens"]) for row in (head, *rows))
+        return ScoreResult(
+            apart,
+            tuple(len(row["tokens"]) - start for row in rows),
+            flags,
+            Usage(start, 0, computed, len(rows) + 1),
+        )
 
     def _text_logprobs(self, text: str) -> TokenLogprobs:
-        reply = self._echo(text)
-        # What the server had to generate after the text is left out.
-        count = sum(offset < len(text) for offset in reply["offsets"])
-        return TokenLogprobs(tuple(reply["tokens"][:count]), tuple(reply["logprobs"][:count]))
+        row = self._echo(text, by_id=False)
+        return TokenLogprobs(tuple(row["tokens"]), tuple(row["logprobs"]))
 
-    def _echo(self, text: str) -> dict[str, Any]:
-        """The tokens of a text and of one that follows it: where each starts, its log-probability
-        and the likeliest in its place."""
+    def _echo(self, text: str, *, by_id: bool = True) -> ScoredTokens:
+        """The tokens of a text; `by_id`: told by their ids where the server can, for the text of a
+        part of a character tells nothing."""
         body = {
             "model": self.model,
             "prompt": text,
@@ -227,21 +299,40 @@ class EndpointBackend(Backend):
             "logprobs": 1,
             "temperature": 0.0,
         }
+        if by_id:
+            body["return_tokens_as_token_ids"] = True
 
-        def call() -> dict[str, Any]:
-            echo = self.client.completions.create(**body).choices[0].logprobs
-            return {
-                "offsets": list(echo.text_offset),
-                "logprobs": list(echo.token_logprobs),
-                "tokens": list(echo.tokens),
-                "top": [dict(t) if t else {} for t in echo.top_logprobs or []],
-            }
+        def call() -> ScoredTokens:
+            return self.caller.post("/completions", body, lambda reply: echoed(reply, text))
 
-        return self._cached("echo", body, 0, call)
+        row: ScoredTokens = self._cached("scored", body, 0, call)
+        return row
 
-    def _cached(
-        self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _chat_tokens(self, prompt: Rendered, answer: str | None) -> ScoredTokens:
+        """The tokens of a chat under the server's template, up to where the answer begins, or with
+        an answer that stays open."""
+        messages = openai_messages(prompt.messages)
+        if answer is not None:
+            messages = [*messages, {"role": "assistant", "content": answer}]
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+            "add_generation_prompt": answer is None,
+            "continue_final_message": answer is not None,
+        }
+        if self.found.thinking_off:
+            body["chat_template_kwargs"] = {"enable_thinking": False}
+
+        def call() -> ScoredTokens:
+            return self.caller.post("/chat/completions", body, prompt_tokens)
+
+        row: ScoredTokens = self._cached("scored", body, 0, call)
+        return row
+
+    def _cached(self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], Any]) -> Any:
         """The reply to a body out of the cache, else what `call` returns, which goes there."""
         reply = self._cached_reply(kind, body, seed)
         if reply is None:
@@ -250,17 +341,16 @@ class EndpointBackend(Backend):
             self._keep_reply(kind, body, seed, reply)
         return reply
 
-    def _cached_reply(self, kind: str, body: dict[str, Any], seed: int) -> dict[str, Any] | None:
+    def _cached_reply(self, kind: str, body: dict[str, Any], seed: int) -> Any:
         if self.cache is None:
             return None
         with _CACHE_LOCK:
             text = self.cache.get(self._key(kind, body, seed))
         return None if text is None else dict(json.loads(text))
 
-    def _keep_reply(
-        self, kind: str, body: dict[str, Any], seed: int, reply: dict[str, Any]
-    ) -> None:
-        if self.cache is not None:
+    def _keep_reply(self, kind: str, body: dict[str, Any], seed: int, reply: Any) -> None:
+        """Put a reply into the cache, unless it says nothing: that is worth asking again."""
+        if self.cache is not None and all(text.strip() for text in reply.get("texts", ())):
             with _CACHE_LOCK:
                 self.cache.put(self._key(kind, body, seed), json.dumps(reply))
 
@@ -288,43 +378,8 @@ class EndpointBackend(Backend):
             )
 
 
-def _chat_reply(texts: list[str], ends: list[str | None], usage: Any) -> dict[str, Any]:
-    """What is kept of a chat completion; `usage` may be None."""
-    return {
-        "texts": texts,
-        "cut": [end == "length" for end in ends],
-        "prompt_tokens": usage.prompt_tokens if usage else 0,
-        "generated_tokens": usage.completion_tokens if usage else 0,
-    }
-
-
-def _echoed(reply: dict[str, Any], start: int, end: int) -> tuple[float, int, bool, int]:
-    """Of the characters `start:end` of an echoed text: the summed log-probability, the number of
-    tokens, whether each of them was the likeliest, and the number of tokens before them."""
-    # The first token that reaches past the prompt may have merged with its end.
-    inside = [
-        i
-        for i, (offset, token) in enumerate(zip(reply["offsets"], reply["tokens"], strict=True))
-        if offset + len(token) > start and offset < end
-    ]
-
-    def likeliest(i: int) -> bool:
-        top: dict[str, float] = reply["top"][i] if i < len(reply["top"]) else {}
-        return bool(top) and max(top, key=top.__getitem__) == reply["tokens"][i]
-
-    values = [reply["logprobs"][i] for i in inside]
-    total = float(sum(value for value in values if value is not None))
-    greedy = bool(inside) and all(likeliest(i) for i in inside)
-    return total, len(inside), greedy, inside[0] if inside else 0
-
-
-def _texts(reply: dict[str, Any]) -> list[str]:
-    """The texts of a reply; a cache of an earlier version holds a single one."""
-    return [str(text) for text in reply.get("texts") or [reply["text"]]]
-
-
-def _first_text(reply: dict[str, Any]) -> Generator[str]:
-    yield _texts(reply)[0]
+def _first_text(reply: ChatReply) -> Generator[str]:
+    yield str(reply["texts"][0])
 
 
 def _plain(prompt: Rendered) -> str:
@@ -333,27 +388,3 @@ def _plain(prompt: Rendered) -> str:
         return prompt.text
     turns = [f"{m.role.capitalize()}: {m.text}" for m in prompt.messages]
     return "\n\n".join([*turns, "Assistant: "])
-
-
-def _echoes(client: Any, model: str, url: str) -> bool:
-    """Whether /completions echoes log-probabilities; any refusal means no."""
-    import openai
-
-    try:
-        reply = client.completions.create(
-            model=model, prompt="one two", max_tokens=1, echo=True, logprobs=1, temperature=0.0
-        )
-        found = reply.choices[0].logprobs
-        return bool(found and found.token_logprobs and found.text_offset)
-    except openai.APIConnectionError as error:
-        raise server_error(url, error) from error
-    except openai.AuthenticationError as error:
-        raise server_error(url, error) from error
-    except (openai.APIError, *NOT_THE_API):
-        return False
-
-
-def _hello(client: Any, model: str) -> Any:
-    """The shortest chat there is."""
-    messages = [{"role": "user", "content": "Hello"}]
-    return client.chat.completions.create(model=model, messages=messages, max_tokens=1)

@@ -22,7 +22,7 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
 
     Raises ModelError with the choices when nothing of that name can be opened.
     """
-    from luthier.models.storage import ADAPTATION_FILE, open_adaptation
+    from luthier.models.storage import ADAPTATION_FILE, has_old_fingerprint, open_adaptation
 
     folder = Path(name)
     if (folder / ADAPTATION_FILE).is_file():
@@ -38,6 +38,13 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
                 next_step="Say where its base is: luthier ask --base, or load(…, base=…).",
             ) from error
         if base is None and backend.fingerprint != fingerprint:
+            if has_old_fingerprint(folder):
+                raise ModelError(
+                    f"{folder} was saved by an earlier version of Luthier, and whether its base is "
+                    f"the {base_name!r} of today cannot be told",
+                    next_step=f"If it is, say so: --base {base_name}, or load(…, "
+                    f"base={base_name!r}). Saved again, it opens without.",
+                )
             raise ModelError(
                 f"{folder} was fitted on another version of {base_name!r}: "
                 f"its fingerprint was {fingerprint[:12]}, now it is {backend.fingerprint[:12]}",

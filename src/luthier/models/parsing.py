@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 from luthier.content import FinishReason, Response, Usage
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import Generated, ScoreResult
-from luthier.models.prompt import PromptFormat, label_text
+from luthier.models.label_reading import parse_label
+from luthier.models.thoughts import without_thoughts
+from luthier.scripts import without_signs
 
 if TYPE_CHECKING:
     from luthier.models.model import Model
@@ -35,13 +36,15 @@ def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
 
 
 def read_response(model: Model, generated: Generated) -> Response:
-    """The response in a generated text: the label it names, or the text less its citations.
+    """The response in a generated text: the label it names, or the text less its citations and
+    less what the model thought before it.
 
     Under a JSON schema only JSON is an answer, and the scorer says whether it holds to the schema;
     under a regex only a text that was not `cut` is. Tool calls come before an answer.
     """
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
-    text = answered = generated.text.strip()
+    thought = without_thoughts(generated.text.strip())
+    text = answered = thought.text
     if knowledge is not None and knowledge.form != "plain":
         from luthier.models.rag.citations import without_citations
 
@@ -60,50 +63,35 @@ def read_response(model: Model, generated: Generated) -> Response:
     else:
         parsed = answered or None
     ended: FinishReason = "length" if generated.cut else "stop"
+    ended = "thinking" if thought.unfinished else generated.lack or ended
     return Response(
         text,
         parsed,
         parsed is not None,
-        usage=generated.usage,
+        usage=replace(
+            generated.usage, thinking=int(ended == "thinking"), filtered=int(ended == "filtered")
+        ),
         finish_reason="tool-calls" if generated.tool_calls else ended,
         tool_calls=generated.tool_calls,
     )
 
 
-def parse_label(text: str, labels: Sequence[str], form: PromptFormat) -> str | None:
-    """The label a generation names, None when it names none.
-
-    Case, punctuation at the ends and `_`/`-`/space are not told apart. The first line counts; a
-    label must be the whole of it or, for chatty models, stand in it alone. The longest match wins.
-    """
-
-    def plain(s: str) -> str:
-        return " ".join(re.sub(r"[\W_]+", " ", s).casefold().split())
-
-    first = plain(next((line for line in text.splitlines() if line.strip()), ""))
-    names = {plain(label_text(label, form)): label for label in labels}
-    names |= {plain(label): label for label in labels}
-    if first in names:
-        return names[first]
-    found = [n for n in names if n and re.search(rf"(?<!\w){re.escape(n)}(?!\w)", first)]
-    outer = [n for n in found if not any(n != m and n in m for m in found)]
-    hits = {names[n] for n in outer}
-    return hits.pop() if len(hits) == 1 else None
-
-
-def voted(answers: Sequence[Response]) -> Response:
+def voted(answers: Sequence[Response], *, labels: bool = False) -> Response:
     """The answer of most samples, the earliest of equals (self-consistency, arXiv:2203.11171,
-    section 2). Case, punctuation and spaces do not divide votes; what was not read has none."""
+    section 2). Case, punctuation and spaces do not divide votes, except between labels; what was
+    not read has none."""
     if len(answers) == 1:
         return answers[0]
-    keys = [None if a.parsed is None else _plain(a.parsed) or a.parsed for a in answers]
+    key = str if labels else _vote_of
+    keys = [None if a.parsed is None else key(a.parsed) or a.parsed for a in answers]
     counts = Counter(k for k in keys if k is not None)
     best = keys.index(counts.most_common(1)[0][0]) if counts else 0
     usage = sum((a.usage for a in answers), Usage())
     return replace(answers[best], usage=usage)
 
 
-def _plain(text: str) -> str:
-    """Case, signs at word ends and spaces evened out; the sign of a number and JSON stay."""
-    words = (re.sub(r"^[^\w+\-{\[]+|[^\w}\]]+$", "", word) for word in text.casefold().split())
-    return " ".join(word for word in words if word)
+def _vote_of(text: str) -> str:
+    """What two votes must share: their words, and all of a JSON text."""
+    if text.lstrip()[:1] in ("{", "["):
+        return " ".join(text.casefold().split())
+    return without_signs(text)

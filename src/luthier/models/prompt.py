@@ -6,7 +6,7 @@ objective, demonstrations, format, negative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from luthier.content import Message
@@ -69,12 +69,15 @@ class Prompt:
 class Rendered:
     """A prompt as the backend reads it: a plain text, or chat messages. One of the two is empty.
 
-    `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:").
+    `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:"). `inputs` are
+    the texts in it that may be cut where it is too long for the context: the input and its passage,
+    as they stand in the last text or message.
     """
 
     text: str = ""
     messages: tuple[Message, ...] = ()
     answer_prefix: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 def label_text(label: str, form: PromptFormat) -> str:
@@ -108,13 +111,39 @@ def render(
         # A separator that ends in a space gives that space to the answer: "Label:" + " billing",
         # so that the tokens of the answer are those the model saw after a real colon.
         prefix = " " if form.name_separator.endswith(" ") else ""
-        return Rendered(text=form.block_separator.join(blocks), answer_prefix=prefix)
+        whole = form.block_separator.join(blocks)
+        return Rendered(whole, answer_prefix=prefix, inputs=inputs_of(text, passage))
     messages = [Message("system", head)] if head else []
     for d in shown:
         messages.append(Message("user", chat_turn(form, d.input, d.context)))
         messages.append(Message("assistant", label_text(d.target, form)))
     messages.append(Message("user", chat_turn(form, text, passage)))
-    return Rendered(messages=tuple(messages))
+    return Rendered(messages=tuple(messages), inputs=inputs_of(text, passage))
+
+
+def inputs_of(text: str, passage: str | None) -> tuple[str, ...]:
+    """What may be cut of an input and its passage, as they stand in a prompt."""
+    return tuple(part for part in (text.strip(), (passage or "").strip()) if part)
+
+
+def replace_input(prompt: Rendered, old: str, new: str) -> Rendered:
+    """The prompt with another text for one of its inputs, where that stands last: a demonstration
+    may say the same."""
+    inputs = tuple(new if part == old else part for part in prompt.inputs)
+    if not prompt.messages:
+        return replace(prompt, text=_last_replaced(prompt.text, old, new), inputs=inputs)
+    messages = list(prompt.messages)
+    for i in reversed(range(len(messages))):
+        content = messages[i].content
+        if isinstance(content, str) and old in content:
+            messages[i] = replace(messages[i], content=_last_replaced(content, old, new))
+            break
+    return replace(prompt, messages=tuple(messages), inputs=inputs)
+
+
+def _last_replaced(text: str, old: str, new: str) -> str:
+    before, found, after = text.rpartition(old)
+    return f"{before}{new}{after}" if found else text
 
 
 def prompt_head(prompt: Prompt) -> str:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 ADAPTATION_FILE = "luthier.yaml"
 EXAMPLES_FILE = "examples.txt"
-FORMAT = 1
+IN_FILE = ("in examples.txt",)  # stands for the hashes in luthier.yaml
+FORMAT = 2
+FINGERPRINT_FORMAT = 2  # the first format in which a base has the fingerprint that it has today
 # The C versions are ten times faster, which a pool of thousands of demonstrations feels.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 DUMPER = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
@@ -83,7 +85,7 @@ def open_adaptation(folder: Path) -> tuple[Adaptation, Lineage | None, str, str]
         lineage = from_plain(Lineage, record["lineage"]) if record.get("lineage") else None
         if lineage is not None and (folder / EXAMPLES_FILE).is_file():
             hashes = (folder / EXAMPLES_FILE).read_text("utf-8").split()
-            lineage = replace(lineage, examples=tuple(hashes))
+            lineage = _with_examples(lineage, IN_FILE, tuple(hashes))
         placement = record.get("soft_prompt_placement", "before")
         starts_with_bos = bool(record.get("adapter_opens", False))
         knowledge = open_knowledge(record["knowledge"], folder) if record.get("knowledge") else None
@@ -123,6 +125,12 @@ def _open_head(folder: Path, facts: dict[str, Any]) -> Head:
     return Head(tensors["weight"], tensors["bias"], labels, int(facts["layer"]), facts["pooling"])
 
 
+def has_old_fingerprint(folder: Path) -> bool:
+    """Whether a folder was saved when bases had other fingerprints, which compare with none."""
+    record = yaml.load((folder / ADAPTATION_FILE).read_text("utf-8"), Loader=LOADER)
+    return int(record["format"]) < FINGERPRINT_FORMAT
+
+
 def _write(model: Model, folder: Path) -> None:
     adaptation = model.adaptation
     record: dict[str, Any] = {
@@ -131,11 +139,13 @@ def _write(model: Model, folder: Path) -> None:
         "base_fingerprint": model.backend.fingerprint,
         "prompt": to_plain(adaptation.prompt),
         "decoding": to_plain(adaptation.decoding),
-        "lineage": to_plain(_without_examples(model.lineage)),
+        "lineage": None,
     }
-    met = model.lineage.met if model.lineage is not None else ()
-    if met:
-        (folder / EXAMPLES_FILE).write_text("\n".join(sorted(met)) + "\n", "utf-8")
+    if model.lineage is not None:
+        met = tuple(sorted(model.lineage.met))
+        record["lineage"] = to_plain(_with_examples(model.lineage, met, IN_FILE))
+        if met:
+            (folder / EXAMPLES_FILE).write_text("\n".join(met) + "\n", "utf-8")
     if adaptation.knowledge is not None:
         record["knowledge"] = save_knowledge(adaptation.knowledge, folder)
     if adaptation.head is not None:
@@ -175,11 +185,15 @@ def _write(model: Model, folder: Path) -> None:
     (folder / ADAPTATION_FILE).write_text(text, "utf-8")
 
 
-def _without_examples(lineage: Lineage | None) -> Lineage | None:
-    """The same without hashes: they have a file of their own, which holds each once."""
-    if lineage is None:
-        return None
-    return replace(lineage, examples=(), parent=_without_examples(lineage.parent))
+def _with_examples(lineage: Lineage, known: tuple[str, ...], new: tuple[str, ...]) -> Lineage:
+    """The same with `new` in place of the hashes `known`, in all that came before it too: the
+    fits of a recipe see the same examples, and a file of their own holds them once."""
+    parent = lineage.parent
+    return replace(
+        lineage,
+        examples=new if lineage.examples and lineage.examples == known else lineage.examples,
+        parent=None if parent is None else _with_examples(parent, known, new),
+    )
 
 
 def _base_name(name: str) -> str:

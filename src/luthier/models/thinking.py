@@ -57,7 +57,10 @@ def answer_after_thought(
         for sample in own
     ]
     answers = iter(answer_prompts(plain, asked))
-    return [voted([_joined(sample, next(answers)) for sample in own]) for own in samples]
+    labels = bool(decoding.labels)
+    return [
+        voted([_joined(sample, next(answers)) for sample in own], labels=labels) for own in samples
+    ]
 
 
 def thought_prompt(prompt: Rendered, form: PromptFormat) -> Rendered:
@@ -65,20 +68,21 @@ def thought_prompt(prompt: Rendered, form: PromptFormat) -> Rendered:
     if prompt.messages:
         *earlier, last = prompt.messages
         asked = replace(last, content=f"{last.text}\n\n{CHAT_CUE}")
-        return Rendered(messages=(*earlier, asked))
+        return Rendered(messages=(*earlier, asked), inputs=prompt.inputs)
     name = form.target_name + form.name_separator.rstrip(" ")
     text = prompt.text.removesuffix(name)
-    return Rendered(text=f"{text}{REASONING_NAME}{form.name_separator}{CUE}")
+    return Rendered(f"{text}{REASONING_NAME}{form.name_separator}{CUE}", inputs=prompt.inputs)
 
 
 def answer_prompt(prompt: Rendered, thought: str, form: PromptFormat) -> Rendered:
     """The prompt that the answer follows: what was asked, what was thought, the answer's name."""
     if prompt.messages:
         turns = (Message("assistant", thought.strip()), Message("user", CHAT_ANSWER))
-        return Rendered(messages=(*thought_prompt(prompt, form).messages, *turns))
+        asked = thought_prompt(prompt, form)
+        return Rendered(messages=(*asked.messages, *turns), inputs=prompt.inputs)
     text = f"{thought_prompt(prompt, form).text} {thought.strip()}".rstrip()
     name = form.target_name + form.name_separator.rstrip(" ")
-    return Rendered(text=text + form.field_separator + name, answer_prefix=prompt.answer_prefix)
+    return replace(prompt, text=text + form.field_separator + name)
 
 
 def _joined(thought: Generated, answer: Response) -> Response:

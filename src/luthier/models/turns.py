@@ -66,7 +66,7 @@ def _as_messages(
     for shown in demonstrations:
         messages.append(Message("user", chat_turn(form, shown.input, shown.context)))
         messages.append(Message("assistant", label_text(shown.target, form)))
-    return Rendered(messages=(*messages, *turns))
+    return Rendered(messages=(*messages, *turns), inputs=_inputs(turns))
 
 
 def _with_passage(
@@ -112,4 +112,10 @@ def _as_text(
             blocks[-1] += line
     blocks[-1] += form.field_separator + form.target_name + form.name_separator.rstrip(" ")
     prefix = " " if form.name_separator.endswith(" ") else ""
-    return Rendered(text=form.block_separator.join(blocks), answer_prefix=prefix)
+    whole = form.block_separator.join(blocks)
+    return Rendered(whole, answer_prefix=prefix, inputs=_inputs(turns))
+
+
+def _inputs(turns: Sequence[Message]) -> tuple[str, ...]:
+    """The texts of turns that may be cut."""
+    return tuple(turn.content for turn in turns if isinstance(turn.content, str) and turn.content)

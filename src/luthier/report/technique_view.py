@@ -120,6 +120,20 @@ def in_groups(views: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list
     return [v for v in views if v.measured], [v for v in views if v.result.status != "finished"]
 
 
+def answer_notes(views: Sequence[TechniqueView]) -> list[str]:
+    """What befell the requests and bears on the scores: each note after the techniques it is of,
+    or alone where it is of all."""
+    found: dict[str, list[str]] = {}
+    finished = [view for view in views if view.finished_runs]
+    for view in finished:
+        for note in dict.fromkeys(note for run in view.finished_runs for note in run.notes):
+            found.setdefault(note, []).append(view.name)
+    return [
+        note if len(names) == len(finished) else f"{', '.join(names)}: {note}"
+        for note, names in found.items()
+    ]
+
+
 def headline(comparison: Comparison) -> str:
     """The verdict in one sentence."""
     pick = comparison.verdict.pick

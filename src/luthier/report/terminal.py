@@ -12,6 +12,7 @@ from luthier.report.how_to_use import how_to_use
 from luthier.report.metric_view import MetricView, metric_view_of
 from luthier.report.technique_view import (
     TechniqueView,
+    answer_notes,
     headline,
     in_groups,
     reference_views,
@@ -82,6 +83,7 @@ class _Terminal:
                 words = Text.assemble((view.name, "bold"), (f", {view.status_words}: ", "dim"))
                 yield Padding(words.append(view.reason), (0, 0, 0, 2))
         for heading, sentences in (
+            ("About the answers", answer_notes(views)),
             ("What to try next", comparison.verdict.next_steps),
             ("About the data", comparison.task.notes),
         ):
@@ -109,12 +111,15 @@ class _Bullet:
 
 def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
     currency = comparison.plan.currency
+    cut = [_Column("cut", lambda view: amounts.rate(view.result.cut_answers))]
+    any_cut = any(result.cut_answers for result in comparison.results)
     return [
         _Column("technique", _name),
         _Column(f"{metric_view.name} [95 %]", lambda view: _score(view, metric_view)),
         *_macro_f1(comparison),
         *_passes(comparison),
         _Column("parsed", lambda view: amounts.rate(view.result.parse_rate.value), drop=5),
+        *(cut if any_cut else []),
         _Column("fit", lambda view: _short(amounts.seconds(view.result.cost.fit_seconds))),
         _Column(
             "params", lambda view: amounts.scaled(view.result.cost.trainable_parameters), drop=3
@@ -238,6 +243,8 @@ def _legend(
     if "best" in marks:
         parts.append("· highest score")
     parts.append("– not measured")
+    if any(column.heading == "cut" for column in shown):
+        parts.append("cut: answers cut at the limit of new tokens")
     hidden = [c.heading for c in columns if c not in shown]
     if hidden:
         parts.append(f"no room here for {', '.join(hidden)}")

@@ -19,6 +19,7 @@ from luthier.models.prompt import label_text
 from luthier.records import Capability, EvalResult, Example, SampleScore, Score
 from luthier.scoring.aggregate import ScorerSpec, aggregate_samples, parse_rate, rescored
 from luthier.scoring.answerer import Answerer
+from luthier.scoring.notes import usage_notes
 from luthier.scoring.resolve import resolve_scorer, scorer_for, secondary_scorers
 from luthier.scoring.scorer import Scorer
 from luthier.task.fingerprint import example_hash
@@ -58,11 +59,14 @@ def evaluate(
     """
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
     examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
+    if model.backend.watch is not None:
+        model.backend.watch.go_on()
     result = _evaluated(
         task, chosen, examples=examples,
         score=lambda: score_samples(model, examples, scorer=chosen, seed=seed),
     )  # fmt: skip
-    result = replace(result, met_examples=_met(model, examples))
+    notes = (*result.notes, *model.backend.notes)
+    result = replace(result, met_examples=_met(model, examples), notes=notes)
     return _with_latency(result, model, examples) if latency else result
 
 
@@ -99,6 +103,7 @@ def _evaluated(
         sample_scores=tuple(sample_scores),
         usage=usage,
         eval_seconds=seconds,
+        notes=usage_notes(usage, len(examples)),
     )
 
 
@@ -171,6 +176,7 @@ def _sample_score(example: Example, answer: Response, scorer: Scorer) -> SampleS
         parseable=parseable,
         value=scorer.score(prediction, example.target),
         group=example.group,
+        cut=answer.finish_reason == "length",
     )
 
 

@@ -6,11 +6,12 @@ merely hidden: this is what a technique is fitted on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_mean
 from luthier.models.adaptation import Decoding
@@ -20,8 +21,14 @@ from luthier.task.fingerprint import example_hash, examples_digest, task_fingerp
 from luthier.task.leaks import LeakReport
 from luthier.task.spec import SPLITS, TaskSpec
 
-# The longest answer by default, in tokens; a task file overrides it with `max_new_tokens`.
-MOST_NEW_TOKENS = 256
+if TYPE_CHECKING:
+    from luthier.models.backend import Backend
+
+# Bounds of an answer's length by default, in tokens; a task file overrides it with
+# `max_new_tokens`.
+LEAST_NEW_TOKENS, MOST_NEW_TOKENS = 16, 1024
+ROOM = 1.25  # of the limit, over the longest training target
+LONGEST_COUNTED = 20  # training targets whose tokens are counted
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,18 +202,21 @@ class Task:
             ),
         )
 
-    def base_decoding(self) -> Decoding:
+    def base_decoding(self, backend: Backend | None = None) -> Decoding:
         """How answers are read: by scoring the labels where there are some, else up to a stop.
 
         The stop is the shortest separator that no training target contains. The length limit, where
-        the task sets none, is twice the words of a long training target (95th percentile), at least
-        16 and at most 256 tokens; JSON is counted at two characters a token. A task of kind extract
-        with a schema that a grammar can follow is generated under it, unless the task is
-        `unconstrained`.
+        the task sets none, is a quarter above the longest training target (or, where that is an
+        outlier, above twice the 95th percentile), in tokens of `backend`, at least 16 and at most
+        1,024. Without a backend, and for a server, which does not tell its tokens beforehand, two
+        ASCII characters count as a token, and every byte of any other character.
+
+        A task of kind extract with a schema that a grammar can follow is generated under it, unless
+        the task is `unconstrained`.
         """
         if self.labels:
             return Decoding(labels=self.labels)
-        limit = self.spec.max_new_tokens or self._usual_length()
+        limit = self.spec.max_new_tokens or self._usual_length(backend)
         free = Decoding(max_new_tokens=limit, stop=self._stop())
         if self.kind is not Kind.EXTRACT or self.schema is None or self.spec.unconstrained:
             return free
@@ -215,15 +225,16 @@ class Task:
         except TechniqueError:  # a valid schema that no grammar can follow (a remote $ref)
             return free
 
-    def _usual_length(self) -> int:
-        if self.schema is not None:
-            words = sorted(len(e.target) // 4 for e in self.train)
-        else:
-            words = sorted(len(e.target.split()) for e in self.train)
-        if not words:
+    def _usual_length(self, backend: Backend | None) -> int:
+        by_length = sorted((e.target for e in self.train), key=_most_tokens)
+        if not by_length:
             return MOST_NEW_TOKENS
-        long = words[min(len(words) - 1, int(0.95 * len(words)))]
-        return max(16, min(MOST_NEW_TOKENS, 2 * long))
+        known = backend is not None and not backend.facts.remote
+        count = backend.count_tokens if backend is not None and known else _most_tokens
+        usual = count(by_length[min(len(by_length) - 1, int(0.95 * len(by_length)))])
+        longest = max(count(target) for target in by_length[-LONGEST_COUNTED:])
+        limit = math.ceil(ROOM * min(longest, 2 * usual)) + 1  # what ends an answer is a token too
+        return max(LEAST_NEW_TOKENS, min(MOST_NEW_TOKENS, limit))
 
     def _stop(self) -> tuple[str, ...]:
         targets = [e.target.strip() for e in self.train]
@@ -264,3 +275,9 @@ class Task:
             f"Task({self.name!r}, {self.kind}, {len(self.labels)} labels, "
             f"{len(self.train)} train, {len(self.dev)} dev, {test})"
         )
+
+
+def _most_tokens(text: str) -> int:
+    """About as many tokens as a text can have: a base that knows its language has fewer."""
+    ascii_characters = sum(character.isascii() for character in text)
+    return math.ceil(ascii_characters / 2) + len(text.encode()) - ascii_characters

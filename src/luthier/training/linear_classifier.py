@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-PENALTIES = (0.1, 1.0, 10.0, 100.0)  # C, of which a larger one holds the weights back less
+PENALTIES = (1.0, 10.0, 100.0)  # C, of which a larger one holds the weights back less
 WITHOUT_DEV = 1.0
 MOST_STEPS = 300
 

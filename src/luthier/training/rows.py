@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from luthier.engine import Session
-from luthier.models.answering import render_for
+from luthier.engine import Session, shortened, truncated
+from luthier.models.alternatives import nearest_longer
+from luthier.models.answering import label_continuations, render_for
 from luthier.models.model import Model
-from luthier.models.prompt import label_text
+from luthier.models.prompt import Rendered, label_text
 from luthier.records import Example
 
 
@@ -69,7 +70,8 @@ def rows_for(
     answers only.
 
     A generated answer ends in the first stop string (plain text) or EOS (chat), so that the model
-    learns to stop. A label does not: it is chosen among labels, and its end is known.
+    learns to stop. A label does not, for it is chosen among labels, unless it begins another one
+    (`models.alternatives`).
     Demonstrations that are the example itself are left out of its prompt, or it could copy.
     """
     decoding, form = model.adaptation.decoding, model.adaptation.prompt.format
@@ -78,24 +80,40 @@ def rows_for(
     if session.soft is not None:
         virtual_tokens = max(virtual_tokens, int(session.soft.shape[1]))
     rows = []
+    begin_another = _labels_that_begin_another(model, session, prompts)
     for example, prompt in zip(examples, prompts, strict=True):
         answer = prompt.answer_prefix + label_text(example.target, form)
-        if not decoding.labels and not session.encoder_decoder and not prompt.messages:
+        ends = not decoding.labels or example.target in begin_another
+        if ends and not session.encoder_decoder and not prompt.messages:
             answer += decoding.stop[0] if decoding.stop else ""
         ids, start = session.encode_pair(prompt, answer)
-        if not decoding.labels and prompt.messages and session.tokenizer.eos_token_id is not None:
+        if ends and prompt.messages and session.tokenizer.eos_token_id is not None:
             ids = [*ids, session.tokenizer.eos_token_id]
         # An encoder–decoder's answer has a context of its own.
         length = start if session.encoder_decoder else len(ids)
         if limit is not None and virtual_tokens + length > limit:
-            # The same rule as for scoring: the first token and the end stay. A long answer loses
-            # its end.
+            # The same rule as for scoring: the input loses its middle. A long answer loses its end.
             answer_ids = ids[start:][: limit if session.encoder_decoder else limit // 2]
             keep = limit - virtual_tokens - (0 if session.encoder_decoder else len(answer_ids))
-            ids = [ids[0], *ids[max(1, start - keep + 1) : start], *answer_ids]
+            merged = len(session.encode(prompt)) - start  # tokens that begin in the prompt
+            head = session.encode(shortened(session, prompt, keep))
+            ids = [*truncated(head[: len(head) - merged], keep), *answer_ids]
             start = len(ids) - len(answer_ids)
         rows.append(TrainRow(ids, start))
     return rows
+
+
+def _labels_that_begin_another(
+    model: Model, session: Session, prompts: Sequence[Rendered]
+) -> frozenset[str]:
+    """The labels whose tokens after these prompts begin those of another label."""
+    if not prompts or session.encoder_decoder or not model.adaptation.decoding.labels:
+        return frozenset()
+    pairs = session.encode_pairs(prompts[0], label_continuations(model, prompts[0]))
+    first = min(start for _, start in pairs)
+    longer = nearest_longer([ids[first:] for ids, _ in pairs])
+    labels = model.adaptation.decoding.labels
+    return frozenset(label for label, more in zip(labels, longer, strict=True) if more)
 
 
 def batch_of(session: Session, rows: Sequence[TrainRow]) -> Batch:

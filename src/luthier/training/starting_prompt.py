@@ -61,6 +61,6 @@ def starting_prompt(model: Model, task: Task, *, style: str = "task") -> Prompt:
 
 def starting_decoding(model: Model, task: Task) -> Decoding:
     """The model's own decoding where it fits this task, else the task's."""
-    base, own = task.base_decoding(), model.adaptation.decoding
+    base, own = task.base_decoding(model.backend), model.adaptation.decoding
     is_for_task = own.labels == base.labels and own != Decoding()
     return own if is_for_task else base

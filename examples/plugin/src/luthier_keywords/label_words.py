@@ -98,7 +98,9 @@ class LabelWords(Technique):
             history=tuple(evaluator.history),
             notes=choice.notes,
         )
-        lineage = Lineage(self.name, settings_of(self), seed, record, model.lineage)
+        lineage = Lineage(
+            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+        )
         return choice.candidate.model.adapt(lineage=lineage)
 
 

@@ -57,6 +57,7 @@ def ask(
         print_json(response_json(response))
         return
     typer.echo(response.answer)
+    show_notes(response)
     show_sources(response)
 
 
@@ -79,11 +80,14 @@ def with_index(model: Model, where: str) -> Model:
 
 def response_json(response: Response) -> dict[str, Any]:
     """The object that `luthier ask --json` prints."""
-    grounding = response.grounding
+    from luthier.scoring.notes import usage_notes
+
+    grounding, notes = response.grounding, usage_notes(response.usage, 1)
+    plain = {"answer": response.answer, **({"notes": list(notes)} if notes else {})}
     if grounding is None:
-        return {"answer": response.answer}
+        return plain
     return {
-        "answer": response.answer,
+        **plain,
         "said": response.prediction,
         "supported": grounding.supported,
         "citations": [
@@ -101,6 +105,15 @@ def response_json(response: Response) -> dict[str, Any]:
         "unknown_citations": list(grounding.unknown_citations),
         "seconds": {"search": grounding.search_seconds, "read": grounding.read_seconds},
     }
+
+
+def show_notes(response: Response) -> None:
+    """What befell the request and bears on the answer, on stderr."""
+    from luthier.cli.console import talk
+    from luthier.scoring.notes import usage_notes
+
+    for note in usage_notes(response.usage, 1):
+        talk().print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def show_sources(response: Response) -> None:

@@ -46,7 +46,8 @@ def evaluate(
         adapted = load(pick_folder(model), base=base)
         if not adapted.adaptation.filled:
             adapted = adapted.adapt(
-                prompt=opened_task.base_prompt(), decoding=opened_task.base_decoding()
+                prompt=opened_task.base_prompt(),
+                decoding=opened_task.base_decoding(adapted.backend),
             )
         check_labels(adapted, opened_task)
         result = score(adapted, opened_task, split=split, limit=limit, latency=True)
@@ -57,6 +58,10 @@ def evaluate(
     for each in (result.score, result.parse_rate, *result.secondary):
         console.print(in_words(each), markup=False)
     console.print(f"examples {len(result.sample_scores)}", markup=False)
+    cut = sum(sample.cut for sample in result.sample_scores)
+    if cut:
+        limit = adapted.adaptation.decoding.max_new_tokens
+        console.print(f"answers cut at {limit} new tokens {cut}", markup=False)
     if result.met_examples is not None:
         console.print(met_words(result), markup=False)
     if result.latency_p50_ms is not None and result.latency_p95_ms is not None:
@@ -64,6 +69,8 @@ def evaluate(
             f"latency p50 {result.latency_p50_ms:.1f} ms, p95 {result.latency_p95_ms:.1f} ms",
             markup=False,
         )
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 def check_labels(model: Model, task: Task) -> None:
@@ -89,9 +96,11 @@ def as_plain(result: EvalResult) -> dict[str, Any]:
         "parse_rate": to_plain(result.parse_rate),
         "secondary": to_plain(result.secondary),
         "examples": len(result.sample_scores),
+        "cut_answers": sum(sample.cut for sample in result.sample_scores),
         "met_examples": result.met_examples,
         "usage": to_plain(result.usage),
         "latency_ms": {"p50": result.latency_p50_ms, "p95": result.latency_p95_ms},
+        "notes": list(result.notes),
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Cost:
     """What one fit cost, and what the fitted model costs to use. None: not measured.
 
+    `fit_generated_tokens` is the part of `fit_tokens` that was generated.
     `prompt_tokens`, `label_tokens` (computed to rank the labels) and `generated_tokens` are per
     request; `shared_prompt_tokens` is the part of
     the prompt that is the same for every request and can be cached. FLOPs follow the formulas in
@@ -20,6 +21,7 @@ class Cost:
 
     fit_seconds: float | None = None
     fit_tokens: float | None = None
+    fit_generated_tokens: float | None = None
     fit_flops: float | None = None
     fit_money: float | None = None
     peak_memory_bytes: int | None = None

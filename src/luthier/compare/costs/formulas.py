@@ -35,7 +35,7 @@ def measured_cost(
     requests = len(result.sample_scores)
     prompt = generated = flops = None
     labels = result.label_tokens
-    if requests:
+    if requests and not result.usage.uncounted_calls:
         prompt = result.usage.prompt_tokens / requests
         generated = result.usage.generated_tokens / requests
         flops = flops_of(prompt + (labels or 0.0) + generated, facts)
@@ -43,6 +43,7 @@ def measured_cost(
     return Cost(
         fit_seconds=fit.fit_seconds,
         fit_tokens=fit.spent_tokens,
+        fit_generated_tokens=fit.generated_tokens,
         fit_flops=flops_of(fit.spent_tokens, facts),
         peak_memory_bytes=fit.peak_memory_bytes,
         trainable_parameters=fit.trainable_parameters,
@@ -84,9 +85,12 @@ def priced(cost: Cost, price: Price, time: RequestTime | None = None) -> Cost:
 
 
 def _fit_money(cost: Cost, price: Price) -> float | None:
-    # A search over prompts pays for the tokens it reads; it generates few in comparison.
     if price.input is not None:
-        return None if cost.fit_tokens is None else cost.fit_tokens * price.input
+        if cost.fit_tokens is None:
+            return None
+        written = cost.fit_generated_tokens or 0.0
+        output = price.input if price.output is None else price.output
+        return (cost.fit_tokens - written) * price.input + written * output
     if price.machine_hour is None or cost.fit_seconds is None:
         return None
     return cost.fit_seconds / 3600.0 * price.machine_hour

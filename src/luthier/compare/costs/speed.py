@@ -64,7 +64,7 @@ def _measure(model: Model, task: Task) -> float | None:
     own = model.backend.tokens_per_second()
     if own is not None:
         return own
-    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding())
+    prompted = model.adapt(prompt=task.base_prompt(), decoding=task.base_decoding(model.backend))
     start = time.perf_counter()
     try:
         answers = prompted.answer(task.train[:SAMPLE])

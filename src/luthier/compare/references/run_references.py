@@ -113,6 +113,8 @@ def _perform(shared: ReferenceRuns, reference: PlainReference) -> Run:
             trainable_parameters=record.trainable_parameters,
             latency_p50_ms=result.latency_p50_ms,
             latency_p95_ms=result.latency_p95_ms,
+            latency_mean_ms=result.latency_mean_ms,
+            timed_requests=result.timed_requests or None,
         ),
         settings=dict(reference.settings()),
         train_examples=record.train_examples,

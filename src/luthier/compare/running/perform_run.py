@@ -150,6 +150,8 @@ def _fit(
         context.check_time()
         on_progress(min(1.0, done / total) if total else 0.0, message)
 
+    if request.model.backend.watch is not None:
+        request.model.backend.watch.restart()
     seed, work = request.planned.seed, WorkContext(progress, _work_folder(context, request))
     with working(work), ResourceMonitor() as monitor:
         model = request.technique.fit(request.model, request.task, budget=request.budget, seed=seed)

@@ -68,6 +68,7 @@ def score_run(
         ),
         settings=dict(model.lineage.settings) if model.lineage else {},
         train_examples=len(request.task.train),
+        notes=result.notes,
         dev_score=fitted.record.dev_score,
         path=folder.relative_to(context.folder).as_posix(),
     )

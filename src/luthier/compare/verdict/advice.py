@@ -10,6 +10,7 @@ from luthier.compare.plan import UNDERTRAINED_BELOW
 from luthier.compare.verdict.evidence import Evidence, best_of
 
 LOW_PARSE_RATE = 0.9
+MANY_CUT = 0.05
 CEILING = 0.97
 STILL_RISING = 0.01
 FORGETTING_NATS = 0.2
@@ -28,6 +29,7 @@ def advise(evidence: Evidence, pick: TechniqueResult | None) -> tuple[str, ...]:
         _undertrained,
         _search_without_reader,
         _prompts_at_chance,
+        _answers_cut,
         _tuned_below_untuned,
         _low_parse_rate,
         _rising_curve,
@@ -147,6 +149,17 @@ def _prompts_at_chance(evidence: Evidence, pick: TechniqueResult | None) -> str 
     )
 
 
+def _answers_cut(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
+    cut = [(r.cut_answers or 0.0, r.technique) for r in evidence.scored]
+    share, worst = max(cut, default=(0.0, ""))
+    if share < MANY_CUT:
+        return None
+    return (
+        f"{100 * share:.0f} % of the answers of {worst} were cut at the limit of new tokens: set "
+        "`max_new_tokens` in the task file higher, unless these answers would never have ended."
+    )
+
+
 def _low_parse_rate(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     # The pick and the best prompt count: where one prompt is badly read, another may do well.
     prompts = evidence.prompts
@@ -159,7 +172,7 @@ def _low_parse_rate(evidence: Evidence, pick: TechniqueResult | None) -> str | N
     if not rates:
         return None
     rate, worst = min(rates, key=lambda pair: pair[0])
-    if rate >= LOW_PARSE_RATE:
+    if rate >= LOW_PARSE_RATE or (worst.cut_answers or 0.0) >= MANY_CUT:
         return None
     problem = (
         f"Only {100 * rate:.0f} % of what {worst.technique} would write "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from luthier.engine.adapters.loading import load_adapter
 from luthier.models.adaptation import Adapter
 
 
@@ -37,7 +38,7 @@ def inject(module: Any, adapter: Adapter) -> Any:
         wrapped = peft.get_peft_model(module, config)
     try:
         if adapter.tensors:
-            peft.set_peft_model_state_dict(wrapped, dict(adapter.tensors))
+            load_adapter(wrapped, adapter)
     except BaseException:
         remove(module, wrapped)
         raise

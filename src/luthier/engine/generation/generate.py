@@ -15,11 +15,12 @@ from luthier.engine.generation.sequence_state import SequenceState, end_tokens
 from luthier.engine.memory import out_of_memory, too_large
 from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
+from luthier.engine.shortening import shortened
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
 from luthier.models.grammar import ends_by_itself, grammar_of
-from luthier.models.prompt import label_text
+from luthier.models.prompt import Rendered, label_text
 
 
 class RequestSequences(NamedTuple):
@@ -34,8 +35,8 @@ def generate(
 ) -> list[Generated]:
     """One result for each request; greedy at temperature 0, else sampled with the request's seed.
 
-    A prompt that leaves no space for its answer loses its beginning after the first token; an
-    answer may claim at most half the context.
+    The input of a prompt that leaves no space for its answer loses its middle; an answer may claim
+    at most half the context.
     """
     groups = [sequences_of(session, request, adaptation) for request in requests]
     sequences = [s for group in groups for s in group.sequences]
@@ -63,15 +64,18 @@ def sequences_of(
     decoding = request.decoding or adaptation.decoding
     labels = [label_text(label, adaptation.prompt.format) for label in decoding.labels]
     grammar = grammar_of(decoding, labels)
+    most, max_tokens = _room(session, decoding)
     encoded = session.encode(request.prompt)
-    prompt, max_tokens = _fitted(session, encoded, decoding)
+    prompt = _shortened(session, request.prompt, encoded, most)
+    max_tokens = _left(session, prompt, max_tokens)
     negative: list[int] = []
     if decoding.guidance_scale != 1.0:
         # Without a negative prompt, what is likely after the prompt's last token alone
         # (arXiv:2306.17806, section 2.2).
-        negative = prompt[-1:] if request.negative is None else session.encode(request.negative)
-        negative, most = _fitted(session, negative, decoding)
-        max_tokens = min(max_tokens, most)
+        negative = prompt[-1:]
+        if request.negative is not None:
+            negative = _shortened(session, request.negative, session.encode(request.negative), most)
+        max_tokens = min(max_tokens, _left(session, negative, max_tokens))
     stop = () if ends_by_itself(decoding) else decoding.stop
     ends = end_tokens(session, stop)
     if not ends and grammar is not None:
@@ -97,25 +101,43 @@ def sequences_of(
                 generator=generator,
             )
         )
-    return RequestSequences(sequences, len(prompt) < len(encoded))
+    return RequestSequences(sequences, prompt != encoded)
 
 
 def _with_virtual(session: Session, prompt: Sequence[int]) -> list[list[int]]:
     return [session.insert_virtual(prompt, len(prompt), vote=v) for v in range(session.votes)]
 
 
-def _fitted(session: Session, prompt: list[int], decoding: Decoding) -> tuple[list[int], int]:
-    """The prompt as it fits into the context, and how many tokens are left for the answer."""
+def _room(session: Session, decoding: Decoding) -> tuple[int | None, int]:
+    """How many tokens a prompt may have (None: as many as it likes), and how many an answer."""
     limit, max_tokens = session.text_limit, decoding.max_new_tokens
     if limit is None:
-        return prompt, max_tokens
+        return None, max_tokens
     if session.encoder_decoder:  # prompt and answer have a context each
+        return max(2, limit), max_tokens
+    return max(2, limit - min(max_tokens, limit // 2)), max_tokens
+
+
+def _shortened(
+    session: Session, prompt: Rendered, encoded: list[int], most: int | None
+) -> list[int]:
+    """The ids of a prompt as it fits into the context: its input loses its middle; where that is
+    not enough, the prompt loses its beginning after the first token."""
+    if most is None or len(encoded) <= most:
+        return encoded
+    return truncated(session.encode(shortened(session, prompt, most)), most)
+
+
+def _left(session: Session, prompt: list[int], max_tokens: int) -> int:
+    """How many tokens the context leaves for the answer."""
+    limit = session.text_limit
+    if limit is None:
+        return max_tokens
+    left = limit - len(prompt)
+    if session.encoder_decoder:
         assert session.context_length is not None
-        prompt, left = truncated(prompt, max(2, limit)), session.context_length
-    else:
-        prompt = truncated(prompt, max(2, limit - min(max_tokens, limit // 2)))
-        left = limit - len(prompt)
-    return prompt, max(1, min(max_tokens, left))
+        left = session.context_length
+    return max(1, min(max_tokens, left))
 
 
 def _decode(session: Session, sequences: Sequence[SequenceState]) -> int:

@@ -81,7 +81,7 @@ def _fit(view: TechniqueView, metric_view: MetricView) -> FitView:
         if _words(key) not in shown
     ]
     kept += _curves(runs)
-    notes = dict.fromkeys(note for r in runs for note in _notes(r.fit))
+    notes = dict.fromkeys(note for r in runs for note in (*_notes(r.fit), *r.notes))
     return FitView(
         view=view,
         settings=tuple(

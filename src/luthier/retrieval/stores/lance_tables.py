@@ -21,6 +21,7 @@ from luthier.retrieval.index_store import (
     place_of,
 )
 from luthier.retrieval.types import IndexSettings, Passage
+from luthier.scripts import search_terms, searchable
 
 KEYS_PER_CONDITION = 500
 VERSIONS_KEPT = timedelta(days=1)  # a reader may still use an older version
@@ -61,8 +62,8 @@ class LanceReader:
         """By LanceDB's own inverted index."""
         rankings: list[Ranking] = []
         for query in queries:
-            words = "".join(c if c.isalnum() else " " for c in query)
-            if not words.strip() or not self._passages.count_rows():
+            words = " ".join(search_terms(query))
+            if not words or not self._passages.count_rows():
                 rankings.append([])
                 continue
             search = self._passages.search(words, query_type="fts", fts_columns="words").limit(k)
@@ -162,7 +163,8 @@ class LanceWriter:
 
 def _row(p: Passage, known: dict[str, Vectors]) -> dict[str, Any]:
     row = {
-        "id": p.id, "source": p.source, "text": p.text, "words": f"{p.header}\n{p.text}",
+        "id": p.id, "source": p.source, "text": p.text,
+        "words": searchable(f"{p.header}\n{p.text}"),
         "place": json.dumps(place_of(p)), "labels": metadata_labels(p),
     }  # fmt: skip
     return {**row, "vector": known[p.id]} if p.id in known else row

@@ -24,6 +24,7 @@ from luthier.retrieval.index_store import (
     place_of,
 )
 from luthier.retrieval.types import Passage
+from luthier.scripts import searchable
 
 MOST_DIMENSIONS = 2000  # of a vector in pgvector's graph
 CONFIGURATIONS = {"english": "english", "none": "simple"}
@@ -88,7 +89,12 @@ class PostgresReader:
         stemmer = json.loads(self.facts()["settings"])["stemmer"]
         rankings: list[Ranking] = []
         for query in queries:
-            values = (CONFIGURATIONS[stemmer], query.replace("\0", " "), _filter_labels(where), k)
+            values = (
+                CONFIGURATIONS[stemmer],
+                searchable(query).replace("\0", " "),
+                _filter_labels(where),
+                k,
+            )
             rankings.append([(i, float(s)) for i, s in self._db.execute(MATCH, values).fetchall()])
         return rankings
 
@@ -189,7 +195,7 @@ class PostgresWriter:
         text, header = p.text.replace("\0", " "), p.header.replace("\0", " ")
         place = json.dumps(place_of(p)).replace("\\u0000", " ")
         labels = [label.replace("\0", " ") for label in metadata_labels(p)]
-        words = f"{header} {text}"
+        words = searchable(f"{header} {text}")
         return p.id, p.source, text, place, labels, self._configuration, words
 
     def update_graph(self) -> None:

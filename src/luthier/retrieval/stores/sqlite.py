@@ -19,10 +19,12 @@ from luthier.retrieval.index_store import Dimension
 from luthier.retrieval.stores.dense import DenseSearch
 from luthier.retrieval.stores.sqlite_index import SqliteReader, SqliteWriter, transaction
 from luthier.retrieval.types import IndexSettings
+from luthier.scripts import searchable
 
 FILE = "index.sqlite"
-# Of the format. Version 1 had no stamps and no origins; it is read as it is, and a run upgrades it.
-VERSION = 2
+# Of the format. Version 1 had no stamps and no origins; 1 and 2 found no words of scripts without
+# spaces. They are read as they are, and a run upgrades them.
+VERSION = 3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -36,28 +38,33 @@ CREATE TABLE IF NOT EXISTS passages (
     text TEXT NOT NULL, place TEXT NOT NULL, vector BLOB
 );
 CREATE INDEX IF NOT EXISTS passages_source ON passages (source);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
-    header, text, content='passages', content_rowid='number',
-    tokenize='{tokenize}'
-);
-CREATE TRIGGER IF NOT EXISTS words_in AFTER INSERT ON passages BEGIN
-    INSERT INTO words (rowid, header, text) VALUES (new.number, new.header, new.text);
-END;
-CREATE TRIGGER IF NOT EXISTS words_out AFTER DELETE ON passages BEGIN
-    INSERT INTO words (words, rowid, header, text)
-    VALUES ('delete', old.number, old.header, old.text);
-END;
 CREATE TABLE IF NOT EXISTS computed (id TEXT PRIMARY KEY, vector BLOB NOT NULL);
+"""
+# `searchable` is `luthier.scripts.searchable`, which every connection that writes knows.
+WORDS = """
+CREATE VIEW searchable_passages AS
+    SELECT number, searchable(header) AS header, searchable(text) AS text FROM passages;
+CREATE VIRTUAL TABLE words USING fts5 (
+    header, text, content='searchable_passages', content_rowid='number',
+    tokenize="{tokenize}"
+);
+CREATE TRIGGER words_in AFTER INSERT ON passages BEGIN
+    INSERT INTO words (rowid, header, text)
+    VALUES (new.number, searchable(new.header), searchable(new.text));
+END;
+CREATE TRIGGER words_out AFTER DELETE ON passages BEGIN
+    INSERT INTO words (words, rowid, header, text)
+    VALUES ('delete', old.number, searchable(old.header), searchable(old.text));
+END;
 """
 ADDED_IN_2 = (
     "origin TEXT NOT NULL DEFAULT ''", "size INTEGER NOT NULL DEFAULT 0",
     "changed INTEGER NOT NULL DEFAULT 0", "recorded INTEGER NOT NULL DEFAULT 0",
     "read INTEGER NOT NULL DEFAULT 0",
 )  # fmt: skip
-TOKENIZERS = {
-    "english": "porter unicode61 remove_diacritics 2",
-    "none": "unicode61 remove_diacritics 2",
-}
+# The marks of Indic and other scripts are part of their words.
+_LETTERS = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+TOKENIZERS = {"english": f"porter {_LETTERS}", "none": _LETTERS}
 
 
 class SqliteStore:
@@ -108,6 +115,7 @@ class SqliteStore:
             # A run waits for searches to end before its first write; after that neither waits.
             seconds = 10.0 if stemmer is None else 60.0
             db = sqlite3.connect(path, timeout=seconds, isolation_level=None)
+            db.create_function("searchable", 1, searchable, deterministic=True)
             try:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version > VERSION:
@@ -125,16 +133,31 @@ class SqliteStore:
             raise storage_error(path, error, option="--into") from error
 
 
+_OF_WORDS = (
+    ("TRIGGER", "words_in"),
+    ("TRIGGER", "words_out"),
+    ("TABLE", "words"),
+    ("VIEW", "searchable_passages"),
+)
+
+
 def _upgrade(db: sqlite3.Connection, version: int, stemmer: str) -> None:
     if version == VERSION:
         return
-    if version == 1:
-        with transaction(db):
-            columns = {row[1] for row in db.execute("PRAGMA table_info(files)")}
-            for column in ADDED_IN_2:
-                if column.split()[0] not in columns:
-                    db.execute(f"ALTER TABLE files ADD COLUMN {column}")
-    else:
+    if version == 0:
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(SCHEMA.format(tokenize=TOKENIZERS[stemmer]))
-    db.execute(f"PRAGMA user_version={VERSION}")
+        db.executescript(SCHEMA)
+    with transaction(db):
+        columns = {row[1] for row in db.execute("PRAGMA table_info(files)")}
+        for column in ADDED_IN_2:
+            if column.split()[0] not in columns:
+                db.execute(f"ALTER TABLE files ADD COLUMN {column}")
+        for kind, name in _OF_WORDS:
+            db.execute(f"DROP {kind} IF EXISTS {name}")
+        for statement in WORDS.format(tokenize=TOKENIZERS[stemmer]).split(";\nCREATE "):
+            db.execute("CREATE " + statement.strip().removeprefix("CREATE "))
+        db.execute(
+            "INSERT INTO words (rowid, header, text) "
+            "SELECT number, header, text FROM searchable_passages"
+        )
+        db.execute(f"PRAGMA user_version={VERSION}")

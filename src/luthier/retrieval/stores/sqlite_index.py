@@ -20,6 +20,7 @@ from luthier.retrieval.index_store import (
 )
 from luthier.retrieval.stores.dense import DenseSearch
 from luthier.retrieval.types import Passage
+from luthier.scripts import search_terms
 
 
 @contextmanager
@@ -73,7 +74,7 @@ class SqliteReader:
         )
         rankings: list[Ranking] = []
         for query in queries:
-            words = "".join(c if c.isalnum() else " " for c in query).split()
+            words = search_terms(query)
             terms = " OR ".join(f'"{w}"' for w in dict.fromkeys(words))
             rankings.append(list(self._db.execute(sql, (terms, *values, k))) if words else [])
         return rankings

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from luthier.retrieval.types import IndexSettings
+from luthier.scripts import search_terms
 
 K1, B = 1.2, 0.75
 CHARACTERS_PER_WORD = 6
@@ -35,8 +36,7 @@ def query_terms(text: str, stemmer: str) -> list[int]:
 
 def _terms(text: str, stemmer: str) -> list[int]:
     plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    words = "".join(c if c.isalnum() else " " for c in plain).split()
+    words = search_terms("".join(c for c in plain if not unicodedata.combining(c)))
     if stemmer == "english":
         words = [_stem(w) for w in words]
     return [zlib.crc32(w.encode()) for w in words]

@@ -1,5 +1,8 @@
 """BLEU (Papineni et al. 2002, section 2.3), through `sacrebleu`, on a scale from 0 to 1.
 
+A character of a script without spaces is a word, as in sacrebleu's tokenizer "zh"; all else is
+split by its default, "13a".
+
 n examples, s statistics.
 """
 
@@ -14,13 +17,14 @@ import numpy as np
 from luthier.records import SampleScore
 from luthier.scoring.metrics import ZERO_COUNT, Floats, Statistics
 from luthier.scoring.scorer import Scorer
+from luthier.scripts import spaced
 
 _ORDERS = 4
 
 
 def sentence_bleu(prediction: str, target: str) -> float:
     """BLEU of one sentence, with effective order, divided by 100."""
-    score = float(bleu_scorer().sentence_score(prediction, [target]).score)
+    score = float(bleu_scorer().sentence_score(spaced(prediction), [spaced(target)]).score)
     return min(1.0, score / 100.0)  # rounding takes a perfect match past 100
 
 
@@ -33,7 +37,7 @@ def corpus_bleu(sample_scores: Sequence[SampleScore]) -> Statistics:
 @lru_cache(maxsize=100_000)
 def bleu_counts(prediction: str, target: str) -> tuple[int, ...]:
     """Matching n-grams (4 orders), all n-grams (4 orders), length of prediction, of target."""
-    score = bleu_scorer().sentence_score(prediction, [target])
+    score = bleu_scorer().sentence_score(spaced(prediction), [spaced(target)])
     return (*score.counts, *score.totals, score.sys_len, score.ref_len)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from luthier.records import SampleScore
 from luthier.scoring.metrics import ZERO_COUNT, Floats, Statistics
 from luthier.scoring.scorer import Scorer
+from luthier.scripts import composed
 
 _ORDERS = 6
 _BETA = 2.0
@@ -36,8 +37,8 @@ def chrf_counts(prediction: str, target: str) -> tuple[int, ...]:
     from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
     counts: list[int] = []
-    predicted = extract_all_char_ngrams(prediction, _ORDERS, False)
-    expected = extract_all_char_ngrams(target, _ORDERS, False)
+    predicted = extract_all_char_ngrams(composed(prediction), _ORDERS, False)
+    expected = extract_all_char_ngrams(composed(target), _ORDERS, False)
     for p, t in zip(predicted, expected, strict=True):
         # Orders longer than the target count for neither side, as in sacrebleu.
         counts += [p.total() if t else 0, t.total(), (Counter(p) & Counter(t)).total()]

@@ -13,11 +13,13 @@ import numpy as np
 from luthier.records import SampleScore
 from luthier.scoring.metrics import ZERO_COUNT, Floats, Statistics
 from luthier.scoring.scorer import Scorer
+from luthier.scripts import composed
 
 
 def same(prediction: str, target: str) -> float:
-    """1 when the two are equal apart from white space at their ends."""
-    return float(prediction.strip() == target.strip())
+    """1 when the two are equal apart from white space at their ends and the normal form of their
+    characters."""
+    return float(composed(prediction.strip()) == composed(target.strip()))
 
 
 def macro_f1(sample_scores: Sequence[SampleScore]) -> Statistics:

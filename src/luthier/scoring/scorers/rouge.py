@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any
 
 from luthier.scoring.scorer import ScoreFunction, Scorer
+from luthier.scripts import words_of
 
 
-class _UnicodeWords:
-    """Like the default tokenizer of `rouge-score` on ASCII text, and it keeps other alphabets.
+class _AnyWords:
+    """Like the default tokenizer of `rouge-score` on ASCII text, and it keeps other scripts.
 
-    The default drops them, so that every text in Greek would score 0.
+    The default drops them, so that every text in Greek would score 0. A character of a script
+    without spaces is a word.
     """
 
     def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"[^\W_]+", text.lower())
+        return words_of(text.lower())
 
 
 @lru_cache(maxsize=8)
 def _rouge_scorer(kind: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([kind], tokenizer=_UnicodeWords())
+    return RougeScorer([kind], tokenizer=_AnyWords())
 
 
 def rouge(kind: str) -> ScoreFunction:

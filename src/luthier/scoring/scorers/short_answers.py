@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-import string
 from collections import Counter
 
 from luthier.scoring.scorer import Scorer
+from luthier.scripts import narrow, spaced, without_signs
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalised(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces.
+    """Lower case, no punctuation, no English articles, single spaces.
 
-    The normalisation of SQuAD (arXiv:1606.05250, section 6.1, and its official script).
+    The normalisation of SQuAD (arXiv:1606.05250, section 6.1, and its official script), for every
+    script, and without what makes two answers one: signs stay where they are part of a number or
+    of a name (3.14, -5, C#, C++), and so does a text of signs or articles alone.
     """
-    kept = "".join(ch for ch in text.lower() if ch not in string.punctuation)
-    return " ".join(_ARTICLES.sub(" ", kept).split())
+    kept = without_signs(text)
+    without = " ".join(_ARTICLES.sub(" ", kept).split())
+    return without or kept or " ".join(narrow(text).split())
 
 
 def exact_match(prediction: str, target: str) -> float:
@@ -26,11 +29,13 @@ def exact_match(prediction: str, target: str) -> float:
 
 
 def token_f1(prediction: str, target: str) -> float:
-    """Harmonic mean of precision and recall over the bag of normalised words, as in SQuAD.
+    """Harmonic mean of precision and recall over the bag of normalised words, as in SQuAD; a
+    character of a script without spaces is a word.
 
     Where one side has no word left, 1 if neither has and 0 otherwise.
     """
-    predicted, expected = normalised(prediction).split(), normalised(target).split()
+    predicted = spaced(normalised(prediction)).split()
+    expected = spaced(normalised(target)).split()
     if not predicted or not expected:
         return float(predicted == expected)
     shared = sum((Counter(predicted) & Counter(expected)).values())

@@ -10,6 +10,7 @@ from typing import Any
 from luthier.errors import TaskError
 from luthier.models.json_reading import is_json, read_json
 from luthier.scoring.scorer import ScoreFunction, Scorer
+from luthier.scripts import composed
 
 
 def schema_validity(schema: Mapping[str, Any] | None) -> ScoreFunction:
@@ -52,7 +53,8 @@ def schema_validity(schema: Mapping[str, Any] | None) -> ScoreFunction:
 def json_fields(prediction: str, target: str) -> float:
     """F1 over the leaves (path, value) of two JSON values.
 
-    Text is compared without white space at its ends; the order of a list counts.
+    Numbers are compared as numbers (1 is 1.0), text without white space at its ends and in one
+    normal form; the order of a list counts.
     """
     try:
         expected = Counter(_leaves(read_json(target)))
@@ -76,7 +78,15 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         for position, inner in enumerate(value):
             yield from _leaves(inner, (*path, str(position)))
     else:
-        yield path, json.dumps(value.strip() if isinstance(value, str) else value)
+        yield path, _leaf(value)
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(composed(value.strip()))
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value)
 
 
 def _check_json(target: str) -> None:

@@ -21,6 +21,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, Example, FitRecord, FitStep, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.search.token_budget import prompt_text
 from luthier.training.starting_prompt import starting_model
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CHUNK = 32
 DEV_SHARE = 0.3  # of the budget, at most
+PENALTIES = (0.01, 0.1, 1.0, 10.0)  # states are scaled to a spread of 1, which wants smaller ones
 DEPTHS = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers that are tried
 POOLINGS: tuple[Pooling, ...] = ("last", "mean")
 
@@ -95,8 +97,8 @@ class LinearProbe(Technique):
         start = starting_model(model, task, style=self.prompt).adapt(head=None)
         reader = _Reader(start, layers, _tokens(budget, model))
         rng = random.Random(seed)
-        dev = reader.read(rng.sample(task.dev, len(task.dev)), share=DEV_SHARE)
-        train = reader.read(rng.sample(task.train, len(task.train)), share=1.0)
+        dev = reader.read(task.dev, rng, share=DEV_SHARE)
+        train = reader.read(task.train, rng, share=1.0)
         if not train:
             raise BudgetError(
                 f"linear-probe: {budget.tokens:,} tokens do not pay for reading one example",
@@ -135,24 +137,24 @@ Read = list[tuple[Example, PooledStates]]
 
 
 class _Reader:
-    """Reads examples in the order given, as long as the budget pays for them."""
+    """Reads examples as long as the budget pays for them."""
 
     def __init__(self, model: Model, layers: tuple[int, ...], tokens: float) -> None:
         self.model, self.layers, self.tokens = model, layers, tokens
         self.spent = 0
         self._factor = 1.25  # tokens that a prompt takes, for each that was counted
 
-    def read(self, examples: Sequence[Example], *, share: float) -> Read:
-        """The states of the examples, until `share` of the whole budget is spent."""
-        from luthier.techniques.search.token_budget import prompt_text
-
+    def read(self, examples: Sequence[Example], rng: random.Random, *, share: float) -> Read:
+        """The states of the examples, all of them or, until `share` of the whole budget is spent,
+        those that are drawn."""
         found: Read = []
-        count, limit = self.model.backend.count_tokens, share * self.tokens
+        limit = share * self.tokens
+        if self.spent + self._factor * sum(self._counted(examples)) > limit:
+            examples = rng.sample(examples, len(examples))
         for begin in range(0, len(examples), CHUNK):
             report_progress(self.spent, self.tokens, f"read {begin} of {len(examples)} examples")
             chunk = list(examples[begin : begin + CHUNK])
-            prompts = render_for(self.model, chunk)
-            counted = [count(prompt_text(prompt)) + 4 for prompt in prompts]
+            prompts, counted = render_for(self.model, chunk), self._counted(chunk)
             whole = len(chunk)
             while chunk and self.spent + self._factor * sum(counted[: len(chunk)]) > limit:
                 chunk.pop()
@@ -168,6 +170,10 @@ class _Reader:
             if len(chunk) < whole:
                 break
         return found
+
+    def _counted(self, examples: Sequence[Example]) -> list[int]:
+        count = self.model.backend.count_tokens
+        return [count(prompt_text(p)) + 4 for p in render_for(self.model, examples)]
 
 
 def _best_head(
@@ -192,6 +198,7 @@ def _best_head(
             fitted = fit_linear(
                 ((x - mean) / scale, [e.target for e, _ in train]),
                 ((held - mean) / scale if dev else x[:0], [e.target for e, _ in dev]),
+                penalties=PENALTIES,
             )
             # The scaling of the states goes into the weights.
             weight = torch.from_numpy(fitted.weight / scale)

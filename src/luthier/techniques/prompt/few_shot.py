@@ -126,6 +126,7 @@ class FewShot(Technique):
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
+            generated_tokens=evaluator.token_budget.generated,
             trainable_parameters=0,
             train_examples=len(shown.demonstrations),
             dev_score=choice.dev_score,

@@ -146,6 +146,7 @@ class PromptSearch(Technique):
         record = FitRecord(
             fit_seconds=evaluator.seconds,
             spent_tokens=evaluator.token_budget.spent,
+            generated_tokens=evaluator.token_budget.generated,
             trainable_parameters=0,
             train_examples=len(prompt.demonstrations),
             dev_score=choice.dev_score,
@@ -235,7 +236,8 @@ class PromptSearch(Technique):
         from luthier.models.load import load
 
         assert self.proposer is not None
-        proposer = Proposer(load(self.proposer), seed=seed)
+        budget = evaluator.token_budget
+        proposer = Proposer(load(self.proposer), seed=seed, budget=budget)
         candidate = evolve_instruction(
             evaluator,
             choice.candidate,

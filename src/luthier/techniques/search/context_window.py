@@ -40,14 +40,23 @@ def tokens_needed(model: Model, examples: Sequence[Example]) -> int:
     """Tokens of the longest of these inputs with its prompt and its answer.
 
     The three longest prompts (in characters) among the 99 % shortest inputs are counted: one
-    outlier shall not forbid a prompt that suits all other inputs.
+    outlier shall not forbid a prompt that suits all other inputs. Inputs that take more than half
+    the context do not count either: they are cut (`engine.shortening`).
     """
-    inputs = typical_inputs(examples) or [Example(id="", input="", target="")]
+    kept = [e for e in typical_inputs(examples) if not _is_cut(model, e)]
+    inputs = kept or [Example(id="", input="", target="")]
     prompts = render_for(model, inputs)
     longest = sorted((prompt_text(p) for p in prompts), key=len)[-3:]
     markup = CHAT_MARKUP * max(len(p.messages) for p in prompts)
     tokens = max(model.backend.count_tokens(text) for text in longest)
     return tokens + markup + answer_tokens(model)
+
+
+def _is_cut(model: Model, example: Example) -> bool:
+    """Whether an input with its passage takes more than half the context."""
+    most = context_length(model) // 2
+    text = f"{example.context or ''}\n{example.text}"
+    return len(text) > most and model.backend.count_tokens(text) > most
 
 
 def fits(model: Model, examples: Sequence[Example]) -> bool:
@@ -78,9 +87,10 @@ def shrink_to_context(model: Model, examples: Sequence[Example]) -> tuple[Model,
         prompt = replace(prompt, format=replace(prompt.format, list_labels=False))
         model = model.adapt(prompt=prompt)
         notes.append("The list of labels was left out: the prompt did not fit the context.")
-    if not fits(model, examples):
+    if not fits(model, examples) or any(_is_cut(model, e) for e in typical_inputs(examples)):
         notes.append(
-            f"Some prompts are longer than the model's context of {context_length(model)} tokens."
+            f"Some prompts are longer than the model's context of {context_length(model)} tokens: "
+            "their inputs lose their middle."
         )
     return model, tuple(notes)
 

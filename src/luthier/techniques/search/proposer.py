@@ -25,7 +25,11 @@ from luthier.records import Example, FitStep
 from luthier.techniques.search.calibration import Calibration
 from luthier.techniques.search.candidate import Candidate
 from luthier.techniques.search.evaluator import CandidateEvaluator, balanced_order, score_answers
-from luthier.techniques.search.token_budget import computed_tokens_of, estimate_tokens
+from luthier.techniques.search.token_budget import (
+    TokenBudget,
+    computed_tokens_of,
+    estimate_tokens,
+)
 
 MOST_NEW_TOKENS = 1024  # of an instruction that a proposer writes
 EXAMPLES_A_REFLECTION = 4  # examples that the proposer reads at a time
@@ -44,13 +48,16 @@ def require_gepa() -> None:
 
 
 class Proposer:
-    """A language model as the function from text to text that gepa calls. It counts its tokens."""
+    """A language model as the function from text to text that gepa calls. It counts its tokens, and
+    spends them from `budget` where one is given."""
 
-    def __init__(self, model: Model, *, seed: int) -> None:
+    def __init__(self, model: Model, *, seed: int, budget: TokenBudget | None = None) -> None:
         self._model = model
         self._seed = seed
+        self._budget = budget
         self.calls = 0
         self.tokens = 0
+        self.longest = 2 * MOST_NEW_TOKENS  # tokens of the dearest call, at first a guess
 
     def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
         """What the model writes after `prompt`: a text, or chat messages as dicts."""
@@ -71,7 +78,11 @@ class Proposer:
         adaptation = replace(self._model.adaptation, decoding=decoding)
         written = self._model.backend.generate([request], adaptation)[0]
         self.calls += 1
-        self.tokens += computed_tokens_of(written.usage)
+        spent = computed_tokens_of(written.usage)
+        self.longest = max(spent, self.longest if self.calls > 1 else 0)
+        self.tokens += spent
+        if self._budget is not None:
+            self._budget.spend(written.usage)
         return written.text
 
 
@@ -150,15 +161,17 @@ def evolve_instruction(
 ) -> Candidate | None:
     """The best rewrite of the instruction of `start`, as a candidate; None where none is better.
 
-    The proposer is asked `rewrites` times at most. The search stops before the budget is spent:
-    what scoring the winner like any other candidate takes is held back.
+    The proposer is asked `rewrites` times at most, and what it reads and writes is part of the
+    budget. The search stops before that is spent: what scoring the winner like any other candidate
+    takes is held back.
     """
     import gepa
 
     set_aside = _reflection_examples(evaluator, start.prompt, seed=seed)
     reserve = evaluator.token_budget.cost_of(estimate_tokens(start.model, evaluator.examples))
     first = estimate_tokens(start.model, [*evaluator.examples, *set_aside[:EXAMPLES_A_REFLECTION]])
-    if not set_aside or not evaluator.token_budget.affords(first, reserve=reserve):
+    held_back = reserve + (proposer.longest if evaluator.token_budget.tokens is not None else 0)
+    if not set_aside or not evaluator.token_budget.affords(first, reserve=held_back):
         return None
     # What the proposer reads must not be in the pool of the nearest: its answer would stand there.
     shown = {(e.text, e.target) for e in set_aside}
@@ -170,7 +183,10 @@ def evolve_instruction(
 
     def ends(state: Any) -> bool:
         # A batch without a mistake brings no rewrite, so the turns are counted as well.
-        return adapter.exhausted or proposer.calls >= rewrites or state.i >= 3 * rewrites
+        budget = evaluator.token_budget
+        is_poor = budget.tokens is not None and budget.left - reserve < proposer.longest
+        is_over = proposer.calls >= rewrites or state.i >= 3 * rewrites
+        return adapter.exhausted or is_poor or is_over
 
     result = gepa.optimize(
         seed_candidate={"instruction": start.prompt.instruction},

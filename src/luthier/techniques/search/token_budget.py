@@ -93,6 +93,7 @@ class TokenBudget:
         self.seconds = seconds
         self.evaluations = evaluations
         self.spent = 0
+        self.generated = 0  # of what was spent, tokens that were generated
         self.evaluations_done = 0
         self.sharing_known = False
         # 0: the beginning of a batch is computed once; 1: once for each request.
@@ -142,6 +143,7 @@ class TokenBudget:
         """Count the tokens of one answer as spent; returns them."""
         tokens = computed_tokens_of(usage)
         self.spent += tokens
+        self.generated += usage.generated_tokens
         return tokens
 
     def learn_from(self, estimate: TokenEstimate, real: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from luthier.engine import Session, autocast, token_rows
+from luthier.models.alternatives import told_apart
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import label_requests, label_score
@@ -21,6 +22,15 @@ ROWS_PER_BATCH = 32  # of a dev evaluation, at most
 
 TOKENS_A_BATCH = 3072  # more is slower on a CPU: larger activations are mapped anew each time
 LOGITS_A_BATCH = 48_000_000  # elements: 192 MB of float32
+
+
+def _apart(logprobs: torch.Tensor, answers: Sequence[Sequence[Ids]]) -> torch.Tensor:
+    """(N, labels) log-probabilities of labels that end, from those of their tokens."""
+    rows = [
+        told_apart(row, [False] * len(row), labels)[0]
+        for row, labels in zip(logprobs.tolist(), answers, strict=True)
+    ]
+    return torch.tensor(rows)
 
 
 class SoftTrials:
@@ -123,7 +133,7 @@ class SoftTrials:
             each = found.unbind(1)
             if right is None:
                 return [objective.dev_score(dev_rows, logprobs) for logprobs in each], spent
-            return [label_score(logprobs, right) for logprobs in each], spent
+            return [label_score(_apart(logprobs, answers), right) for logprobs in each], spent
 
         return evaluate_dev
 
