@@ -78,7 +78,8 @@ def test_compare_prints_a_table_and_the_same_again(capsys: pytest.CaptureFixture
 
 def test_ask_evaluate_and_report_take_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
     few = "few-shot(shots=6, selection=random, sets=1, orders=0)"
-    assert compare("--techniques", f"zero-shot, {few}", "--out", "out", "--json") == 0
+    fits = ("--seeds", "1", "--out", "out", "--json")
+    assert compare("--techniques", f"zero-shot, {few}", *fits) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert run(["ask", rows[1]["path"], "my parcel is with the courier"]) == 0
     answer = capsys.readouterr().out
@@ -128,7 +129,12 @@ def test_versions_agree(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert compare("--techniques", "zero-shot,few-shot", "--plan", "--json") == 0
-    plan = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    plan = json.loads(captured.out)
+    assert 0.0 < plan["power"]["pair"] < 1.0
+    said = f"{100 * plan['power']['pair']:.1f} points between two techniques"
+    assert said in " ".join(captured.err.split())
+    assert "for 3 points it takes 3,500" in " ".join(captured.err.split())
     assert [t["name"] for t in plan["techniques"]] == ["zero-shot", "few-shot"]
     assert plan["techniques"][0]["estimate"]["seconds"] > 0
 

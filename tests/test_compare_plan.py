@@ -87,7 +87,13 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 
 def test_options_are_checked() -> None:
-    for wrong in ({"limit": 0}, {"curve": (0.5, 1.0)}, {"curve": (0.0,)}):
+    for wrong in (
+        {"limit": 0},
+        {"tolerance": -1.0},
+        {"tolerance": 100.0},
+        {"curve": (0.5, 1.0)},
+        {"curve": (0.0,)},
+    ):
         with pytest.raises(TaskError):
             Options(**wrong)
 
@@ -97,13 +103,18 @@ def test_budget_is_shared_out_equally_among_what_tunes() -> None:
         toy_task(),
         load("fake"),
         [parse_technique("zero-shot"), parse_technique("few-shot"), Drawn(), Drawn(steps=2)],
-        budget=Budget(tokens=7_700_000),
+        budget=Budget(tokens=9_900_000),
         seeds=3,
         options=Options(),
         prices=PriceBook(machine_hour=1.0),
     )
-    assert {line.budget_tokens for line in plan.techniques} == {1_100_000}  # 1 + 3 + 3 fits
-    assert [line.seeds for line in plan.techniques] == [(0,), (0,), (0, 1, 2), (0, 1, 2)]
+    assert {line.budget_tokens for line in plan.techniques} == {1_100_000}  # 3 + 3 + 3 fits
+    assert [line.seeds for line in plan.techniques] == [(0,), *[(0, 1, 2)] * 3]
+    assert [line.seeded for line in plan.techniques] == [False, True, True, True]
+    assert [line.trained for line in plan.techniques] == [False, False, True, True]
+    assert plan.power is not None
+    assert plan.power.test_examples == plan.test_examples
+    assert plan.tolerance == 3.0
     zero, few, *_ = plan.techniques
     assert (few.estimate.tokens or 0) > 1_100_000 > (zero.estimate.tokens or 0)
     assert plan.seconds == pytest.approx(sum(t.estimate.seconds or 0 for t in plan.techniques))

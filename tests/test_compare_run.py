@@ -30,6 +30,7 @@ from luthier.models.fake import FakeBackend
 from luthier.models.load import load
 from luthier.models.model import Model
 from luthier.records import Budget, Capability
+from luthier.scoring.statistics.with_best import COMMONEST
 from luthier.task.task import Task
 from tests.compare_stubs import Drawn, OutOfRoom, Stopped, Swallowed, toy_task
 
@@ -81,8 +82,10 @@ def test_a_whole_comparison(task: Task, tmp_path: Path) -> None:
     )
     assert [r.status for r in found.results] == ["finished"] * 3
     zero, few, drawn = found.results
-    assert len(zero.runs) == len(few.runs) == 1
-    assert [s.seed for s in drawn.runs] == [0, 1, 2]
+    assert len(zero.runs) == 1
+    assert [s.seed for s in few.runs] == [s.seed for s in drawn.runs] == [0, 1, 2]
+    assert (zero.seeded, few.seeded, drawn.seeded) == (False, True, True)
+    assert all(row.bound is not None and 0.0 <= row.bound <= 1.0 for row in found.results)
     assert (few.score.value or 0) > (zero.score.value or 0)
     assert few.technique == "few-shot(shots=6, selection='random', sets=1, orders=0)"
     assert drawn.cost.fit_tokens == 1000
@@ -95,12 +98,12 @@ def test_a_whole_comparison(task: Task, tmp_path: Path) -> None:
         assert (row.cost.per_1k_requests or 0) > 0
         assert len(row.runs[0].sample_scores) == len(task.test)
     assert "Queue: " in few.runs[0].prompt_text or "queue" in few.runs[0].prompt_text.lower()
-    assert len(found.tests) == 3
+    assert len(found.tests) == 3  # two against the best, and always the commonest label
     assert found.task.chance is not None
     assert found.provenance.luthier is not None
     assert recorder.plan == found.plan
     assert [r for r in recorder.runs if r[2]] == []
-    assert recorder.progress[-1].runs == 5
+    assert recorder.progress[-1].runs == 7
     assert all(0 <= p.fraction <= 1 for p in recorder.progress)
     # Seeds go round: everything has a first seed before anything has a second.
     plain = len(found.references)
@@ -355,14 +358,29 @@ def test_json_has_the_shape_of_the_contract(task: Task) -> None:
     assert {"task", "model", "leaks", "notes", "rows", "references", "verdict"} <= set(found)
     for row in found["rows"]:
         assert set(row) == {
-            "technique", "status", "score", "parse_rate", "seeds", "epochs", "undertrained",
-            "fit_seconds",
+            "technique", "status", "score", "bound", "parse_rate", "cut_answers", "seeds", "epochs",
+            "undertrained", "fit_seconds",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
             "cost_per_1k_requests", "cost_per_1k_interval", "path", "reason",
         }  # fmt: skip
         assert set(row["score"]) == {"metric", "value", "low", "high"}
         assert set(row["latency_ms"]) == {"p50", "p95"}
     assert {"pick", "because", "tied_with", "break_even_requests"} <= set(found["verdict"])
+    assert found["tolerance"] == found["verdict"]["tolerance"] == 3.0
+    assert found["verdict"]["bound"] is not None or found["verdict"]["pick"] is None
+    for test in found["tests"]:
+        assert test["best"] == found["verdict"]["best"]
+        assert test["tied"] == (test["p_adjusted"] >= 0.05) == (test["low"] <= 0 <= test["high"])
+    assert COMMONEST in {test["technique"] for test in found["tests"]}
+
+
+def test_the_tolerance_of_the_last_call_counts(task: Task) -> None:
+    first = run(task, "zero-shot", Drawn())
+    again = run(task, "zero-shot", Drawn(), options=Options(tolerance=99.0))
+    assert (first.verdict.tolerance, again.verdict.tolerance) == (3.0, 99.0)
+    assert again.id == first.id
+    assert again.folder is not None
+    assert Comparison.load(again.folder).verdict == again.verdict
 
 
 def test_wrong_questions_are_answered_before_anything_is_loaded(task: Task) -> None:

@@ -17,7 +17,9 @@ from luthier.compare.comparison import (
 )
 from luthier.compare.costs import Cost, Price, PriceBook
 from luthier.compare.verdict import Evidence, decide
+from luthier.compare.verdict.evidence import best_of
 from luthier.records import PairedTest, Score
+from luthier.scoring.statistics.with_best import COMMONEST
 
 TASK = TaskFacts("t", "classify", "f", "", ("a", "b"), "accuracy", 100, 50, 200, chance=0.5)
 LOCAL = Price(machine_hour=1.0)
@@ -43,18 +45,31 @@ def result(
 
 
 def evidence(
-    results: Sequence[TechniqueResult], tied: Sequence[set[str]] = (), **fields: Any
+    results: Sequence[TechniqueResult], tied: Sequence[str] = (), **fields: Any
 ) -> Evidence:
-    """Every two results are told apart, except those in `tied`."""
-    tests = [
-        PairedTest(a.technique, b.technique, (a.score.value or 0) - (b.score.value or 0), None,
-                   None, p, p, p > 0.05, "made up", 200)
-        for i, a in enumerate(results) for b in results[i + 1 :]
-        for p in (0.4 if {a.technique, b.technique} in tied else 0.001,)
-    ]  # fmt: skip
+    """Each result is told apart from the best, except those in `tied`."""
+    scored = [r for r in results if r.score.value is not None and r.part_of is None]
+    best = best_of(scored) if scored else None
+    tests = tuple(
+        compared(r.technique, best, r.score.value or 0.0, p=0.4 if r.technique in tied else 0.001)
+        for r in scored
+        if best is not None and r is not best
+    )
+    task = fields.get("task", TASK)
+    if best is not None and task.chance is not None:
+        beaten = (best.score.low or 0.0) > task.chance
+        tests += (compared(COMMONEST, best, task.chance, p=0.001 if beaten else 0.4),)
     book = fields.pop("book", PriceBook(requests=1000))
-    made = Evidence(TASK, tuple(results), tuple(tests), (), book, LOCAL)
+    made = Evidence(TASK, tuple(results), tests, (), book, LOCAL)
     return replace(made, **fields)
+
+
+def compared(name: str, best: TechniqueResult, value: float, *, p: float) -> PairedTest:
+    difference, tied = value - (best.score.value or 0.0), p >= 0.05
+    better = None if tied else best.technique
+    return PairedTest(
+        name, best.technique, difference, None, None, p, p, tied, "made up", 200, better
+    )
 
 
 def test_the_best_is_picked_where_nothing_is_tied_with_it() -> None:
@@ -73,24 +88,72 @@ def test_the_best_is_picked_where_nothing_is_tied_with_it() -> None:
     assert "and than every other" in verdict.because
 
 
-def test_the_cheapest_of_the_tied_is_picked() -> None:
-    few, lora = result("few", 0.88, request=500), result("lora", 0.9, family="adapter", fit=1000)
-    verdict = decide(evidence([few, lora, result("zero", 0.5)], [{"few", "lora"}]))
-    assert (verdict.pick, verdict.tied_with) == ("lora", ("few",))  # 1e3 + 1e5 against 5e5 tokens
-    dear = replace(lora, cost=replace(lora.cost, fit_tokens=10**6))
-    verdict = decide(evidence([few, dear, result("zero", 0.5)], [{"few", "lora"}]))
-    assert (verdict.pick, verdict.tied_with, verdict.best) == ("few", ("lora",), "lora")
-    assert "cannot be told from the best, lora" in verdict.because
-    assert "p = 0.4" in verdict.because
-    assert "0.5 million tokens of compute, against 1.1 for lora" in verdict.because
+def test_the_cheapest_within_the_tolerance_is_picked_whatever_the_tests_say() -> None:
+    few, lora = result("few", 0.88, request=500), result("lora", 0.9, family="adapter", fit=10**6)
+    zero = result("zero", 0.5, request=10)
+    for tied in ([], ["few"], ["few", "zero"]):
+        verdict = decide(evidence([few, lora, zero], tied))
+        assert (verdict.pick, verdict.best) == ("few", "lora")  # 5e5 against 1.1e6 tokens
+        assert verdict.tied_with == ("lora", *(name for name in tied if name != "few"))
+        assert "2 points from the best, lora" in verdict.because
+        assert "within the tolerance of 3 points" in verdict.because
+        assert "0.5 million tokens of compute, against 1.1 for lora" in verdict.because
+        assert "take lora" in verdict.because
+
+
+def test_what_cannot_be_told_from_the_best_and_is_far_below_it_is_not_picked() -> None:
+    cheap, dear = result("cheap", 0.86, request=10), result("dear", 0.9, request=500)
+    verdict = decide(evidence([cheap, dear], ["cheap"]))
+    assert (verdict.pick, verdict.tied_with) == ("dear", ("cheap",))
+    assert decide(evidence([cheap, dear], ["cheap"], tolerance=4.0)).pick == "cheap"
+    assert decide(evidence([cheap, dear], ["cheap"], tolerance=3.9)).pick == "dear"
+
+
+def test_no_tolerance_is_the_best_alone() -> None:
+    cheap, dear = result("cheap", 0.899, request=10), result("dear", 0.9, request=500)
+    assert decide(evidence([cheap, dear], tolerance=0.0)).pick == "dear"
+    assert decide(evidence([cheap, dear])).tolerance == 3.0
+
+
+def test_points_of_an_unbounded_metric_are_per_cent_of_the_best() -> None:
+    def loss(name: str, value: float, request: float) -> TechniqueResult:
+        score = Score("perplexity", value, value - 1, value + 1, higher_is_better=False)
+        return replace(result(name, 0.5, request=request), score=score)
+
+    task = replace(TASK, chance=None, metric="perplexity")
+    rivals = [loss("dear", 20.0, 500), loss("near", 20.5, 100), loss("far", 20.7, 10)]
+    assert decide(evidence(rivals, task=task)).pick == "near"
+
+
+def test_the_bound_and_the_optimism_are_said_and_kept() -> None:
+    few = result("few", 0.88, bound=0.064)
+    lora = result("lora", 0.9, family="adapter", fit=10**9, bound=0.02)
+    verdict = decide(evidence([few, lora], ["few"], optimism=0.017))
+    assert (verdict.pick, verdict.bound, verdict.optimism) == ("few", 0.064, 0.017)
+    assert "at most 6.4 points against the best of these" in verdict.because
+    assert "that of lora should be lower by 1.7 points" in verdict.because
+    plain = decide(evidence([few, lora], optimism=0.001)).because
+    assert "flatters" not in plain
+
+
+def test_one_seed_speaks_of_these_fits() -> None:
+    def fitted(count: int) -> TechniqueResult:
+        score = Score("accuracy", 0.9)
+        runs = tuple(Run(seed, "finished", score, Score("p", 1.0)) for seed in range(count))
+        return result("lora", 0.9, family="adapter", runs=runs, seeded=True)
+
+    zero = replace(result("zero", 0.7), runs=fitted(1).runs)
+    assert "speaks of these fits, not of the techniques" in decide(evidence([fitted(1)])).because
+    words = decide(evidence([fitted(1), zero])).because
+    assert "may change the score of lora, and" in words
+    assert "these fits" not in decide(evidence([fitted(3), zero])).because
 
 
 def test_how_many_requests_count_is_the_price_books_say() -> None:
     few, lora = result("few", 0.88, request=500), result("lora", 0.9, family="adapter", fit=4e6)
-    ties = [{"few", "lora"}]
-    few_requests = evidence([few, lora], ties, book=PriceBook(requests=9000))
+    few_requests = evidence([few, lora], book=PriceBook(requests=9000))
     assert decide(few_requests).pick == "few"
-    many_requests = evidence([few, lora], ties, book=PriceBook(requests=11000))
+    many_requests = evidence([few, lora], book=PriceBook(requests=11000))
     assert decide(many_requests).pick == "lora"
 
 
@@ -112,7 +175,7 @@ def test_money_decides_where_tokens_are_billed() -> None:
     cheap = result("cheap", 0.8, request=10)
     cheap = replace(cheap, cost=replace(cheap.cost, generated_tokens=100.0))
     long = result("long", 0.8, request=200)
-    ties = [{"cheap", "long"}]
+    ties = ["long"]
     billed = Price(input=1e-6, output=1e-5)
     assert decide(evidence([cheap, long], ties)).pick == "cheap"
     verdict = decide(evidence([cheap, long], ties, price=billed))
@@ -126,14 +189,14 @@ def test_of_two_that_cost_the_same_the_better_is_picked() -> None:
         result("b", 0.81, request=103),
         result("c", 0.82, request=120),
     ]
-    ties = [{"a", "b"}, {"a", "c"}, {"b", "c"}]
+    ties = ["a", "b"]
     verdict = decide(evidence(results, ties))
     assert verdict.pick == "b"
-    assert "within 5 % of the cheapest" in verdict.because
+    assert "no more than 5 % above the cheapest" in verdict.because
 
 
 def test_what_does_not_beat_chance_is_not_picked() -> None:
-    warning = "clearly better than always answering the commonest label (0.500)"
+    warning = "clearly better than always answering the commonest label (0.500; p = 0.4)"
     verdict = decide(evidence([result("a", 0.53), result("b", 0.4)]))
     assert warning in verdict.because
     assert (verdict.pick, verdict.best) == (None, "a")
@@ -160,7 +223,7 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 
 def test_what_did_not_finish_is_not_picked_where_something_did() -> None:
     cheap = replace(result("cheap", 0.79, request=10), status="stopped")
-    ties = [{"cheap", "dear"}]
+    ties = ["cheap"]
     assert decide(evidence([cheap, result("dear", 0.8, request=500)], ties)).pick == "dear"
     assert decide(evidence([cheap])).pick == "cheap"
 
@@ -212,7 +275,7 @@ def test_advice_rising_curve(half: float, rising: bool) -> None:
 
 def test_advice_ceiling_seeds_forgetting_and_test_size() -> None:
     top = [result("a", 0.98), result("b", 0.99)]
-    assert said(evidence(top, [{"a", "b"}]), "highest possible")
+    assert said(evidence(top, ["a"]), "highest possible")
     assert not said(evidence([*top, result("c", 0.5)]), "highest possible")
     runs = tuple(
         Run(i, "finished", Score("accuracy", v), Score("p", 1.0)) for i, v in enumerate((0.5, 0.9))

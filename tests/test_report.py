@@ -169,7 +169,7 @@ def test_it_is_small(html: str) -> None:
 def test_unmeasured_is_a_dash_everywhere() -> None:
     page = Page(render_html(bare_comparison()))
     cells = page.text.partition("zero-shot")[2].partition("prompt")[0].split()
-    assert cells == ["0.500", *["–"] * 8]
+    assert cells == ["0.500", *["–"] * 9]
     assert "None" not in page.text
     assert "nan" not in page.text.lower()
     ids = {a.get("id") for tag, a in page.tags if tag == "section"}

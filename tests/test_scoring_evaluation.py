@@ -265,7 +265,7 @@ def test_off_task_text_is_twenty_paragraphs() -> None:
 
 def test_importing_scoring_loads_no_heavy_library() -> None:
     code = (
-        "import sys, luthier.scoring as s; s.evaluate, s.paired_tests, s.resolve_scorer; "
+        "import sys, luthier.scoring as s; s.evaluate, s.compare_with_best, s.resolve_scorer; "
         "from luthier.scoring import forgetting, evaluate; assert callable(evaluate); "
         "print([m for m in ('torch', 'scipy', 'statsmodels', 'sklearn', 'sacrebleu', 'nltk') "
         "if m in sys.modules])"

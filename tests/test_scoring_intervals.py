@@ -16,8 +16,6 @@ from luthier.scoring.statistics.intervals import Bounds, over_examples, over_see
 from luthier.scoring.statistics.resampling import (
     bootstrap_sums,
     clusters_of,
-    every_sign,
-    random_signs,
     sum_by_cluster,
 )
 
@@ -230,13 +228,6 @@ def test_resampling_draws_what_it_says() -> None:
     assert one_cluster.var() == pytest.approx(0.9, abs=0.06)
     large = bootstrap_sums(np.ones((30_000, 1)), resamples=200)
     assert np.array_equal(large, np.full((200, 1), 30_000.0))
-    signs = random_signs(np.ones((20, 1)))
-    assert signs.mean() == pytest.approx(0.0, abs=0.15)
-    assert signs.var() == pytest.approx(20.0, rel=0.06)
-    every = every_sign(np.array([[1.0], [2.0], [0.0]]))
-    assert every is not None
-    assert sorted(every[:, 0]) == [-3.0, -1.0, 1.0, 3.0]
-    assert every_sign(np.ones((20, 1))) is None
 
 
 def test_clusters_keep_ungrouped_examples_apart() -> None:

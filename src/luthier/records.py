@@ -119,14 +119,14 @@ class EvalResult:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Two techniques on the same examples: `difference` is the metric of `first` minus that of
-    `second`, each the mean over its seeds.
+    """A technique against the best on the same examples: `difference` is the metric of `first`
+    minus that of `second`, the best, each the mean over its seeds.
 
-    `low` and `high` are the 95 % interval of the difference, not corrected for the number of tests.
-    `p_value` is of the test named in `test`; `p_adjusted` is corrected after Holm for all the tests
-    made together. `tied`: p_adjusted is 0.05 or more, or the interval holds 0. `better` names the
-    better one, None when tied. `examples` counts examples, `clusters` groups of them (equal where
-    there are none), `seeds` the runs of each technique.
+    `low` and `high` are simultaneous: all intervals of one comparison hold together in 95 % of
+    cases. `p_value` is that of this test alone, `p_adjusted` that for the whole family. `tied`:
+    p_adjusted is 0.05 or more; exactly then the interval holds 0. `better` names the better one,
+    None when tied. `examples` counts examples, `clusters` groups of them (equal where there are
+    none), `seeds` the runs of each technique.
     """
 
     first: str
@@ -142,6 +142,19 @@ class PairedTest:
     better: str | None = None
     clusters: int | None = None
     seeds: tuple[int, int] = (1, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The test as `luthier compare --json` prints it."""
+        return {
+            "technique": self.first,
+            "best": self.second,
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "p": self.p_value,
+            "p_adjusted": self.p_adjusted,
+            "tied": self.tied,
+        }
 
 
 @dataclass(frozen=True, slots=True)

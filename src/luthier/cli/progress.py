@@ -144,7 +144,22 @@ def plan_words(plan: Plan, folder: Path) -> str:
     if plan.hard_cap_seconds is not None:
         words += f", and never more than {_duration(plan.hard_cap_seconds)}"
     words += f". Results go to {folder}; the same command again goes on from there."
-    return " ".join(filter(None, (words, _speed_words(plan), *plan.warnings)))
+    return " ".join(filter(None, (words, _speed_words(plan), power_words(plan), *plan.warnings)))
+
+
+def power_words(plan: Plan) -> str:
+    """What the test split can show, and what it would take to show three points."""
+    power = plan.power
+    if power is None:
+        return ""
+    words = f"A difference of {100 * power.pair:.1f} points between two techniques"
+    if len(plan.to_run) > 2:
+        words += f" ({100 * power.family:.1f} between the best of {len(plan.to_run)} and another)"
+    return (
+        f"{words} is the smallest that {power.test_examples:,} test examples show in four of five "
+        f"comparisons; for 3 points it takes {power.for_three_points:,}. Decide on the number "
+        "before the run: a test split that grows until p < 0.05 proves nothing."
+    )
 
 
 def _speed_words(plan: Plan) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luthier.compare.comparison import (
     BaseFacts,
@@ -28,8 +29,11 @@ from luthier.compare.verdict import Evidence, decide
 from luthier.errors import StorageError, UserError
 from luthier.ledger.provenance import Provenance
 from luthier.ledger.run_ledger import LEDGER_FILE, Ledger, PlannedRun, StoredComparison
-from luthier.records import PairedTest, Score
+from luthier.records import Score
 from luthier.serialization import loads
+
+if TYPE_CHECKING:
+    from luthier.scoring import ComparisonsWithBest
 
 Runs = Sequence[tuple[PlannedRun, Run]]  # what was planned, and what became of it
 
@@ -75,11 +79,22 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
     task = replace(task, metric=metric)
     unscored = Score(metric, None)
     results = [r if r.score.metric else replace(r, score=unscored) for r in results]
-    tests = _paired_tests(results)
+    with_best = _with_best(results, commonest=task.chance is not None and metric == "accuracy")
+    results = _with_pooled_seeds(results)
+    results = [replace(r, bound=with_best.bounds.get(r.technique)) for r in results]
     references = _reference_results(runs, folder, prices)
     against = reference_tests(references, results)
     curve = _curve(runs)
-    evidence = Evidence(task, tuple(results), tests, curve, prices, price)
+    evidence = Evidence(
+        task,
+        tuple(results),
+        with_best.tests,
+        curve,
+        prices,
+        price,
+        tolerance=plan.tolerance,
+        optimism=with_best.optimism,
+    )
     verdict = decide(evidence)
     shown = next((r for r in results if r.technique == (verdict.pick or verdict.best)), None)
     verdict = replace(verdict, reference=reference_sentence(references, against, shown))
@@ -90,7 +105,7 @@ def assemble(ledger: Ledger, stored: StoredComparison, folder: Path) -> Comparis
         plan=plan,
         results=tuple(results),
         verdict=verdict,
-        tests=tests,
+        tests=with_best.tests,
         curve=curve,
         prices=prices,
         provenance=loads(Provenance, stored.provenance),
@@ -142,17 +157,33 @@ def _reference_results(runs: Runs, folder: Path, prices: PriceBook) -> tuple[Tec
     return tuple(found)
 
 
-def _paired_tests(results: Sequence[TechniqueResult]) -> tuple[PairedTest, ...]:
-    """A test of every two techniques that have a score; steps of recipes are left out."""
-    from luthier.scoring import paired_tests
+def _with_best(results: Sequence[TechniqueResult], *, commonest: bool) -> ComparisonsWithBest:
+    """Each technique with a score against the best; steps of recipes are left out.
 
-    return paired_tests(
-        {
-            result.technique: [run for run in result.runs if run.status == "finished"]
-            for result in results
-            if result.score.value is not None and result.part_of is None
-        }
+    What did not finish with all its seeds is no rival of what did.
+    """
+    from luthier.scoring import compare_with_best
+
+    scored = [r for r in results if r.score.value is not None and r.part_of is None]
+    rivals = [r for r in scored if r.status == "finished"] or scored
+    return compare_with_best(
+        {r.technique: _finished(r) for r in rivals},
+        seeded={r.technique for r in rivals if r.seeded},
+        commonest=commonest,
     )
+
+
+def _with_pooled_seeds(results: Sequence[TechniqueResult]) -> list[TechniqueResult]:
+    """The results with intervals that know the seed variance from all techniques together."""
+    from luthier.scoring import aggregate_techniques
+
+    scored = {r.technique: _finished(r) for r in results if r.score.value is not None}
+    scores = aggregate_techniques(scored)
+    return [replace(r, score=scores.get(r.technique, r.score)) for r in results]
+
+
+def _finished(result: TechniqueResult) -> list[Run]:
+    return [run for run in result.runs if run.status == "finished"]
 
 
 def _curve(runs: Runs) -> tuple[CurvePoint, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.compare.costs.cost import Cost
 from luthier.compare.costs.prices import PriceBook
-from luthier.compare.plan import UNDERTRAINED_BELOW, Plan, Status
+from luthier.compare.plan import TOLERANCE, UNDERTRAINED_BELOW, Plan, Status
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
 from luthier.records import FitRecord, PairedTest, SampleScore, Score
@@ -99,7 +99,9 @@ class TechniqueResult:
     maximum for memory). `part_of` names the recipe of which this is an intermediate step. `path` is
     a folder that `luthier ask` and `luthier.load` open; it holds the run of `best_seed`, which is
     chosen on dev. `epochs` is the mean number of passes of a fit over the training examples, None
-    for a technique that trains nothing.
+    for a technique that trains nothing. `seeded`: a fit depends on its seed. With 95 % confidence
+    the technique is at most `bound` below the truly best, in units of the metric; None where that
+    is unknown.
     """
 
     technique: str
@@ -117,6 +119,8 @@ class TechniqueResult:
     best_seed: int | None = None
     path: str | None = None
     reason: str | None = None
+    seeded: bool = False
+    bound: float | None = None
     epochs: float | None = None
 
     @property
@@ -153,6 +157,7 @@ class TechniqueResult:
                 "low": self.score.low,
                 "high": self.score.high,
             },
+            "bound": self.bound,
             "parse_rate": self.parse_rate.value,
             "cut_answers": self.cut_answers,
             "seeds": sum(run.status == "finished" for run in self.runs),
@@ -194,7 +199,11 @@ class Verdict:
     `because` and `next_steps` are plain sentences. `best` has the highest mean score. After
     `break_even_requests` requests the pick has paid for its fit, compared with the best prompt
     (None: it never does, or it is a prompt); `break_even_requests_cached` is the same where prompt
-    prefixes are cached. `reference` says how the pick stands to what needs no language model.
+    prefixes are cached. The pick is the cheapest technique within `tolerance` points of `best`;
+    `tied_with` are those that the tests cannot tell from the best. With 95 % confidence the pick is
+    at most `bound` below the truly best; `optimism` is by how much the best score is too good
+    because it is the best of several. `reference` says how the pick stands to what needs no
+    language model.
     """
 
     pick: str | None
@@ -205,6 +214,9 @@ class Verdict:
     break_even_requests_cached: int | None = None
     next_steps: tuple[str, ...] = ()
     reference: str = ""
+    tolerance: float = TOLERANCE
+    bound: float | None = None
+    optimism: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as `luthier compare --json` prints it."""
@@ -217,6 +229,9 @@ class Verdict:
             "next_steps": list(self.next_steps),
             "best": self.best,
             "reference": self.reference,
+            "tolerance": self.tolerance,
+            "bound": self.bound,
+            "optimism": self.optimism,
         }
 
 
@@ -260,6 +275,8 @@ class Comparison:
             "notes": list(self.task.notes),
             "rows": [result.to_json() for result in self.results],
             "references": [self._reference_json(result) for result in self.references],
+            "tests": [test.to_json() for test in self.tests],
+            "tolerance": self.verdict.tolerance,
             "verdict": self.verdict.to_json(),
         }
 

@@ -26,6 +26,7 @@ from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import plain_settings, slug
 from luthier.errors import BudgetError
 from luthier.records import Budget
+from luthier.scoring.power import power_of
 from luthier.techniques.base import unmet_by_model, unmet_by_task
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def make_plan(request: ComparisonRequest) -> Plan:
         seed=options.seed,
         currency=request.prices.currency,
         billed=price.by_token,
+        tolerance=options.tolerance,
+        power=power_of(workload.test_examples, techniques=len(to_run)),
     )
 
 
@@ -122,8 +125,9 @@ def _planned(technique: Technique, request: ComparisonRequest) -> PlannedTechniq
         slug=slug(name),
         family=technique.family,
         trained=technique.trained,
+        seeded=technique.seeded,
         settings=plain_settings(technique),
-        seeds=tuple(range(first, first + (request.seeds if technique.trained else 1))),
+        seeds=tuple(range(first, first + (request.seeds if technique.seeded else 1))),
         budget_tokens=None,
         footprint=technique.footprint,
         skip_reason=unmet,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.compare.listener import Listener, SilentListener
+from luthier.compare.plan import TOLERANCE
 from luthier.errors import TaskError
 
 CURVE = (0.25, 0.5)
@@ -24,6 +25,8 @@ class Options:
     - `hard_cap_minutes`: a run that has not ended by then is "stopped" (default: 1.5 times the
       budget, where that is in minutes).
     - `plan_only`: make the plan and run nothing.
+    - `tolerance`: how far the pick may be below the best, in points: hundredths of a score that
+      lies between 0 and 1, per cent of the best score elsewhere.
     - `listener`: follows the progress.
     - `references`: also score what needs no language model (always the commonest answer, plain
       classifiers; over documents the best sentence).
@@ -37,6 +40,7 @@ class Options:
     seed: int = 0
     hard_cap_minutes: float | None = None
     plan_only: bool = False
+    tolerance: float = TOLERANCE
     listener: Listener = field(default_factory=SilentListener)
     references: bool = True
     embedder: str | None = None
@@ -45,6 +49,11 @@ class Options:
         if self.limit is not None and self.limit < 1:
             raise TaskError(
                 f"limit={self.limit} leaves no test example", next_step="Give 1 or more."
+            )
+        if not 0.0 <= self.tolerance < 100.0:
+            raise TaskError(
+                f"tolerance={self.tolerance:g} is no number of points from 0 to 100",
+                next_step="Give how far the pick may be below the best, for instance 3.",
             )
         for share in self.curve:
             if not 0.0 < share < 1.0:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from luthier.scoring.power import Power
 from luthier.techniques.base import Footprint
 
 UNDERTRAINED_BELOW = 3  # passes over the training examples
 
 Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
+TOLERANCE = 3.0  # points
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class PlannedTechnique:
     """One technique in the plan. `budget_tokens` is the tuning budget of one seed (None: no limit).
 
     `name` is how the user wrote it ("lora", "few-shot -> lora"), `slug` its folder in the run
-    folder. `skip_reason` says in words why it will not run; None when it will.
+    folder. `skip_reason` says in words why it will not run; None when it will. `seeded`: a fit
+    depends on its seed.
     """
 
     name: str
@@ -51,6 +54,7 @@ class PlannedTechnique:
     estimate: Estimate = field(default_factory=Estimate)
     footprint: Footprint = field(default_factory=Footprint)
     skip_reason: str | None = None
+    seeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Plan:
     speed, None where it could not be measured. `curve` holds the shares of the training examples
     for the learning curve, `limit` how many test examples are scored (None: all). `billed`: a
     provider charges for tokens. `warnings` are sentences that a user should read before it runs.
+    `tolerance` is how far the pick may be below the best, in points (see `Options`); `power` what
+    the test split can show.
     """
 
     techniques: tuple[PlannedTechnique, ...]
@@ -77,6 +83,8 @@ class Plan:
     currency: str = "USD"
     billed: bool = False
     warnings: tuple[str, ...] = ()
+    tolerance: float = TOLERANCE
+    power: Power | None = None
 
     @property
     def to_run(self) -> tuple[PlannedTechnique, ...]:

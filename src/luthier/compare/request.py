@@ -33,7 +33,8 @@ WITH_KNOWLEDGE = ("rag", "rag -> few-shot", "lora -> rag")
 class ComparisonRequest:
     """The task, the base, the techniques and the budget of a comparison.
 
-    `budget` is for the whole comparison, `seeds` for each trained technique.
+    `budget` is for the whole comparison, `seeds` for each technique whose fit depends on
+    a seed.
     """
 
     task: Task
@@ -46,7 +47,8 @@ class ComparisonRequest:
 
     @property
     def id(self) -> str:
-        """Equal for equal requests. Prices, the learning curve and the time limit do not count."""
+        """Equal for equal requests. Prices, the learning curve, the time limit and the
+        tolerance do not count."""
         asked = {
             "luthier": luthier_version(),
             "task": self.task.fingerprint,

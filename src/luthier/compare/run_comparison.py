@@ -60,7 +60,7 @@ def compare(
       by default one of each family, retrieval among them where the task names documents.
     - `budget`: "20m", "5Mtok" or a `Budget` for the whole comparison, shared out equally; 10
       minutes by default.
-    - `seeds`: how many seeds each trained technique gets; the others get one.
+    - `seeds`: how many seeds each technique gets whose fit depends on one; the others get one.
     - `out`: the run folder; by default `runs/<task>-<model>-<hash>`. The same call again goes on
       where the last one stopped.
     - `options`: the less common settings.
@@ -151,9 +151,11 @@ def _start(request: ComparisonRequest, ledger: Ledger) -> tuple[StoredComparison
     if before is None:
         plan = make_plan(request)
     else:
-        # The budgets are those of the first start; the time limit is that of this call.
+        # The budgets are those of the first start; time limit and tolerance those of this call.
         cap = hard_cap(request.budget, request.options)
-        plan = replace(loads(Plan, before.plan), hard_cap_seconds=cap)
+        plan = replace(
+            loads(Plan, before.plan), hard_cap_seconds=cap, tolerance=request.options.tolerance
+        )
     backend, time = request.model.backend, now()
     base = BaseFacts(
         backend.name, backend.fingerprint, backend.facts, tuple(sorted(backend.capabilities))

@@ -35,6 +35,7 @@ def technique_result(
         slug=planned.slug,
         family=planned.family,
         trained=planned.trained,
+        seeded=planned.seeded,
         status=status,
         score=Score("", None),
         parse_rate=Score("parse-rate", None),

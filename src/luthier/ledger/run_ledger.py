@@ -159,7 +159,8 @@ class Ledger:
             db.execute(
                 "INSERT INTO comparisons VALUES (?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (id) DO UPDATE "
-                "SET touched = excluded.touched, prices = excluded.prices",
+                "SET touched = excluded.touched, prices = excluded.prices, "
+                "plan = excluded.plan",
                 astuple(comparison),
             )
 

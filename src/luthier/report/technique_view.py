@@ -150,12 +150,13 @@ def headline(comparison: Comparison) -> str:
 
 
 def tie_sentence(comparison: Comparison) -> str:
-    """The techniques that the pick cannot be told apart from; "" when there are none."""
-    tied = [name for name in comparison.verdict.tied_with if name != comparison.verdict.pick]
+    """The techniques that cannot be told from the best; "" when there are none."""
+    verdict = comparison.verdict
+    tied = [name for name in verdict.tied_with if name not in (verdict.pick, verdict.best)]
     if not tied:
         return ""
     names = tied[0] if len(tied) == 1 else ", ".join(tied[:-1]) + " and " + tied[-1]
     return (
-        f"Statistically tied with {names}: on these test examples the paired tests cannot "
-        "tell them apart."
+        f"Statistically tied with the best: {names}. On these test examples the tests cannot tell "
+        "them apart."
     )

@@ -239,7 +239,7 @@ def _legend(
     if "pick" in marks:
         parts.append("► pick")
     if "tied" in marks:
-        parts.append("= statistically tied")
+        parts.append("= tied with the best")
     if "best" in marks:
         parts.append("· highest score")
     parts.append("– not measured")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from luthier.scoring.metrics import Floats, Statistics
 from luthier.scoring.resolve import resolve_scorer
 from luthier.scoring.scorer import Scorer
 from luthier.scoring.scorers.class_labels import ACCURACY
+from luthier.scoring.statistics.components import FitScores, SeedVariance, pooled
 from luthier.scoring.statistics.intervals import Bounds, Interval, over_examples, over_seeds, wilson
-from luthier.scoring.statistics.resampling import Clusters, clusters_of
+from luthier.scoring.statistics.resampling import clusters_of
 
 ScorerSpec = str | Callable[[str, str], float] | Scorer | None
 
@@ -36,18 +37,56 @@ def aggregate_samples(sample_scores: Sequence[SampleScore], scorer: Scorer) -> S
     return _score([sample_scores], scorer)
 
 
-def aggregate_seeds(results: Sequence[ScoredRun], scorer: ScorerSpec = None) -> Score:
+def aggregate_seeds(
+    results: Sequence[ScoredRun],
+    scorer: ScorerSpec = None,
+    *,
+    seeds: SeedVariance | None = None,
+) -> Score:
     """The mean of a metric over runs that differ in their seed, with a 95 % interval.
 
-    The interval covers the variation of examples (or groups) and of seeds. `scorer` None is the
-    headline scorer of the first result; any other scores the predictions again. UserError where the
-    runs did not answer the same examples.
+    The interval covers the variation of examples (or groups) and of seeds. `seeds` is the seed
+    variance; None takes that of these runs alone, which two or three seeds hardly know. `scorer`
+    None is the headline scorer of the first result; any other scores the predictions again.
+    UserError where the runs did not answer the same examples.
     """
     if not results:
         metric = scorer.metric if isinstance(scorer, Scorer) else str(scorer or "")
         return Score(metric, None)
     chosen, runs = scored_by(scorer, results)
-    return _score(runs, chosen)
+    return _score(runs, chosen, seeds)
+
+
+def aggregate_techniques(
+    results: Mapping[str, Sequence[ScoredRun]], scorer: ScorerSpec = None
+) -> dict[str, Score]:
+    """`aggregate_seeds` for each technique, with the seed variance pooled over all of them."""
+    names = [name for name, runs in results.items() if runs]
+    if not names or not results[names[0]][0].sample_scores:
+        return {name: aggregate_seeds(results[name], scorer) for name in names}
+    _, fits = fits_of({name: results[name] for name in names}, scorer)
+    seeds = pooled(fits.values())
+    return {name: aggregate_seeds(results[name], scorer, seeds=seeds) for name in names}
+
+
+def fits_of(
+    results: Mapping[str, Sequence[ScoredRun]],
+    scorer: ScorerSpec = None,
+    *,
+    seeded: Collection[str] = (),
+) -> tuple[Scorer, dict[str, FitScores]]:
+    """The scorer, and the fits of each technique as it scores them.
+
+    `seeded` names techniques of which another seed would give another fit, although there is one.
+    """
+    chosen, sample_scores = scored_by(scorer, [run for runs in results.values() for run in runs])
+    clusters = clusters_of(sample_scores[0])
+    statistics = statistics_of(sample_scores, chosen)
+    fits = {}
+    for name, runs in results.items():
+        own, statistics = statistics[: len(runs)], statistics[len(runs) :]
+        fits[name] = FitScores.of(own, clusters, seeded=name in seeded)
+    return chosen, fits
 
 
 def parse_rate(runs: Sequence[Sequence[SampleScore]]) -> Score:
@@ -171,31 +210,30 @@ def _unknown(metric: str) -> Callable[[str, str], float]:
     return score
 
 
-def _score(runs: Sequence[Sequence[SampleScore]], scorer: Scorer) -> Score:
+def _score(
+    runs: Sequence[Sequence[SampleScore]], scorer: Scorer, seeds: SeedVariance | None = None
+) -> Score:
     facts: Mapping[str, Any] = {
         "metric": scorer.metric,
         "higher_is_better": scorer.higher_is_better,
     }
     if not runs or not runs[0]:
         return Score(value=None, **facts)
-    statistics = statistics_of(runs, scorer)
     # A technique without randomness has the same run for each seed, which counts as one run.
-    if all(np.array_equal(run.values, statistics[0].values) for run in statistics):
-        statistics = statistics[:1]
-    value = float(np.mean([s.value for s in statistics]))
+    fits = FitScores.of(statistics_of(runs, scorer), clusters_of(runs[0]))
+    value = fits.value
     if not np.isfinite(value):
         return Score(value=None, **facts)
-    low, high = _interval(statistics, clusters_of(runs[0]), scorer, bounds_of(runs, scorer))
+    low, high = _interval(fits, seeds, scorer, bounds_of(runs, scorer))
     return Score(value=value, low=low, high=high, **facts)
 
 
 def _interval(
-    runs: Sequence[Statistics], clusters: Clusters, scorer: Scorer, bounds: Bounds
+    fits: FitScores, seeds: SeedVariance | None, scorer: Scorer, bounds: Bounds
 ) -> Interval:
-    if len(runs) > 1:
-        return over_seeds(runs, clusters, bounds=bounds)
-    first = runs[0]
-    independent = int(clusters.max()) + 1 == len(clusters)
-    if independent and is_proportion(first.values, scorer):
-        return bounds.around(first.value, wilson(first.values[:, 0].sum(), len(clusters)))
-    return over_examples(first, clusters, bounds=bounds)
+    if fits.count > 1:
+        return over_seeds(fits, seeds=seeds or fits.seed_variance, bounds=bounds)
+    first = fits.runs[0]
+    if fits.groups == len(fits.clusters) and is_proportion(first.values, scorer):
+        return bounds.around(first.value, wilson(first.values[:, 0].sum(), fits.groups))
+    return over_examples(first, fits.clusters, bounds=bounds)

@@ -60,7 +60,7 @@ class Technique:
     - `name`: how a user writes it, in lower case with hyphens.
     - `family`: "prompt", "soft prompt", "adapter", "weights", "head", "retrieval" or "recipe".
     - `needs`: the capabilities that the backend must have.
-    - `trained`: whether a fit depends on its seed; such techniques get several seeds.
+    - `trained`: whether a fit trains parameters.
     - `card`: what `luthier techniques` prints.
     - `footprint`: what the plan counts.
     """
@@ -85,6 +85,14 @@ class Technique:
         CapabilityError, before anything is spent, where the backend lacks what is needed.
         """
         raise NotImplementedError
+
+    @property
+    def seeded(self) -> bool:
+        """Whether a fit depends on its seed with these settings; such techniques get several seeds.
+
+        By default what is trained does.
+        """
+        return self.trained
 
     def unmet_by_task(self, task: Task) -> str | None:
         """In words, what the task lacks for this technique; None when it has all."""

@@ -82,6 +82,11 @@ class Recipe(Technique):
         return any(t.trained for t in self.chain())
 
     @property
+    def seeded(self) -> bool:
+        """Whether a fit of any step depends on its seed."""
+        return any(t.seeded for t in self.chain())
+
+    @property
     def footprint(self) -> Footprint:  # type: ignore[override]
         """The most of what any step takes."""
         each = [t.footprint for t in self.chain()]

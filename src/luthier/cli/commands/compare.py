@@ -42,7 +42,9 @@ def compare(
             "--budget", "-b", help="For everything: 90s, 20m, 1h, or 5Mtok.  \\[default: 10m]"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds for each trained technique.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds for each technique whose fit depends on one.")
+    ] = 3,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The run folder.  \\[default: in runs/]")
     ] = None,
@@ -68,6 +70,9 @@ def compare(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only so many test examples.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    tolerance: Annotated[
+        float, typer.Option(help="How many points the pick may be below the best.")
+    ] = 3.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what it would take, and stop.")
     ] = False,
@@ -104,6 +109,7 @@ def compare(
             prices=prices,
             seed=seed,
             plan_only=plan,
+            tolerance=tolerance,
             embedder=embedder,
             listener=listener,
         )

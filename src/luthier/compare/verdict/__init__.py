@@ -1,4 +1,4 @@
-"""Which one should I use? The cheapest technique that is statistically tied with the best."""
+"""Which one should I use? The cheapest technique within a tolerance of the best."""
 
 from luthier.compare.verdict.decide import decide
 from luthier.compare.verdict.evidence import Evidence

@@ -254,7 +254,8 @@ def _too_few_test_examples(evidence: Evidence, pick: TechniqueResult | None) -> 
         return None
     return (
         f"With {evidence.task.test_examples} test examples a score is known to within "
-        f"±{width / 2:.2f}: four times as many would halve that."
+        f"±{width / 2:.2f}: four times as many would halve that. Decide on their number before you "
+        "look again: a test split that grows until p < 0.05 proves nothing."
     )
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from luthier.compare.comparison import CurvePoint, TaskFacts, TechniqueResult
 from luthier.compare.costs import Price, PriceBook
+from luthier.compare.plan import TOLERANCE
 from luthier.records import PairedTest
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was measured. `tests` has a paired test of every two techniques with a score;
-    `price` is that of the base."""
+    """All that was measured. `tests` compare each technique with the best; `price` is that of the
+    base. `tolerance` and `optimism` are as in `Verdict`."""
 
     task: TaskFacts
     results: tuple[TechniqueResult, ...]
@@ -21,6 +22,8 @@ class Evidence:
     curve: tuple[CurvePoint, ...]
     prices: PriceBook
     price: Price
+    tolerance: float = TOLERANCE
+    optimism: float | None = None
 
     @property
     def scored(self) -> list[TechniqueResult]:
@@ -32,9 +35,9 @@ class Evidence:
         """The scored results of techniques that only change the prompt."""
         return [result for result in self.scored if result.family == "prompt"]
 
-    def test_of(self, one: str, other: str) -> PairedTest | None:
-        """The test of two techniques, in either order; None when there is none."""
-        return next((t for t in self.tests if {t.first, t.second} == {one, other}), None)
+    def test_of(self, technique: str) -> PairedTest | None:
+        """The test of a technique against the best; None when there is none."""
+        return next((t for t in self.tests if t.first == technique), None)
 
 
 def best_of(results: Sequence[TechniqueResult]) -> TechniqueResult:

@@ -154,16 +154,26 @@ def how_made(comparison: Comparison, metric_view: MetricView) -> list[str]:
         "written one of the labels by itself.",
     ]
     if comparison.tests:
-        names = ", ".join(dict.fromkeys(t.test for t in comparison.tests))
         sentences.append(
-            f"Techniques are compared example by example ({names}), with p-values corrected after "
-            f"Holm for all {amounts.plural(len(comparison.tests), 'test')} made here. With "
-            "several seeds a gain must also survive another draw of seeds. Tied means that the "
-            "test could not tell them apart at 5 %, not that they are equal."
+            "Each technique is compared with the best, example by example: a max-t bootstrap that "
+            "chooses its best anew in each replicate, so that intervals and p hold for all "
+            f"{amounts.plural(len(comparison.tests), 'comparison')} together. Examples and seeds "
+            "are two crossed sources of variance; that of the seeds is pooled over the techniques "
+            "that have any, with Satterthwaite's degrees of freedom. Tied means that the test "
+            "could not tell two apart at 5 %, not that they are equal."
+        )
+        sentences.append(
+            f"The pick is the cheapest technique within {comparison.verdict.tolerance:g} points of "
+            "the best. At most how far each is below the truly best is Hsu's bound, with 95 % "
+            "confidence for all at once. A test split that grows until p < 0.05 proves nothing: "
+            "decide on its size before the run."
         )
     sentences.append(_budget(comparison))
     if plan.seeds:
-        sentences.append(f"Trained techniques ran with {amounts.plural(plan.seeds, 'seed')} each.")
+        sentences.append(
+            f"Techniques whose fit depends on a seed ran with {amounts.plural(plan.seeds, 'seed')} "
+            "each."
+        )
     if plan.hard_cap_seconds is not None:
         sentences.append(f"All fits together had at most {amounts.seconds(plan.hard_cap_seconds)}.")
     sentences.append(f"{amounts.UNMEASURED} marks what was not measured. It never stands for zero.")

@@ -133,11 +133,11 @@ def paired_plot(
             label=f"Difference in {metric_view.name} from {anchor}, on the same test examples",
         )
 
-    names = ", ".join(dict.fromkeys(test.test for test in comparison.tests))
     caption = (
         f"{metric_view.name[:1].upper()}{metric_view.name[1:]} of each technique minus that of "
-        f"{anchor}, on the same test examples, with 95 % intervals. p after Holm's correction for "
-        f"{amounts.plural(len(comparison.tests), 'test')} ({names})."
+        f"{anchor}, on the same test examples. The 95 % intervals hold all together, and p is "
+        f"adjusted for {amounts.plural(len(comparison.tests), 'comparison')}: where an interval "
+        "holds 0, p is 0.05 or more."
     )
     return Plot("paired", draw(False), draw(True), caption)
 

@@ -2,7 +2,7 @@
 
 One proportion of independent examples: Wilson (1927), through `statsmodels`. Anything else: a
 bootstrap over clusters (groups where the data has them, examples otherwise), bias-corrected and
-accelerated (BCa; Efron 1987, section 6). Several seeds: a second level, see `over_seeds`.
+accelerated (BCa; Efron 1987, section 6). Several seeds: two crossed variances, see `over_seeds`.
 
 The bootstrap is not `scipy.stats.bootstrap`, because on sums the same arithmetic is thirty times
 faster, and it handles clusters. `tests/test_scoring_intervals.py` compares the two.
@@ -16,6 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.scoring.metrics import Floats, Statistics
+from luthier.scoring.statistics.components import (
+    FitScores,
+    SeedVariance,
+    seed_share,
+    uncertainty,
+)
 from luthier.scoring.statistics.resampling import Clusters, bootstrap_sums, sum_by_cluster
 
 CONFIDENCE = 0.95
@@ -67,67 +73,44 @@ def over_examples(statistics: Statistics, clusters: Clusters, *, bounds: Bounds)
     return bounds.around(value, widened(ends, value, without_one))
 
 
-def over_seeds(runs: Sequence[Statistics], clusters: Clusters, *, bounds: Bounds) -> Interval:
-    """The interval of the mean of a metric over S runs of one technique, each with its seed.
+def over_seeds(fits: FitScores, *, seeds: SeedVariance | None, bounds: Bounds) -> Interval:
+    """The interval of the mean of a metric over S fits of one technique, each with its seed.
 
-    It has two levels. The first draws clusters with replacement, the same for every run, because
-    all seeds answer the same examples. The second is the draw of the seeds; see
-    `seeded_replicates`.
+    It covers other examples and other seeds; `seeds` is the seed variance, as a rule pooled over
+    the techniques of a comparison. Where the metric has a range, the interval is Wilson's for as
+    many independent examples as would give the same variance, with Student's t in place of the
+    normal quantile (Korn and Graubard 1998, Survey Methodology 24, for proportions; a score
+    between 0 and 1 varies less than a proportion of the same mean). So it is right close to the
+    ends of the range too, where the bootstrap is not.
     """
-    value = float(np.mean([run.value for run in runs]))
-    replicates = seeded_replicates(runs, clusters, seed=0)
-    count = int(clusters.max()) + 1
-    if count < 2 or spread(replicates) == 0.0:
-        return unvarying(value, count, bounds=bounds)
-    ends = percentile_ends(replicates, count)
-    return bounds.around(value, widened(ends, value, left_out(runs, clusters)))
+    from scipy.stats import t
+
+    value = fits.value
+    found = uncertainty(fits.deviations, groups=fits.groups, share=seed_share(fits), seeds=seeds)
+    if fits.groups < 2 or found.variance == 0.0:
+        return unvarying(value, fits.groups, bounds=bounds)
+    reach = float(t.isf((1.0 - CONFIDENCE) / 2.0, found.freedom))
+    if bounds.low is None or bounds.high is None:
+        return bounds.around(value, (value - reach * found.error, value + reach * found.error))
+    width = bounds.high - bounds.low
+    share = min(max((value - bounds.low) / width, 0.0), 1.0)
+    if share in (0.0, 1.0):
+        return unvarying(value, fits.groups, bounds=bounds)
+    examples = share * (1.0 - share) / (found.variance / width**2)
+    low, high = _score_interval(share, examples, reach)
+    return bounds.around(value, (bounds.low + width * low, bounds.low + width * high))
 
 
-def seeded_replicates(runs: Sequence[Statistics], clusters: Clusters, *, seed: int) -> Floats:
-    """(B,): replicates of the mean over S seeds, with the clusters of `bootstrap_sums`.
-
-    `seed` draws the seed effects.
-
-    Drawing S = 3 values with replacement, as is done for examples, is far too narrow. Instead each
-    replicate adds a normal seed effect of variance V / S, where V is uncertain itself: with s2 the
-    variance between the S values,
-
-        V = max(0, s2 (S - 1) / chi2(S - 1) - e)
-
-    a draw from the generalized pivotal quantity of a variance component (Weerahandi 1993,
-    Journal of the American Statistical Association 88). e is the part of s2 that comes from having
-    few examples, which the first level includes already; it is computed from the replicates. With
-    e = 0 the added term is s / sqrt(S) times Student's t.
-    """
-    single = [sum_by_cluster(run.values, clusters) for run in runs]
-    drawn = bootstrap_sums(np.concatenate(single, axis=1))
-    over = runs[0].combine(drawn.reshape(len(drawn), len(runs), -1))  # (B, S)
-    replicates: Floats = over.mean(axis=1)
-    between = seed_variance(runs)
-    if between == 0.0:
-        return replicates
-    freedom = len(runs) - 1
-    finite = over[np.isfinite(replicates)]
-    explained = float(np.var(finite - finite.mean(axis=1, keepdims=True), axis=0).sum()) / freedom
-    rng = np.random.default_rng([seed, 2])
-    chi2 = rng.chisquare(freedom, size=len(replicates))
-    variance = np.maximum(0.0, between * freedom / chi2 - explained)
-    effect: Floats = rng.standard_normal(len(replicates)) * np.sqrt(variance / len(runs))
-    return replicates + effect
-
-
-def seed_variance(runs: Sequence[Statistics]) -> float:
-    """Variance of the metric between seeds (S - 1 in the denominator); 0 for one seed."""
-    values = [run.value for run in runs]
-    return float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def percentile_ends(replicates: Floats, clusters: int) -> tuple[float, float]:
-    """The ends of the middle 95 % of the replicates; wider with few clusters (`_reach`)."""
-    from scipy.special import ndtr
-
-    reach = _reach(clusters)
-    return _ends(_finite(replicates), (float(ndtr(-reach)), float(ndtr(reach))))
+def _score_interval(share: float, examples: float, reach: float) -> tuple[float, float]:
+    """Wilson's interval for a share of a number of examples that need not be whole."""
+    squared = reach**2 / examples
+    middle = (share + squared / 2.0) / (1.0 + squared)
+    half = (
+        reach
+        / (1.0 + squared)
+        * np.sqrt(share * (1.0 - share) / examples + squared / (4.0 * examples))
+    )
+    return float(middle - half), float(middle + half)
 
 
 def left_out(runs: Sequence[Statistics], clusters: Clusters) -> Floats:

@@ -1,4 +1,4 @@
-"""Random weights and signs, drawn once and shared, for intervals and paired tests.
+"""Random weights, drawn once and shared, for intervals and comparisons.
 
 All metrics are functions of summed statistics (see `metrics`), so that B replicates are one matrix
 product. The same draws serve every technique of a comparison, which saves time and makes the
@@ -55,30 +55,6 @@ def bootstrap_sums(sums: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -
     return np.concatenate(parts).astype(np.float64)
 
 
-def every_sign(sums: Floats, *, most: int = RESAMPLES) -> Floats | None:
-    """(G, s) to (2^m, s): sums of the rows under every choice of signs for the m rows other than 0.
-
-    None where there are more than `most` choices.
-    """
-    moving = sums[np.any(sums != 0.0, axis=1)]
-    if len(moving) >= 40 or 2 ** len(moving) > most:
-        return None
-    codes = np.arange(2 ** len(moving))[:, None] >> np.arange(len(moving))[None, :]
-    flipped: Floats = (1.0 - 2.0 * (codes & 1)) @ moving
-    return flipped
-
-
-def random_signs(sums: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """(G, s) to (B, s): sums of the rows under random signs, the same for all of one G.
-
-    It is linear in `sums`: the flipped difference of two techniques is the difference of theirs.
-    """
-    single = sums.astype(np.float32)
-    resamples = _affordable(len(sums), resamples)
-    parts = [signs @ single for signs in _signs(len(sums), resamples, seed)]
-    return np.concatenate(parts).astype(np.float64)
-
-
 def _weights(count: int, resamples: int, seed: int) -> Iterator[_Weights]:
     if count * resamples <= _CACHED_CELLS:
         yield _cached_weights(count, resamples, seed)
@@ -98,14 +74,6 @@ def _draw_weights(count: int, resamples: int, seed: int) -> Iterator[_Weights]:
         drawn += np.arange(size)[:, None] * count
         counts = np.bincount(drawn.ravel(), minlength=size * count)
         yield counts.reshape(size, count).astype(np.float32)
-
-
-def _signs(count: int, resamples: int, seed: int) -> Iterator[_Weights]:
-    rng = np.random.default_rng([seed, count, 1])
-    for size in _chunks(count, resamples):
-        bits = np.frombuffer(rng.bytes((size * count + 7) // 8), dtype=np.uint8)
-        signs = np.unpackbits(bits, count=size * count).reshape(size, count)
-        yield 1.0 - 2.0 * signs.astype(np.float32)
 
 
 def _affordable(count: int, resamples: int) -> int:

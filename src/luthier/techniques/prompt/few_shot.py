@@ -82,6 +82,15 @@ class FewShot(Technique):
                     f"few-shot: {setting}={value!r} must be a whole number of at least {least}"
                 )
 
+    @property
+    def seeded(self) -> bool:
+        """True unless each input gets its nearest examples, in a number and a way that are given.
+
+        Sets are drawn at random, and dev is read in a random order until the budget is spent.
+        """
+        settled = self.shots is not None and self.calibrate in (False, "none")
+        return not (self.selection == "knn" and settled)
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with demonstrations before the input.
 

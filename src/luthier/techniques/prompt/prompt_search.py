@@ -107,6 +107,11 @@ class PromptSearch(Technique):
                     f"prompt-search: {setting}={value!r} must be a whole number of at least 1"
                 )
 
+    @property
+    def seeded(self) -> bool:
+        """True: the variants that are tried are drawn at random."""
+        return True
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with the prompt that the search chose.
 

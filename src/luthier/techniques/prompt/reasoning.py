@@ -56,6 +56,11 @@ class Reasoning(Technique):
                 f"reasoning: temperature={self.temperature!r} must be a number above 0"
             )
 
+    @property
+    def seeded(self) -> bool:
+        """With votes the thoughts are drawn at random."""
+        return self.votes > 1
+
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with the task's prompt, or the one that it brings along, and a thought before
         each answer. Nothing is spent."""
