@@ -357,6 +357,15 @@ def test_content_in_parts_and_thoughts_are_read(content):
     assert "[" not in json.dumps(free.text)
 
 
+@pytest.mark.parametrize(
+    "content", ["Sure, here is the label:\n\n**billing**", "Let me see.\n\n\nbilling\n"]
+)
+def test_a_label_may_stand_below_an_introduction(content):
+    with serving(says(content)) as (url, _):
+        model = load(url).adapt(decoding=Decoding(labels=LABELS))
+        assert model.respond("which?").parsed == "billing"
+
+
 def test_a_stream_holds_no_thoughts_either():
     class Streaming(Imitation):
         def chat(self, body):

@@ -160,7 +160,7 @@ class EndpointBackend(Backend):
         if kind != "chat":
             cached = self._asked(kind, body, request.seed)
         pieces = self._streamed(body, request.seed) if cached is None else _first_text(cached)
-        stops = () if decoding.json_schema is not None else decoding.stop
+        stops = _stops(decoding)
         with closing(pieces) as open_pieces:  # a stop string closes the connection as well
             answered = pieces_without_thoughts(open_pieces)
             yield from stripped(until_stop(stripped(answered), stops))
@@ -228,7 +228,7 @@ class EndpointBackend(Backend):
             for seed in range(request.seed + request.samples - missing,
                               request.seed + request.samples):  # fmt: skip
                 replies.append(self._asked(kind, {**body, "seed": seed}, seed))
-        stops = () if decoding.json_schema is not None else decoding.stop
+        stops = _stops(decoding)
         samples = [s for reply in replies for s in samples_of(reply, stops)][: request.samples]
         usage = sum((usage_of(reply) for reply in replies), Usage())
         first = samples[0]
@@ -376,6 +376,14 @@ class EndpointBackend(Backend):
                 f"{self.name} cannot carry {', '.join(sorted(beyond))}: it is a server of text",
                 next_step="Open the same weights locally.",
             )
+
+
+def _stops(decoding: Decoding) -> tuple[str, ...]:
+    """The strings that end a text here. A label may stand below an introduction, so that line ends
+    do not count before it."""
+    if decoding.json_schema is not None:
+        return ()
+    return tuple(s for s in decoding.stop if s.strip() or not decoding.labels)
 
 
 def _first_text(reply: ChatReply) -> Generator[str]:
