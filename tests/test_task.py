@@ -189,6 +189,7 @@ def test_fingerprints_do_not_change_from_version_to_version() -> None:
         instruction="Extract.",
         name="extract",
         kind="extract",
+        scorer="json-schema",
         schema={"type": "object", "properties": {"queue": {"type": "string"}}},
         unconstrained=True,
         max_new_tokens=30,
