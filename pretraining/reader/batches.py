@@ -17,7 +17,7 @@ from pretraining.reader.pairs import Pair, make
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What one pass reads. B rows, S and U tokens; C places that sum a text up, L looks."""
+    """What one pass reads. B rows, S and U tokens, L looks."""
 
     kinds: list[str]
     source: Tensor  # (B, S) padded
@@ -25,7 +25,6 @@ class Batch:
     given: Tensor  # (B, U) what the decoder reads: start token, then the answer
     wanted: Tensor  # (B, U) the answer
     weights: Tensor  # (B, U), zero at padding
-    cues: Tensor  # (C, 3) row, position, text
     places: Tensor  # (L, 2) row, answer token
     looks: Tensor  # (L, S) where that token stands
 
@@ -79,7 +78,7 @@ def collate(
     wanted = torch.full((b, width), pad)
     weights = torch.zeros(b, width)
     first = torch.zeros(b, dtype=torch.long)
-    cues, places, looks = [], [], []
+    places, looks = [], []
     for r, pair in enumerate(group):
         source[r, : len(pair.source)] = torch.from_numpy(pair.source)
         wanted[r, : len(pair.target)] = torch.from_numpy(pair.target)
@@ -88,7 +87,6 @@ def collate(
         weights[r, : len(pair.target)] = torch.from_numpy(pair.weights)
         if draw is not None and draw.random() < 1 / 6:
             first[r] = draw.randint(0, network.POSITIONS - longest)
-        cues += [(r, int(p), int(t)) for p, t in pair.cues]
         for token, spots in pair.looks:
             places.append((r, token))
             looks.append(spots)
@@ -102,7 +100,6 @@ def collate(
         given,
         wanted,
         weights,
-        torch.tensor(cues, dtype=torch.long).reshape(-1, 3),
         torch.tensor(places, dtype=torch.long).reshape(-1, 2),
         mask,
     )

@@ -1,11 +1,11 @@
-"""What the reader is taught by: the answer, where to look for it, and what a text says."""
+"""What the reader is taught by: the answer, where to look for it, and not to forget its tokens."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pretraining.reader import network
@@ -57,22 +57,6 @@ def identity_loss(
     scores = F.linear((written * 8.0).to(table.dtype), table).float()
     hits = float((scores.detach().argmax(-1) == source[at]).float().mean())
     return F.cross_entropy(scores, source[at]), hits
-
-
-def sentence_loss(
-    head: nn.Linear, vectors: Tensor, middle: Tensor, cues: Tensor
-) -> tuple[Tensor, float]:
-    """At each label, the encoder's vector of the text it belongs to: 1 − cosine, and contrast
-    within the batch."""
-    guess = F.normalize(head(middle[cues[:, 0], cues[:, 1]].float()), dim=-1)
-    truth = vectors[cues[:, 2]]
-    cosine = (guess * truth).sum(-1).mean()
-    same = (cues[:, 2][:, None] == cues[:, 2]) & ~torch.eye(
-        len(cues), dtype=torch.bool, device=cues.device
-    )
-    scores = (guess @ truth.T * 12.0).masked_fill(same, -1e4)
-    contrast = F.cross_entropy(scores, torch.arange(len(cues), device=cues.device))
-    return 0.3 * contrast + (1 - cosine), float(cosine.detach())
 
 
 def ridge(x: Tensor, y: Tensor, strength: float = 1e-2) -> tuple[Tensor, Tensor]:

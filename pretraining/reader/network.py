@@ -32,7 +32,6 @@ from pretraining.reader import vocabulary
 OFFSET = 2  # BART's first two positions are unused
 POSITIONS = 1024
 DECODER_LAYERS = 2
-AUXILIARY_LAYER = 4  # here a text is summed up; the layers above compare
 POINTERS = 4  # heads of the last layer's attention to the source that are shown where to look
 COPY_GAIN = 1.5  # what they write at first, in lengths of a row
 CAPITAL = 0.25  # length of the direction that tells a capitalised word's row from its lower form
@@ -169,7 +168,7 @@ def copy_heads(model: nn.Module, states: Tensor, weight: Tensor, bias: Tensor) -
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention over (B, heads, ·, head width) by plain products, ``mask`` (B or 1, 1, ·, S) added:
     on a CPU the fused kernel's backward pass takes longer while rows are short."""
-    scores = q @ k.mT * q.shape[-1] ** -0.5
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if mask is not None:
         scores = scores + mask.to(scores.dtype)
     return scores.softmax(-1) @ v
@@ -200,9 +199,9 @@ def _embed(model: Any, part: Any, tokens: Tensor, first: Tensor | None = None) -
 
 def encode(
     model: Any, tokens: Tensor, first: Tensor | None = None, below: int = 0
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """States (B, S, H) after the last layer and after ``AUXILIARY_LAYER``, and the mask that hides
-    padding. ``first`` (B,) is each row's first position; no gradient passes ``below`` layers."""
+) -> tuple[Tensor, Tensor | None]:
+    """States (B, S, H) after the last layer, and the mask that hides padding. ``first`` (B,) is
+    each row's first position; no gradient passes ``below`` layers."""
     hidden = tokens == model.config.pad_token_id
     mask = None
     if bool(hidden.any()):
@@ -210,7 +209,6 @@ def encode(
         mask = mask[:, None, None]
     part, heads = model.model.encoder, model.config.encoder_attention_heads
     grad = torch.is_grad_enabled()
-    middle = h = None
     with torch.set_grad_enabled(grad and not below):
         h = _embed(model, part, tokens, first)
     for i, layer in enumerate(part.layers):
@@ -220,10 +218,7 @@ def encode(
             a = attend(q, k, v, mask).transpose(1, 2).flatten(2)
             h = layer.self_attn_layer_norm(h + at.out_proj(a))
             h = _feed(layer, h)
-        if i + 1 == AUXILIARY_LAYER:
-            middle = h
-    assert middle is not None
-    return h, middle, mask
+    return h, mask
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,12 @@ LONGEST = 64  # tokens of an answer
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """Token ids of prompt (S,) and answer (U,), both with their opening and end; the weight of each
-    answer token (U,); cues (C, 2): position in the prompt, text summed up there; looks: the answer
-    token, and where in the prompt it stands."""
+    answer token (U,); looks: the answer token, and where in the prompt it stands."""
 
     kind: str
     source: np.ndarray
     target: np.ndarray
     weights: np.ndarray
-    cues: np.ndarray
     looks: list[tuple[int, list[int]]]
 
 
@@ -74,18 +72,12 @@ def make(episode: Episode, tokenizer: PreTrainedTokenizerFast, limit: int) -> Pa
                 spots = [at[0] for at in places.get(piece.tag, [])]
             if spots:
                 looks.append((int(place) + 1, [int(s) + 1 for s in spots]))
-    cues = [
-        (int(at[-1 if piece.tag < 0 else 0]) + 1, piece.about)
-        for i, piece in enumerate(prompt)
-        if piece.about >= 0 and (at := np.flatnonzero(owners == i)).size
-    ]
     weights = [0.1, *(max(0.2, answer[w].weight) for w in whose), 1.0]
     return Pair(
         episode.kind,
         np.array([tokenizer.bos_token_id, *source, tokenizer.eos_token_id], dtype=np.int64),
         np.array([tokenizer.bos_token_id, *target, tokenizer.eos_token_id], dtype=np.int64),
         np.array(weights, dtype=np.float32),
-        np.array(cues, dtype=np.int64).reshape(-1, 2),
         looks,
     )
 

@@ -104,14 +104,14 @@ def measure(model: Any, kept: Kept) -> dict[str, float]:
 
 
 def _scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    states, _, mask = network.encode(model, batch.source, batch.first)
+    states, mask = network.encode(model, batch.source, batch.first)
     decoded = network.decode(model, batch.given, states, mask)
     return states, network.logits(model, decoded.states).float()
 
 
 def _chosen(model: Any, kept: Kept, pair: Pair, labels: list[list[int]]) -> int:
     """The place of the likeliest label."""
-    states, _, _ = network.encode(model, torch.from_numpy(pair.source)[None])
+    states, _ = network.encode(model, torch.from_numpy(pair.source)[None])
     width = max(map(len, labels))
     wanted = torch.full((len(labels), width), kept.pad)
     for i, ids in enumerate(labels):

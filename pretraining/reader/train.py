@@ -1,7 +1,7 @@
 """Pretrain ``nano-reader``: the encoder frozen at first, then its upper layers and all that follows.
 
-The loss is that of the answers, plus where the pointing heads should look, plus what each text in
-the prompt says. Rates follow the time that was planned: a run that is continued with more
+The loss is that of the answers, plus where the pointing heads should look, plus which tokens the
+last states stand for. Rates follow the time that was planned: a run that is continued with more
 ``planned_minutes`` goes on at a higher rate. Pool ``i`` of pairs is drawn with the seed
 ``(seed, i)``.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
@@ -45,18 +45,17 @@ class Settings:
     batch_tokens: int = 1600
     batch_rows: int = 24
     accumulate: int = 2  # batches a step, so that a step sees more than one length
-    frozen: float = 0.04  # first share of the run, in which the encoder stays as it is
+    frozen: float = 0.02  # first share of the run, in which the encoder stays as it is
     below: int = 2  # encoder layers that never learn, nor does what they embed
-    encoder_rate: float = 2.5e-4
+    encoder_rate: float = 3e-4
     decoder_rate: float = 5e-4
     attention_rate: float = 8e-4  # of the attention to the encoder, which had all to learn
     embedding_rate: float = 5e-5
     pointing: float = 1.0  # weight of showing where to look, falling to a tenth
     identity: float = 0.2  # weight of telling tokens from their states
-    sentences: float = 0.4  # weight of the texts' vectors
     cool: float = 0.35  # last share of the run over which the rate falls to a twentieth
     checkpoint_seconds: float = 240.0
-    probe_seconds: float = 420.0  # 0: never
+    probe_seconds: float = 900.0  # 0: never
     device: str = "auto"
     data: Path | None = None  # where the domain that the probes ask about is
     encoder: Path | None = None  # the encoder's folder; None is the one of the package
@@ -74,19 +73,16 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
     pools = Pools(out)
     mixture = ReaderMixture(pools, out)
     model = network.create(tokenizer, teacher.folder(s.encoder), s.seed, layers=s.layers)
-    vectors = torch.from_numpy(pools.vectors)
-    vectors = F.normalize(vectors - vectors.mean(0), dim=-1).to(device)
-    head = nn.Linear(model.config.d_model, vectors.shape[1]).to(device)
     checkpoint = run / "checkpoint.safetensors"
     at: dict[str, float] = {"pool": 0, "batch": 0, "tokens": 0, "step": 0, "seconds": 0.0}
     at["pool_seconds"] = 0.0
     if not checkpoint.exists():
-        fit_start(model, head, vectors, mixture, tokenizer, s)
+        fit_start(model, mixture, tokenizer, s)
     rates = {
         "encoder": s.encoder_rate, "decoder": s.decoder_rate, "attention": s.attention_rate,
-        "embedding": s.embedding_rate, "fitted": 1e-4,
+        "embedding": s.embedding_rate,
     }  # fmt: skip
-    twin = Twin(model.to(device), head, rates, device.type == "cuda" or bfloat16_pays())
+    twin = Twin(model.to(device), rates, device.type == "cuda" or bfloat16_pays())
     if checkpoint.exists():
         twin.restore(load_file(checkpoint))
         with safe_open(checkpoint, "pt") as f:
@@ -113,7 +109,7 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
             if i < at["batch"]:
                 continue
             done = min(1.0, at["seconds"] / planned)
-            loss = loss_of(twin.fast, head, vectors, batch.to(device), done, s, record)
+            loss = loss_of(twin.fast, batch.to(device), done, s, record)
             (loss / s.accumulate).backward()
             waiting += 1
             at["batch"] = i + 1
@@ -147,19 +143,15 @@ def scales(done: float, s: Settings) -> dict[str, float]:
     fall = max(0.05, min(1.0, (1 - done) / s.cool))
     new = min(1.0, (done + 0.0002) / 0.01) * fall
     old = 0.0 if done < s.frozen else min(1.0, (done - s.frozen + 0.002) / 0.06) * fall
-    return {"encoder": old, "decoder": new, "attention": new, "embedding": old, "fitted": new}
+    return {"encoder": old, "decoder": new, "attention": new, "embedding": old}
 
 
 def loss_of(
-    model: Any, head: nn.Linear, vectors: Tensor, batch: Batch, done: float, s: Settings,
-    record: Record,
-) -> Tensor:  # fmt: skip
+    model: Any, batch: Batch, done: float, s: Settings, record: Record
+) -> Tensor:
     """The loss of one batch; its parts go into ``record``."""
-    thawed = done >= s.frozen
-    every = len(model.model.encoder.layers)
-    states, middle, mask = network.encode(
-        model, batch.source, batch.first, s.below if thawed else every
-    )
+    below = s.below if done >= s.frozen else len(model.model.encoder.layers)
+    states, mask = network.encode(model, batch.source, batch.first, below)
     decoded = network.decode(model, batch.given, states, mask)
     total, rows = losses.answer_loss(model, decoded, batch)
     for kind, value in zip(batch.kinds, rows.tolist(), strict=True):
@@ -172,37 +164,28 @@ def loss_of(
         kept, hits = losses.identity_loss(model, states, batch.source)
         total = total + s.identity * kept
         record.add("identity", hits)
-    if s.sentences and thawed and len(batch.cues) > 8:
-        distance, cosine = losses.sentence_loss(head, vectors, middle, batch.cues)
-        total = total + s.sentences * distance
-        record.add("cosine", cosine)
     return total
 
 
 @torch.no_grad()
 def fit_start(
-    model: Any, head: nn.Linear, vectors: Tensor, mixture: ReaderMixture,
-    tokenizer: PreTrainedTokenizerFast, s: Settings, pairs: int = 192,
+    model: Any, mixture: ReaderMixture, tokenizer: PreTrainedTokenizerFast, s: Settings,
+    pairs: int = 192,
 ) -> None:  # fmt: skip
-    """Fit by ridge regression what MiniLM's weights lack: a map from the middle layer's states to
-    texts' vectors, and one from the last states to the tokens that stand there, which becomes the
-    values of the pointing heads, so that what they attend to becomes likely."""
-    xs, ys, states, rows = [], [], [], []
+    """Fit by ridge regression what MiniLM's weights lack: a map from the last states to the tokens
+    that stand there. It becomes the values of the pointing heads, so that what they attend to
+    becomes likely."""
+    states, rows = [], []
     table = model.get_input_embeddings().weight
     for batch in batches.pool(
         mixture, tokenizer, seed=s.seed, number=-1, size=pairs, progress=0.5, limit=s.limit,
         most_tokens=s.batch_tokens, most_rows=s.batch_rows,
     ):  # fmt: skip
-        last, middle, _ = network.encode(model, batch.source, batch.first)
-        xs.append(middle[batch.cues[:, 0], batch.cues[:, 1]])
-        ys.append(vectors[batch.cues[:, 2]].cpu())
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+            last = network.encode(model, batch.source, batch.first)[0]
         real = batch.source != tokenizer.pad_token_id
-        states.append(last[real])
+        states.append(last[real].float())
         rows.append(batch.source[real])
-    x, y = torch.cat(xs), torch.cat(ys)
-    weight, bias = losses.ridge(x, y, 1e-1)
-    head.weight.copy_(weight)
-    head.bias.copy_(bias)
     x, ids = torch.cat(states), torch.cat(rows)
     weight, bias = losses.ridge(x, table[ids])
     told = F.linear(x[:4000], weight, bias) @ table.T

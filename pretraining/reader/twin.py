@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-KINDS = ("encoder", "decoder", "attention", "embedding", "fitted")
+KINDS = ("encoder", "decoder", "attention", "embedding")
 
 
 def kind_of(name: str) -> str:
     """The group of rates that a parameter belongs to."""
-    if name.startswith("auxiliary"):
-        return "fitted"
     if "shared" in name or "embed_positions" in name:
         return "embedding"
     if "encoder_attn" in name:
@@ -29,12 +27,11 @@ class Twin:
     ``half`` both are one.
     """
 
-    def __init__(self, model: nn.Module, head: nn.Module, rates: dict[str, float], half: bool):
-        self.model, self.head = model, head
+    def __init__(self, model: nn.Module, rates: dict[str, float], half: bool):
+        self.model = model
         self.fast: Any = copy.deepcopy(model).to(torch.bfloat16) if half else model
-        named = dict(model.named_parameters())
+        self.named = named = dict(model.named_parameters())
         fast = dict(self.fast.named_parameters())
-        self.named = named | {f"auxiliary.{n}": p for n, p in head.named_parameters()}
         self.pairs = [(named[n], fast[n]) for n in named if fast[n] is not named[n]]
         groups: dict[str, list[nn.Parameter]] = {k: [] for k in KINDS}
         for name, p in self.named.items():
