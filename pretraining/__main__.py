@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with corpus/ and data/")
     parser.add_argument("--out", type=Path, default=Path("pretraining/out"), help="scratch folder")
     parser.add_argument("--model", type=Path, action="append",
-                        help="model folder to write or measure; several are set side by side")  # fmt: skip
+                        help="model folder to write or measure; several side by side")  # fmt: skip
     parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
     parser.add_argument("--tokens", type=float, default=9e6, help="length of the whole run")

@@ -105,7 +105,8 @@ def test_far_positions_leave_the_first_ones_as_they_are():
     places = torch.randn(8, 4)
     far = network.far_positions(places, 20)
     torch.testing.assert_close(far[:8], places)
-    assert far.shape == (20, 4) and not torch.equal(far[8], far[9])
+    assert far.shape == (20, 4)
+    assert not torch.equal(far[8], far[9])
 
 
 def shown(label: str = "arrival") -> Episode:
@@ -227,13 +228,15 @@ def test_tails_are_compared_within_the_answer(folder):
     found = scorer.tails(begun, [" 1}", " 2}", ' "the lamp"}'])
     said = [scorer.scores("", "Request: the lamp", ['{"a":' + t])[0] for t in (" 1}", " 2}")]
     ends = [found[i] - said[i] for i in (0, 1)]  # the end's share differs a little
-    assert abs(ends[0] - ends[1]) < 1.0 and len(found) == 3
+    assert abs(ends[0] - ends[1]) < 1.0
+    assert len(found) == 3
 
 
 def test_a_span_is_a_run_of_the_passage(folder):
     passage = "The lamp was found in Oslo by Nora."
     said = reading.span(EncodedScorer(folder), reading.prompt(passage, "Where?"), passage)
-    assert said and said in passage
+    assert said
+    assert said in passage
 
 
 def test_two_bases_stand_side_by_side():

@@ -98,8 +98,12 @@ def measure(scorer: Scorer, data: Path, *, draws: int, queries: int, seed: int) 
         for name in hits:
             hits[name].append([])
         for passage, question, answers in chosen:
-            hits["free"][-1].append(matches(scorer.greedy(prompt(passage, question), LONGEST), answers))
+            hits["free"][-1].append(
+                matches(scorer.greedy(prompt(passage, question), LONGEST), answers)
+            )
             said = span(scorer, prompt(passage, question), passage)
             hits["from the passage"][-1].append(matches(said, answers))
-            hits["no passage"][-1].append(matches(scorer.greedy(prompt(None, question), LONGEST), answers))
+            hits["no passage"][-1].append(
+                matches(scorer.greedy(prompt(None, question), LONGEST), answers)
+            )
     return hits

@@ -56,11 +56,23 @@ def _export(a: argparse.Namespace) -> None:
     print(json.dumps(export.export(a.out, a.run, a.model or a.run / "nano-reader")))
 
 
+def _card(a: argparse.Namespace) -> None:
+    from pretraining.reader import card
+
+    measured = a.out / "evaluation.json"
+    if not measured.exists():
+        print(f"no card: {measured} is missing; python -m pretraining evaluate writes it")
+        return
+    found = json.loads(measured.read_text())
+    card.write(a.model or a.run / "nano-reader", a.out, a.run, found)
+
+
 STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "pools": _pools,
     "vocabulary": _vocabulary,
     "train": _train,
     "export": _export,
+    "card": _card,
 }
 
 

@@ -119,9 +119,7 @@ def pool(
 ) -> Iterator[Batch]:
     """The batches of pool ``number``, shuffled."""
     draw = random.Random(f"{seed}/{number}")
-    groups = grouped(
-        drawn(mixture, tokenizer, draw, size, progress, limit), most_tokens, most_rows
-    )
+    groups = grouped(drawn(mixture, tokenizer, draw, size, progress, limit), most_tokens, most_rows)
     draw.shuffle(groups)
     pad, start = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
     for group in groups:

@@ -66,9 +66,7 @@ def _intent(
     rows: list[tuple[str, str]], draw: random.Random, tokenizer: Any, shots: int, limit: int
 ) -> tuple[Pair, list[list[int]]]:
     labels = draw.sample(sorted({y for _, y in rows}), 6)
-    shown = [
-        x for y in labels for x in draw.sample([r for r in rows if r[1] == y], shots)
-    ]
+    shown = [x for y in labels for x in draw.sample([r for r in rows if r[1] == y], shots)]
     draw.shuffle(shown)
     text, label = draw.choice([r for r in rows if r[1] in labels and r not in shown])
     blocks = ["Name the intent of the message.", "Labels: " + ", ".join(labels)]
@@ -126,6 +124,4 @@ def _chosen(model: Any, kept: Kept, pair: Pair, labels: list[list[int]]) -> int:
 def held_out_intents(data: Any) -> list[tuple[str, str]]:
     """Messages and intents of the domain that is never trained on."""
     keep = corpus.EVALUATION_CLINC_DOMAIN
-    return [
-        (t.text, t.label or "") for t in corpus.clinc_texts(data, "val") if t.domain == keep
-    ]
+    return [(t.text, t.label or "") for t in corpus.clinc_texts(data, "val") if t.domain == keep]

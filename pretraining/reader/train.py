@@ -1,4 +1,4 @@
-"""Pretrain ``nano-reader``: the encoder frozen at first, then its upper layers and all that follows.
+"""Pretrain ``nano-reader``: the encoder frozen at first, then its upper layers learn as well.
 
 The loss is that of the answers, plus where the pointing heads should look, plus which tokens the
 last states stand for. Rates follow the time that was planned: a run that is continued with more
@@ -146,9 +146,7 @@ def scales(done: float, s: Settings) -> dict[str, float]:
     return {"encoder": old, "decoder": new, "attention": new, "embedding": old}
 
 
-def loss_of(
-    model: Any, batch: Batch, done: float, s: Settings, record: Record
-) -> Tensor:
+def loss_of(model: Any, batch: Batch, done: float, s: Settings, record: Record) -> Tensor:
     """The loss of one batch; its parts go into ``record``."""
     below = s.below if done >= s.frozen else len(model.model.encoder.layers)
     states, mask = network.encode(model, batch.source, batch.first, below)

@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pretraining import teacher
-from pretraining.texts import corpus, tokenizer
+from pretraining.texts import tokenizer
 
 START, PAD, END, UNKNOWN = "<s>", "<pad>", "</s>", "<unk>"
 SPACE = "▁"
@@ -65,7 +65,7 @@ def _counts(texts: list[str]) -> collections.Counter[str]:
 
 def fixed() -> list[str]:
     """Pieces that are always there: bytes, marks, letters, short numbers, accented letters."""
-    marks = [m for m in string.punctuation] + list("–—‘’“”…£€°·×²")
+    marks = list(string.punctuation) + list("–—‘’“”…£€°·×²")
     alone = string.ascii_letters + string.digits
     out = [f"<0x{i:02X}>" for i in range(256)] + [SPACE, "\n", "\t"]
     out += [*marks, *(SPACE + m for m in marks), *alone, *(SPACE + c for c in alone)]

@@ -1,4 +1,4 @@
-"""From a name to a model: "nano", a hub id, a folder, a URL, "fake", or a saved adaptation."""
+"""From a name to a model: an embedded one, a hub id, a folder, a URL, "fake", a saved adaptation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from luthier.errors import ModelError
 from luthier.models.backend import Backend
 from luthier.models.model import Model
 
-NANO = Path(__file__).parent / "nano"
+EMBEDDED = {name: Path(__file__).parent / name for name in ("nano", "nano-reader")}
 
 
 def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> Model:
     """Open a model.
 
-    `name` is "nano" (ships with Luthier), "fake" (no weights, for tests), a folder with a Hugging
-    Face checkpoint, a hub id such as "org/name", the URL of an OpenAI-compatible server
-    ("http://host:8000/v1#model-name"), or a folder written by `Model.save`; then `base` overrides
+    `name` is "nano" or "nano-reader" (these ship with Luthier), "fake" (no weights, for tests), a
+    folder with a Hugging Face checkpoint, a hub id such as "org/name", the URL of an
+    OpenAI-compatible server ("http://host:8000/v1#model-name"), or a folder written by `Model.save`; then `base` overrides
     the base it was saved with. `device` is "auto", "cpu", "cuda", ...
 
     Raises ModelError with the choices when nothing of that name can be opened.
@@ -56,7 +56,7 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
         from luthier.models.endpoint import EndpointBackend
 
         return EndpointBackend.connect(name)
-    folder = NANO if name == "nano" else Path(name)
+    folder = EMBEDDED.get(name, Path(name))
     if folder.exists():
         check_folder(folder)
         from luthier.models.local.backend import LocalBackend
@@ -70,7 +70,7 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
         return LocalBackend.open(name, name=name, device=device)
     raise ModelError(
         f"No model {name!r}: not a folder, and not the form of a hub id",
-        choices=("nano", "a folder with config.json", "org/name", "http(s)://…/v1#model"),
+        choices=(*EMBEDDED, "a folder with config.json", "org/name", "http(s)://…/v1#model"),
         next_step="Check the spelling of the path.",
     )
 
