@@ -161,13 +161,14 @@ def test_losses_fall_when_the_answer_is_learnt(small, tokenizer):
     twin = Twin(model, dict.fromkeys(KINDS, 2e-3), half=False)
     group = [pairs.make(shown(), tokenizer, 96)] * 2
     batch = batches.collate(group, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    telling = vocabulary.telling(tokenizer)
     seen = []
     for _ in range(12):
         states, mask = network.encode(model, batch.source, batch.first)
         decoded = network.decode(model, batch.given, states, mask)
         loss, rows = losses.answer_loss(model, decoded, batch)
         pointing = losses.pointing_loss(decoded, batch, mask)
-        kept, _ = losses.identity_loss(model, states, batch.source)
+        kept, _ = losses.identity_loss(model, states, batch.source, telling)
         (loss + pointing + kept).backward()
         twin.step(dict.fromkeys(KINDS, 1.0))
         seen.append((float(rows.mean()), float(pointing.detach()), float(kept.detach())))
@@ -186,6 +187,16 @@ def test_a_checkpoint_brings_the_optimiser_back(small):
     assert len(second.optimiser.state) == len(first.optimiser.state) > 0
     fast = dict(second.fast.named_parameters())
     assert torch.equal(fast["model.shared.weight"], first.fast.model.shared.weight)
+
+
+def test_a_group_without_a_rate_stays_as_it_is(small):
+    twin = Twin(copy.deepcopy(small), dict.fromkeys(KINDS, 1e-3) | {"embedding": 0.0}, half=False)
+    before = twin.model.model.shared.weight.clone()
+    network.encode(twin.model, torch.tensor([[0, 20, 21, 2]]))[0].sum().backward()
+    twin.step(dict.fromkeys(KINDS, 1.0))
+    assert torch.equal(before, twin.model.model.shared.weight)
+    assert not torch.equal(small.model.encoder.layers[0].fc1.weight,
+                           twin.model.model.encoder.layers[0].fc1.weight)  # fmt: skip
 
 
 def test_every_parameter_has_its_rate(small):

@@ -12,6 +12,9 @@ from pretraining.reader import network
 from pretraining.reader.batches import Batch
 
 
+SHARP = 20.0  # length of what is written, where a token is to be told from all others
+
+
 def answer_loss(model: Any, decoded: network.Decoded, batch: Batch) -> tuple[Tensor, Tensor]:
     """Σ w·CE over a row's answer tokens, divided by √Σ w so that long answers do not crowd out
     short ones; the mean over rows, and each row's own mean loss (B,)."""
@@ -41,12 +44,14 @@ def pointing_loss(decoded: network.Decoded, batch: Batch, mask: Tensor | None) -
 
 
 def identity_loss(
-    model: Any, states: Tensor, source: Tensor, count: int = 48
+    model: Any, states: Tensor, source: Tensor, telling: Tensor, count: int = 48
 ) -> tuple[Tensor, float]:
     """CE of the token that stands at some places of the prompt, from what the pointing heads would
     write if they looked there, and the share told right. MiniLM's last layer forgets its tokens;
-    what is not kept cannot be copied."""
-    real = (source != model.config.pad_token_id).nonzero()
+    what is not kept cannot be copied. Only tokens that are ``telling`` (V,) are asked for."""
+    real = telling[source].nonzero()
+    if not len(real):
+        return states.sum() * 0, 1.0
     stride = max(1, len(real) // count)
     at = real[int(source.sum()) % stride :: stride].unbind(1)
     layer = model.model.decoder.layers[-1].encoder_attn
@@ -54,7 +59,7 @@ def identity_loss(
     value = F.linear(states[at], layer.v_proj.weight[:d], layer.v_proj.bias[:d])
     written = F.normalize(F.linear(value, layer.out_proj.weight[:, :d]).float(), dim=-1)
     table = model.model.shared.weight.detach()
-    scores = F.linear((written * 8.0).to(table.dtype), table).float()
+    scores = F.linear((written * SHARP).to(table.dtype), table).float()
     hits = float((scores.detach().argmax(-1) == source[at]).float().mean())
     return F.cross_entropy(scores, source[at]), hits
 

@@ -24,11 +24,13 @@ class Twin:
     """A model, its copy that passes are run on, and AdamW over the model.
 
     Gradients come from the copy, the step is made in float32, and the copy follows. Without
-    ``half`` both are one.
+    ``half`` both are one. A group whose rate is 0 stays as it is, and has no gradients.
     """
 
     def __init__(self, model: nn.Module, rates: dict[str, float], half: bool):
         self.model = model
+        for name, p in model.named_parameters():
+            p.requires_grad_(rates[kind_of(name)] > 0)
         self.fast: Any = copy.deepcopy(model).to(torch.bfloat16) if half else model
         self.named = named = dict(model.named_parameters())
         fast = dict(self.fast.named_parameters())
@@ -82,7 +84,7 @@ class Twin:
         """Put back what :meth:`state` returned."""
         for name, p in self.named.items():
             p.copy_(saved[name])
-            if f"optimiser.step.{name}" in saved:
+            if p.requires_grad and f"optimiser.step.{name}" in saved:
                 keys = ("step", "exp_avg", "exp_avg_sq")
                 self.optimiser.state[p] = {
                     key: saved[f"optimiser.{key}.{name}"].clone() for key in keys

@@ -18,7 +18,9 @@ import string
 import unicodedata
 from pathlib import Path
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pretraining import teacher
@@ -168,6 +170,12 @@ def build(pieces: list[str]) -> PreTrainedTokenizerFast:
     )
     made.chat_template = TEMPLATE
     return made
+
+
+def telling(made: PreTrainedTokenizerFast) -> Tensor:
+    """Which pieces are words, numbers or parts of them, (V,): not marks, which share their rows."""
+    pieces = made.convert_ids_to_tokens(range(len(made)))
+    return torch.tensor([any(c.isalnum() for c in p) and not p.startswith("<") for p in pieces])
 
 
 def source_pieces(piece: str, known: dict[str, int]) -> int | None:

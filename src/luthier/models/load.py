@@ -16,8 +16,9 @@ def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> 
 
     `name` is "nano" or "nano-reader" (these ship with Luthier), "fake" (no weights, for tests), a
     folder with a Hugging Face checkpoint, a hub id such as "org/name", the URL of an
-    OpenAI-compatible server ("http://host:8000/v1#model-name"), or a folder written by `Model.save`; then `base` overrides
-    the base it was saved with. `device` is "auto", "cpu", "cuda", ...
+    OpenAI-compatible server ("http://host:8000/v1#model-name"), or a folder written by
+    `Model.save`; then `base` overrides the base it was saved with. `device` is "auto", "cpu",
+    "cuda", ...
 
     Raises ModelError with the choices when nothing of that name can be opened.
     """
