@@ -151,7 +151,9 @@ def scales(done: float, s: Settings) -> dict[str, float]:
     return {"encoder": old, "decoder": new, "attention": new, "embedding": old}
 
 
-def loss_of(model: Any, batch: Batch, done: float, s: Settings, record: Record) -> Tensor:
+def loss_of(
+    model: Any, batch: Batch, telling: Tensor, done: float, s: Settings, record: Record
+) -> Tensor:
     """The loss of one batch; its parts go into ``record``."""
     below = s.below if done >= s.frozen else len(model.model.encoder.layers)
     states, mask = network.encode(model, batch.source, batch.first, below)
