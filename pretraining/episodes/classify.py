@@ -25,7 +25,11 @@ FEELING_INSTRUCTIONS = [
 
 
 def draw_classes(
-    pools: Pools, draw: random.Random, progress: float, n: int | None = None
+    pools: Pools,
+    draw: random.Random,
+    progress: float,
+    n: int | None = None,
+    kind: str | None = None,
 ) -> tuple[str, list[Class]]:
     """Kind and classes, ``n`` or more and closer ones as ``progress`` goes 0 → 1."""
     most = 3 if progress < 0.08 else 5 if progress < 0.3 else 8
@@ -40,7 +44,8 @@ def draw_classes(
         "feelings": 0.24,
         "domains": 0.02,
     }
-    kind = draw.choices(list(kinds), list(kinds.values()))[0]
+    if kind is None:
+        kind = draw.choices(list(kinds), list(kinds.values()))[0]
     if kind == "words":
         return kind, sources.words(pools, draw, n)
     if kind in ("near", "hard"):
@@ -84,14 +89,17 @@ def classification(
     classes: int | None = None,
     usual: float = 0.35,
     telling: bool = False,
+    kind: str | None = None,
 ) -> Episode:
     """One episode of about ``budget`` characters; zero-shot ones are cut to few examples.
 
     With ``sums`` every text has a sentence vector. ``classes`` asks for that many, ``usual`` is the
-    share of the project's own layout; ``telling`` wants names that mean something, and no examples.
+    share of the project's own layout; ``telling`` wants names that mean something, and no examples; ``kind`` is
+    where the classes come from.
     """
+    wanted = kind
     while True:
-        kind, found = draw_classes(pools, draw, progress, classes)
+        kind, found = draw_classes(pools, draw, progress, classes, wanted)
         if len(found) >= 2 and not (sums and kind in ("words", "feelings")):
             break
     labels, meaning = name(kind, found, pools, draw)

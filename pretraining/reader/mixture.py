@@ -1,8 +1,8 @@
 """What the reader learns from: nano's episodes in other shares, each with one answer at its end.
 
 A prompt is read once for one answer, so prompts are short more often than long, and a passage comes
-with one question. Two kinds are the reader's own: long lists of labels without demonstrations, and
-sentences of reviews whose authors' verdict is known.
+with one question. Three kinds are the reader's own: long lists of labels without demonstrations,
+real intents with demonstrations, and sentences of reviews whose authors' verdict is known.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ class ReaderMixture(Mixture):
         """Share of each family, in episodes."""
         early = max(0.0, 1 - progress / 0.15)
         return {
-            "classification": 0.36,
+            "classification": 0.3,
+            "shown": 0.1,
             "wide": 0.08,
             "review": 0.06,
             "induction": 0.03 * early,
             "look-up": 0.03,
             "rule": 0.015,
             "arithmetic": 0.005,
-            "tool": 0.09,
-            "slot call": 0.05,
+            "tool": 0.08,
+            "slot call": 0.04,
             "slot question": 0.03,
             "facts": 0.02,
             "extract": 0.01,
-            "reading": 0.17,
+            "reading": 0.16,
             "natural": 0.06,
             "asked": 0.02,
             "prompted": 0.05,
@@ -77,6 +78,11 @@ class ReaderMixture(Mixture):
             budget = self.characters(draw, progress)
             episode = classification(pools, draw, progress, budget, usual=0.5)
             return as_chat(episode) if draw.random() < 0.05 else episode
+        if kind == "shown":
+            n, budget = draw.randint(3, 8), draw.choice([500, 900, 1300, 1700])
+            return classification(
+                pools, draw, progress, budget, classes=n, usual=0.6, kind="intents"
+            )
         if kind == "wide":
             return self.wide(draw, progress)
         if kind == "review":
