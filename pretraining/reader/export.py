@@ -25,7 +25,7 @@ def export(out: Path, run: Path, folder: Path, *, layers: int | None = None) -> 
     model = BartForConditionalGeneration(network.configuration(tokenizer, layers))
     with safe_open(run / "checkpoint.safetensors", "pt") as saved:
         own = set(dict(model.named_parameters()))
-        state = {name: saved.get_tensor(name) for name in saved if name in own}
+        state = {name: saved.get_tensor(name) for name in own.intersection(saved.keys())}
     missing, unexpected = model.load_state_dict(state, strict=False)
     tied = ("lm_head.weight", "embed_tokens.weight", "final_logits_bias")
     if unexpected or [m for m in missing if not m.endswith(tied)]:
