@@ -9,7 +9,7 @@ from pretraining import evaluate
 from pretraining.episodes.piece import Episode, Piece
 from pretraining.measuring import reading
 from pretraining.measuring.encoded import EncodedScorer
-from pretraining.reader import batches, export, losses, network, pairs, train, vocabulary
+from pretraining.reader import batches, export, network, pairs, train, vocabulary
 from pretraining.reader.twin import KINDS, Twin, kind_of
 from transformers import BartConfig, BartForConditionalGeneration
 
@@ -156,23 +156,21 @@ def test_batches_stay_within_their_size(tokenizer):
     assert batch.given[0].tolist() == [tokenizer.eos_token_id, *batch.wanted[0, :-1].tolist()]
 
 
-def test_losses_fall_when_the_answer_is_learnt(small, tokenizer):
+def test_losses_fall_when_the_answer_is_learnt(small, tokenizer, tmp_path):
     model = copy.deepcopy(small).train()
     twin = Twin(model, dict.fromkeys(KINDS, 2e-3), half=False)
     group = [pairs.make(shown(), tokenizer, 96)] * 2
     batch = batches.collate(group, tokenizer.pad_token_id, tokenizer.eos_token_id)
     telling = vocabulary.telling(tokenizer)
-    seen = []
+    record = train.Record(tmp_path)
     for _ in range(12):
-        states, mask = network.encode(model, batch.source, batch.first)
-        decoded = network.decode(model, batch.given, states, mask)
-        loss, rows = losses.answer_loss(model, decoded, batch)
-        pointing = losses.pointing_loss(decoded, batch, mask)
-        kept, _ = losses.identity_loss(model, states, batch.source, telling)
-        (loss + pointing + kept).backward()
+        train.loss_of(model, batch, telling, 0.5, train.Settings(below=0), record).backward()
         twin.step(dict.fromkeys(KINDS, 1.0))
-        seen.append((float(rows.mean()), float(pointing.detach()), float(kept.detach())))
-    assert all(last < 0.8 * first for first, last in zip(seen[0], seen[-1], strict=True))
+    assert record.values["loss"] == record.values["loss.near"]
+    assert record.values["loss"][-1] < 0.8 * record.values["loss"][0]
+    assert record.values["pointing"][-1] < 0.8 * record.values["pointing"][0]
+    record.write({"step": 12})
+    assert json.loads((tmp_path / "curve.jsonl").read_text())["identity"] <= 1
 
 
 def test_a_checkpoint_brings_the_optimiser_back(small):

@@ -94,8 +94,8 @@ def classification(
     """One episode of about ``budget`` characters; zero-shot ones are cut to few examples.
 
     With ``sums`` every text has a sentence vector. ``classes`` asks for that many, ``usual`` is the
-    share of the project's own layout; ``telling`` wants names that mean something, and no examples; ``kind`` is
-    where the classes come from.
+    share of the project's own layout; ``telling`` wants names that mean something, and no examples;
+    ``kind`` is where the classes come from.
     """
     wanted = kind
     while True:

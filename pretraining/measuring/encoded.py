@@ -1,5 +1,6 @@
 """Scoring with an encoder–decoder, by transformers alone: a prompt is encoded once for all that may
-follow. An answer's score includes its end, as where Luthier scores it."""
+follow. An answer's score includes its end, as where Luthier scores it. The encoder's products are
+in bfloat16 where that is faster, as in training."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+
+from pretraining.precision import bfloat16_pays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +50,9 @@ class EncodedScorer:
             ids = self.tokenizer(text)["input_ids"]
             if len(ids) > most:  # the end of a prompt is what it asks
                 ids = [ids[0], *ids[len(ids) - most + 1 :]]
-            states = self.model.get_encoder()(torch.tensor([ids])).last_hidden_state
-            self._last = (text, states)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+                states = self.model.get_encoder()(torch.tensor([ids])).last_hidden_state
+            self._last = (text, states.float())
         return self._last[1]
 
     def _logs(self, states: Tensor, given: list[list[int]], keep: int = 0) -> Tensor:

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from pretraining.reader import network
 from pretraining.reader.batches import Batch
 
-
 SHARP = 20.0  # length of what is written, where a token is to be told from all others
 
 
