@@ -112,8 +112,8 @@ def test_far_positions_leave_the_first_ones_as_they_are():
 def shown(label: str = "arrival") -> Episode:
     return Episode("near", [
         Piece("Labels:"), Piece(" arrival", tag=0, due=False), Piece(", lamp", tag=1, due=False),
-        Piece("\n\nInput: where is my card"), Piece("\nLabel:", about=7), Piece(" lamp", 0.7, tag=1),
-        Piece("\n\nInput: new card"), Piece("\nLabel:", about=9), Piece(f" {label}", 1.0, tag=0),
+        Piece("\n\nInput: where is my card"), Piece("\nLabel:"), Piece(" lamp", 0.7, tag=1),
+        Piece("\n\nInput: new card"), Piece("\nLabel:"), Piece(f" {label}", 1.0, tag=0),
         Piece("\n", 0.3),
     ])  # fmt: skip
 
