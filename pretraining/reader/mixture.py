@@ -16,13 +16,16 @@ from pretraining.episodes.classes import FEELING_NAMES
 from pretraining.episodes.classify import as_chat, classification
 from pretraining.episodes.formats import draw_format
 from pretraining.episodes.reading import paragraphs
+from pretraining.texts import lexicon
 
+FEELINGS = ("positive", "negative", "neutral")
+REVIEWS = ("review", "film review", "text", "comment", "product review", "message")
 REVIEW_INSTRUCTIONS = [
     "Classify the sentiment.",
-    "Is the review positive or negative?",
-    "What does the reviewer feel?",
+    "Is the {x} positive or negative?",
+    "What does the writer feel?",
     "Classify the sentiment of the {x}.",
-    "Decide whether the writer liked it.",
+    "What is the sentiment of the {x}?",
     "Say whether the {x} is favourable.",
     None,
 ]
@@ -42,7 +45,7 @@ class ReaderMixture(Mixture):
             "classification": 0.3,
             "shown": 0.1,
             "wide": 0.08,
-            "review": 0.11,
+            "review": 0.22,
             "induction": 0.03 * early,
             "look-up": 0.03,
             "rule": 0.015,
@@ -107,27 +110,44 @@ class ReaderMixture(Mixture):
                 return Episode("wide", episode.pieces, episode.ends)
 
     def review(self, draw: random.Random) -> Episode:
-        """One to three sentences of reviews, of which the last one is to be judged."""
-        usual = draw.random() < 0.4
-        pick = ("positive", "negative") if usual else draw.choice(FEELING_NAMES)[:2]
-        labels = list(pick) if draw.random() < 0.6 else [pick[1], pick[0]]
-        x = draw.choice(["review", "film review", "text", "comment", "product review"])
+        """One to three texts that praise, blame or, among headlines, do neither; the last one is to
+        be judged. Mostly under the plain names: a feeling is a fine difference, and learnt late."""
+        kind = draw.choices(["review", "made", "headline", "other"], [0.35, 0.3, 0.15, 0.2])[0]
+        three = kind == "headline" or (kind == "made" and draw.random() < 0.3)
+        names = FEELING_NAMES[0] if draw.random() < 0.6 else draw.choice(FEELING_NAMES)
+        labels = list(names[: 3 if three else 2])
+        draw.shuffle(labels)
+        x = "headline" if kind == "headline" else draw.choice(REVIEWS)
         told = draw.choice(REVIEW_INSTRUCTIONS)
         shape = draw_format(
             draw, labels, listed=True, instruction=told and told.format(x=x), usual=0.6
         )
         pieces = [Piece(t, tag=k, due=False) for t, k in shape.head if t]
-        shown = draw.choice([1, 1, 1, 2, 3])
+        shown = draw.choice([1, 1, 1, 1, 2, 3])
         for i in range(shown):
-            good = draw.random() < 0.5
-            name = pick[0] if good else pick[1]
-            text = draw.choice(self.reviews[good])
+            text, feeling = self.felt(draw, kind, three)
+            name = names[FEELINGS.index(feeling)]
             lead = shape.between if i else ""
             pieces += [
                 Piece(f"{lead}{shape.before}{text}{shape.cue}"),
                 Piece(f" {name}", 1.0 if i + 1 == shown else 0.0, tag=labels.index(name)),
             ]
         return Episode("review", pieces)
+
+    def felt(self, draw: random.Random, kind: str, three: bool) -> tuple[str, str]:
+        """A text and its feeling."""
+        if kind in ("headline", "made"):
+            make = lexicon.headline if kind == "headline" else lexicon.feeling
+            while True:
+                text, feeling = make(draw)
+                if three or feeling != "neutral":
+                    return text, feeling
+        good = draw.random() < 0.5
+        feeling = FEELINGS[not good]
+        if kind == "review":
+            return draw.choice(self.reviews[good]), feeling
+        rows = self.pools.happy if good else self.pools.unhappy
+        return self.pools.texts[draw.choice(rows)][:240], feeling
 
 
 def reviews(pools: Pools, out: Path) -> dict[bool, list[str]]:
