@@ -4,6 +4,7 @@ in bfloat16 where that is faster, as in training."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    DynamicCache,
+    EncoderDecoderCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -81,13 +84,33 @@ class EncodedScorer:
         return self._sums(states, [], [[*w, *self.ends] for w in wanted])
 
     def _sums(self, states: Tensor, before: list[int], wanted: list[list[int]]) -> list[float]:
+        """Log-probability of each of ``wanted`` after ``before``, which is decoded once."""
+        *shared, last = [*self.opening, *before]
+        decoder, bias = self.model.get_decoder(), self.model.final_logits_bias
+        start = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        decoder(
+            input_ids=torch.tensor([shared]), encoder_hidden_states=states, past_key_values=start
+        )
         out: list[float] = []
-        first = len(self.opening) + len(before) - 1
         for i in range(0, len(wanted), 64):
             part = wanted[i : i + 64]
-            logs = self._logs(states, [[*self.opening, *before, *w[:-1]] for w in part])
-            for row, w in zip(logs, part, strict=True):
-                out.append(sum(float(row[first + j, t]) for j, t in enumerate(w)))
+            longest = max(map(len, part))
+            x = torch.full((len(part), longest), int(self.tokenizer.pad_token_id))
+            for k, w in enumerate(part):
+                x[k, : len(w)] = torch.tensor([last, *w[:-1]])
+            cache = copy.deepcopy(start)
+            cache.batch_repeat_interleave(len(part))
+            hidden = decoder(
+                input_ids=x,
+                encoder_hidden_states=states.expand(len(part), -1, -1),
+                past_key_values=cache,
+            ).last_hidden_state
+            at = [(k, j) for k, w in enumerate(part) for j in range(len(w))]
+            rows, places = torch.tensor(at).unbind(1)
+            logs = (self.model.lm_head(hidden[rows, places]) + bias).log_softmax(-1)
+            each = logs.gather(1, torch.tensor([t for w in part for t in w])[:, None])[:, 0]
+            sums = torch.zeros(len(part)).index_add(0, rows, each)
+            out += sums.tolist()
         return out
 
     @torch.inference_mode()
