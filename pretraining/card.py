@@ -127,8 +127,8 @@ whole.
 
 
 ADVICE = """
-Calibrating (subtracting a label's mean score for content-free inputs) is no sure gain: the table's
-second column."""
+Calibrating (subtracting a label's mean score for content-free inputs) is no sure gain: see the
+calibrated rows."""
 LIMITS = """\
 - **Reading.** It answers 12 in 100 questions from a passage with the exact words, 13 when held to
   the passage's spans. What is hard is people's wording: of made-up questions on the same passages

