@@ -3,7 +3,7 @@
 # make test-fast    what is not marked slow
 # make lint         style, types, import contracts
 # make docs         the site in build/site; a broken link or reference is an error
-# make nano-eval    the embedded model on tasks it never saw (DATA: folder with corpus/ and data/)
+# make nano-eval    the embedded bases on tasks they never saw (DATA: folder with corpus/ and data/)
 # make bench        every job against its peer: the tables, and benchmarks/results/ (JOBS: some of them)
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -53,9 +53,10 @@ fix: install-dev
 
 # The peers live in an environment of their own.
 DATA ?= ../shared
+BASES ?= nano nano-reader
 nano-eval: install-dev
 	$(BIN)/python -m pretraining data --data $(DATA) --out build/nano-eval
-	$(BIN)/python -m pretraining evaluate --data $(DATA) --out build/nano-eval --model src/luthier/models/nano
+	$(BIN)/python -m pretraining evaluate --data $(DATA) --out build/nano-eval $(addprefix --model src/luthier/models/,$(BASES))
 
 BENCH := benchmarks/.venv/bin/python
 benchmarks/.venv/.ready: pyproject.toml constraints.txt benchmarks/peers.txt

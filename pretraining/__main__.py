@@ -66,21 +66,22 @@ def _train(a: argparse.Namespace) -> None:
 def _export(a: argparse.Namespace) -> None:
     from pretraining import export
 
-    print(json.dumps(export.export(a.out, a.model or a.out / "nano")))
-    print("agrees with transformers:", export.reload_matches(a.model or a.out / "nano"))
+    folder = a.model[0] if a.model else a.out / "nano"
+    print(json.dumps(export.export(a.out, folder)))
+    print("agrees with transformers:", export.reload_matches(folder))
 
 
 def _evaluate(a: argparse.Namespace) -> None:
     from pretraining import card, evaluate
 
-    folder = a.model or a.out / "nano"
+    folders = a.model or [a.out / "nano"]
     size = evaluate.Size(a.queries, a.draws, a.seed, a.lora_tokens)
-    found = evaluate.evaluate(folder, a.data, a.out, size)
+    found = evaluate.evaluate(folders, a.data, a.out, size)
     print(json.dumps(found))
     print(evaluate.table(found))
     (a.out / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n")
     if a.card and (a.out / "curve.jsonl").exists():
-        card.write(folder, a.out, found)
+        card.write(folders[0], a.out, found)
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -100,7 +101,8 @@ def main() -> None:
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--data", type=Path, required=True, help="folder with corpus/ and data/")
     parser.add_argument("--out", type=Path, default=Path("pretraining/out"), help="scratch folder")
-    parser.add_argument("--model", type=Path, help="model folder to write or measure")
+    parser.add_argument("--model", type=Path, action="append",
+                        help="model folder to write or measure; several side by side")  # fmt: skip
     parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
     parser.add_argument("--tokens", type=float, default=9e6, help="length of the whole run")

@@ -127,8 +127,8 @@ whole.
 
 
 ADVICE = """
-Calibrating (subtracting a label's mean score for content-free inputs) is no sure gain: the table's
-second column."""
+Calibrating (subtracting a label's mean score for content-free inputs) is no sure gain: see the
+calibrated rows."""
 LIMITS = """\
 - **Reading.** It answers 12 in 100 questions from a passage with the exact words, 13 when held to
   the passage's spans. What is hard is people's wording: of made-up questions on the same passages
@@ -150,6 +150,17 @@ def _parameters(folder: Path) -> int:
     return sum(t.numel() for p in folder.glob("*.safetensors") for t in load_file(p).values())
 
 
+def overlap(out: Path) -> str:
+    """What decontamination left out of the pools in ``out``, and what it kept."""
+    report = json.loads((out / "decontamination.json").read_text())
+    return (
+        f"of the prompted tasks {sum(report['t0_rows_dropped'].values())} dropped "
+        f"({report['t0_rows_dropped']}) and {report['t0_rows_kept']:,} kept; of the short texts "
+        f"{report['short_texts_dropped']} and {report['short_texts_kept']:,}; of the documents "
+        f"{report['documents_dropped']} and {report['documents_kept']:,}"
+    )
+
+
 def write(folder: Path, out: Path, result: dict[str, Any]) -> None:
     """Fill the card from the run's records into ``folder``."""
     lines = (out / "curve.jsonl").read_text().splitlines()
@@ -159,13 +170,6 @@ def write(folder: Path, out: Path, result: dict[str, Any]) -> None:
     for row in points:
         cells = [f"{row.get(k, '–')}" for k in ("loss", "answer", "hits", "cosine")]
         rows.append(f"| {row['tokens'] / 1e6:.2f} M | " + " | ".join(cells) + " |")
-    report = json.loads((out / "decontamination.json").read_text())
-    overlap = (
-        f"of the prompted tasks {sum(report['t0_rows_dropped'].values())} dropped "
-        f"({report['t0_rows_dropped']}) and {report['t0_rows_kept']:,} kept; of the short texts "
-        f"{report['short_texts_dropped']} and {report['short_texts_kept']:,}; of the documents "
-        f"{report['documents_dropped']} and {report['documents_kept']:,}"
-    )
     text = CARD.format(
         parameters=_parameters(folder),
         table=table(result),
@@ -173,7 +177,7 @@ def write(folder: Path, out: Path, result: dict[str, Any]) -> None:
         steps=int(curve[-1]["step"]),
         minutes=round(curve[-1]["seconds"] / 60),
         curve="\n".join(rows),
-        overlap=overlap,
+        overlap=overlap(out),
         advice=ADVICE,
         limits=LIMITS,
     )

@@ -8,7 +8,6 @@ the mean score of the same label for content-free inputs (Zhao et al. 2021).
 from __future__ import annotations
 
 import concurrent.futures
-import copy
 import csv
 import dataclasses
 import multiprocessing
@@ -19,14 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from pretraining.measuring import calls, reading, running, tuning
+from pretraining.measuring.scorers import Scorer, open_scorer
 from pretraining.texts import corpus
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -49,77 +43,6 @@ def shared_prompt(d: Draw) -> str:
     blocks.append("Labels: " + ", ".join(d.labels))
     blocks += [f"Input: {x}\nLabel: {y}" for x, y in d.demonstrations]
     return "\n\n".join(blocks) + "\n\n"
-
-
-class Scorer:
-    """Sums of label log-probabilities, the shared prefix of a draw computed once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32
-        ).eval()
-
-    @torch.inference_mode()
-    def start(self, text: str) -> Any:
-        """Keys and values of a shared prompt, computed once."""
-        ids = self.tokenizer(text)["input_ids"]
-        return self.model(torch.tensor([ids]), use_cache=True).past_key_values
-
-    @torch.inference_mode()
-    def scores(self, shared: Any, text: str, labels: list[str]) -> list[float]:
-        """log p(label | shared prompt, text) for each label, in one batch."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        tails = [self.tokenizer(" " + y, add_special_tokens=False)["input_ids"] for y in labels]
-        past = self.model(torch.tensor([ids]), past_key_values=copy.deepcopy(shared))
-        first = past.logits[0, -1].log_softmax(-1)
-        out = [float(first[t[0]]) for t in tails]
-        longest = max(len(t) for t in tails)
-        if longest > 1:
-            cache = past.past_key_values
-            cache.batch_repeat_interleave(len(tails))
-            x = torch.full((len(tails), longest), self.tokenizer.pad_token_id)
-            for i, t in enumerate(tails):
-                x[i, : len(t)] = torch.tensor(t)
-            logits = self.model(x, past_key_values=cache).logits.log_softmax(-1)
-            for i, t in enumerate(tails):
-                out[i] += sum(float(logits[i, j, t[j + 1]]) for j in range(len(t) - 1))
-        return out
-
-    @torch.inference_mode()
-    def tails(self, shared: Any, tails: list[str]) -> list[float]:
-        """log p(tail | shared prompt) for each tail, in batches; no batch changes ``shared``."""
-        ids = [self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in tails]
-        first = shared.last.log_softmax(-1)
-        out = [float(first[t[0]]) for t in ids]
-        for i in range(0, len(ids), 128):
-            part = ids[i : i + 128]
-            longest = max(len(t) for t in part) - 1
-            if not longest:
-                continue
-            cache = copy.deepcopy(shared.cache)
-            cache.batch_repeat_interleave(len(part))
-            x = torch.full((len(part), longest), self.tokenizer.pad_token_id)
-            for k, t in enumerate(part):
-                x[k, : len(t) - 1] = torch.tensor(t[:-1], dtype=torch.long)
-            logits = self.model(x, past_key_values=cache).logits.log_softmax(-1)
-            for k, t in enumerate(part):
-                out[i + k] += sum(float(logits[k, j, t[j + 1]]) for j in range(len(t) - 1))
-        return out
-
-    @torch.inference_mode()
-    def begin(self, text: str) -> Begun:
-        """A prompt that tails may follow."""
-        found = self.model(torch.tensor([self.tokenizer(text)["input_ids"]]), use_cache=True)
-        return Begun(found.past_key_values, found.logits[0, -1])
-
-
-@dataclasses.dataclass(frozen=True)
-class Begun:
-    """Keys and values of a prompt, and the logits at its end."""
-
-    cache: Any
-    last: torch.Tensor
 
 
 def run(scorer: Scorer, draws: list[Draw]) -> dict[str, float]:
@@ -262,21 +185,33 @@ class Size:
     lora_tokens: int = 0
 
 
-def evaluate(folder: Path, data: Path, pools: Path | None, size: Size) -> dict[str, object]:
-    """The whole table, as a dict: its parts side by side, one thread each, on two processes."""
-    out: dict[str, object] = {}
+def evaluate(
+    folders: list[Path], data: Path, pools: Path | None, size: Size
+) -> dict[str, dict[str, object]]:
+    """The whole table of each model folder, by :func:`name`: its parts side by side, one thread
+    each, on two processes."""
+    out: dict[str, dict[str, object]] = {name(f): {} for f in folders}
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as pool:
         # The longest parts first.
-        waiting = {p: pool.submit(p, folder, data, pools, size) for p in (_lora, _calls, _read)}
-        waiting |= {p: pool.submit(p, folder, data, pools, size) for p in (_labels, _running)}
+        waiting = {
+            (part, f): pool.submit(part, f, data, pools, size)
+            for part in (_lora, _calls, _read, _labels, _running)
+            for f in folders
+        }
         for part in (_labels, _read, _calls, _lora, _running):
-            out |= waiting[part].result()
+            for f in folders:
+                out[name(f)] |= waiting[part, f].result()
     return out
 
 
+def name(folder: Path) -> str:
+    """What a base is called: its folder, `nano_reader` as `nano-reader`."""
+    return folder.name.replace("_", "-")
+
+
 def _labels(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
-    scorer, out = Scorer(folder), {}
+    scorer, out = open_scorer(folder), {}
     for name, make in TASKS.items():
         start = time.time()
         draws = [random.Random(f"{size.seed}/{name}/{i}") for i in range(size.draws)]
@@ -290,7 +225,7 @@ def _labels(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, o
 def _read(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
     found = reading.measure(
-        Scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+        open_scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
     )
     return {f"xquad, {way}": _row(hits, start) for way, hits in found.items()}
 
@@ -298,7 +233,7 @@ def _read(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, obj
 def _calls(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
     hits = calls.measure(
-        Scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+        open_scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
     )
     return {"bfcl, constrained": _row(hits, start)}
 
@@ -315,7 +250,9 @@ def _running(folder: Path, _: Path, pools: Path | None, size: Size) -> dict[str,
     out: dict[str, object] = {}
     if pools is None or not (pools / "documents_held_out.jsonl").exists():
         return out
-    scorer = Scorer(folder)
+    scorer = open_scorer(folder)
+    if not scorer.writes_dialogue:
+        return out
     held = corpus.read(pools / "documents_held_out.jsonl")
     seen = corpus.read(pools / "documents.jsonl")
     for kind in ("dialogue", "novel"):
@@ -340,19 +277,29 @@ def _row(hits: list[list[bool]], start: float, chance: float | None = None) -> d
     }
 
 
-def table(result: dict[str, object]) -> str:
-    """The result as a Markdown table."""
-    lines = ["| task | accuracy | calibrated | chance | queries |", "|---|---|---|---|---|"]
-    for name, row in result.items():
-        if isinstance(row, dict):
-            better = "–"
-            if row["calibrated"] is not None:
-                better = f"{row['calibrated']:.3f} ± {row['calibrated_interval']:.3f}"
-            chance = "–" if row["chance"] is None else f"{row['chance']:.3f}"
-            lines.append(
-                f"| {name} | {row['accuracy']:.3f} ± {row['interval']:.3f} | {better} | "
-                f"{chance} | {row['draws']} × {row['queries'] // row['draws']} |"
-            )
-        else:
-            lines.append(f"| {name.replace('_', ' ')} | {row} | – | – | – |")
+def table(results: dict[str, dict[str, object]]) -> str:
+    """Bases side by side, as a Markdown table; what was not measured is a dash."""
+    bases = list(results)
+    rows: dict[str, None] = {}
+    for found in results.values():
+        rows |= dict.fromkeys(found)
+    lines = [f"| task | {' | '.join(bases)} | chance | queries |", "|---" * (len(bases) + 3) + "|"]
+    for task in rows:
+        found = [results[b].get(task) for b in bases]
+        kinds = [f for f in found if isinstance(f, dict)]
+        if not kinds:
+            cells = ["–" if f is None else str(f) for f in found]
+            lines.append(f"| {task.replace('_', ' ')} | {' | '.join(cells)} | – | – |")
+            continue
+        first = kinds[0]
+        chance = "–" if first["chance"] is None else f"{first['chance']:.3f}"
+        asked = f"{first['draws']} × {first['queries'] // first['draws']}"
+        lines.append(f"| {task} | {_cells(found, 'accuracy', 'interval')} | {chance} | {asked} |")
+        if first["calibrated"] is not None:
+            cells = _cells(found, "calibrated", "calibrated_interval")
+            lines.append(f"| {task}, calibrated | {cells} | {chance} | {asked} |")
     return "\n".join(lines)
+
+
+def _cells(found: list[Any], value: str, interval: str) -> str:
+    return " | ".join("–" if f is None else f"{f[value]:.3f} ± {f[interval]:.3f}" for f in found)

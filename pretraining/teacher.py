@@ -23,6 +23,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer
 
+from pretraining import precision
 from pretraining.texts import corpus, lexicon
 
 STOP = frozenset(
@@ -59,6 +60,7 @@ def _opened(encoder: Path) -> tuple[Any, Any]:
 def encode(texts: list[str], encoder: Path, batch: int = 64, tokens: int = 64) -> np.ndarray:
     """Unit sentence vectors: masked mean of the last hidden states, (texts, width) float32."""
     tokenizer, model = _opened(encoder)
+    half = precision.bfloat16_pays()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
     start = time.time()
@@ -71,7 +73,8 @@ def encode(texts: list[str], encoder: Path, batch: int = 64, tokens: int = 64) -
             truncation=True,
             max_length=tokens,
         )
-        h = model(**x).last_hidden_state.float()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            h = model(**x).last_hidden_state.float()
         mask = x["attention_mask"].unsqueeze(-1)
         mean = (h * mask).sum(1) / mask.sum(1)
         out[rows] = torch.nn.functional.normalize(mean, dim=-1).numpy()

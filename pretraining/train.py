@@ -25,6 +25,7 @@ from pretraining import model as network
 from pretraining import optim, teacher
 from pretraining.episodes import Mixture, Pools
 from pretraining.episodes.piece import Encoded, encode
+from pretraining.precision import bfloat16_pays
 from pretraining.texts import tokenizer as tokens
 
 POOL = 256  # episodes sorted by length together
@@ -278,20 +279,6 @@ def first_positions(draw: random.Random, rows: int, length: int) -> Tensor:
     last = network.POSITIONS - length
     places = [draw.randint(0, last) if draw.random() < 0.2 else 0 for _ in range(rows)]
     return torch.tensor(places)
-
-
-def bfloat16_pays(seconds: float = 0.2) -> bool:
-    """Whether a layer's product is faster in bfloat16 on this processor (with AMX it is)."""
-    took = {}
-    for kind in (torch.float32, torch.bfloat16):
-        x, w = torch.randn(2048, 384, dtype=kind), torch.randn(1536, 384, dtype=kind)
-        F.linear(x, w)
-        runs, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            F.linear(x, w)
-            runs += 1
-        took[kind] = (time.perf_counter() - start) / runs
-    return took[torch.bfloat16] < 0.8 * took[torch.float32]
 
 
 @torch.no_grad()

@@ -24,10 +24,16 @@ FEELING_INSTRUCTIONS = [
 ]
 
 
-def draw_classes(pools: Pools, draw: random.Random, progress: float) -> tuple[str, list[Class]]:
-    """Kind and classes; more and closer classes as ``progress`` goes 0 → 1."""
+def draw_classes(
+    pools: Pools,
+    draw: random.Random,
+    progress: float,
+    n: int | None = None,
+    kind: str | None = None,
+) -> tuple[str, list[Class]]:
+    """Kind and classes, ``n`` or more and closer ones as ``progress`` goes 0 → 1."""
     most = 3 if progress < 0.08 else 5 if progress < 0.3 else 8
-    n = draw.randint(2, most)
+    n = draw.randint(2, most) if n is None else n
     kinds = {
         "words": 0.5 if progress < 0.08 else 0.15 if progress < 0.3 else 0.05,
         "near": 0.16,
@@ -38,7 +44,8 @@ def draw_classes(pools: Pools, draw: random.Random, progress: float) -> tuple[st
         "feelings": 0.24,
         "domains": 0.02,
     }
-    kind = draw.choices(list(kinds), list(kinds.values()))[0]
+    if kind is None:
+        kind = draw.choices(list(kinds), list(kinds.values()))[0]
     if kind == "words":
         return kind, sources.words(pools, draw, n)
     if kind in ("near", "hard"):
@@ -73,23 +80,36 @@ def name(
 
 
 def classification(
-    pools: Pools, draw: random.Random, progress: float, budget: int, *, sums: bool = False
+    pools: Pools,
+    draw: random.Random,
+    progress: float,
+    budget: int,
+    *,
+    sums: bool = False,
+    classes: int | None = None,
+    usual: float = 0.35,
+    telling: bool = False,
+    kind: str | None = None,
 ) -> Episode:
     """One episode of about ``budget`` characters; zero-shot ones are cut to few examples.
 
-    With ``sums`` every text has a sentence vector.
+    With ``sums`` every text has a sentence vector. ``classes`` asks for that many, ``usual`` is the
+    share of the project's own layout; ``telling`` wants names that mean something, and no examples;
+    ``kind`` is where the classes come from.
     """
+    wanted = kind
     while True:
-        kind, found = draw_classes(pools, draw, progress)
+        kind, found = draw_classes(pools, draw, progress, classes, wanted)
         if len(found) >= 2 and not (sums and kind in ("words", "feelings")):
             break
     labels, meaning = name(kind, found, pools, draw)
     listed = draw.random() < (0.75 if meaning else 0.4)
-    zero_shot = meaning and draw.random() < {"feelings": 0.5, "names": 0.8}.get(kind, 0.4)
+    zero_share = 1.0 if telling else {"feelings": 0.5, "names": 0.8}.get(kind, 0.4)
+    zero_shot = meaning and draw.random() < zero_share
     instruction = draw.choice(FEELING_INSTRUCTIONS) if kind == "feelings" else None
     if zero_shot:
         listed = True
-    shape = draw_format(draw, labels, listed=listed, instruction=instruction)
+    shape = draw_format(draw, labels, listed=listed, instruction=instruction, usual=usual)
 
     stream: list[tuple[int, tuple[str, int]]] = []
     shots = draw.choice([1, 2]) if zero_shot else draw.choice([2, 3, 4, 6, 8, 12])

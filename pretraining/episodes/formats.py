@@ -86,14 +86,19 @@ class Format:
 
 
 def draw_format(
-    draw: random.Random, labels: list[str], *, listed: bool, instruction: str | None = None
+    draw: random.Random,
+    labels: list[str],
+    *,
+    listed: bool,
+    instruction: str | None = None,
+    usual: float = 0.35,
 ) -> Format:
-    """A random layout; one in three is the family of the project's default prompt."""
+    """A random layout; a share ``usual`` is the family of the project's default prompt."""
     x, y = draw.choice(FIELDS)
-    usual = draw.random() < 0.35
-    if usual:
+    ours = draw.random() < usual
+    if ours:
         x, y = draw.choice([("Input", "Label"), ("Input", "Label"), (x, y)])
-    style = 0.0 if usual else draw.random()
+    style = 0.0 if ours else draw.random()
     if style < 0.72:
         before, cue = f"{x}: ", f"\n{y}:"
     elif style < 0.78:
@@ -104,11 +109,11 @@ def draw_format(
         before, cue = f"{x}:\n", f"\n\n{y}:"
     else:
         before, cue = "", draw.choice(ARROWS).rstrip(" ")
-    between = "\n\n" if usual else draw.choice(BETWEEN)
+    between = "\n\n" if ours else draw.choice(BETWEEN)
     if instruction is None and draw.random() < (0.9 if listed else 0.6):
         instruction = draw.choice(INSTRUCTIONS).format(x=x.lower(), y=y.lower())
     head: list[tuple[str, int]] = []
-    join = "\n\n" if usual else draw.choice(["\n\n", "\n", " "])
+    join = "\n\n" if ours else draw.choice(["\n\n", "\n", " "])
     if instruction:
         head.append((instruction + (join.rstrip(" ") if listed else ""), -1))
     if listed:
@@ -118,7 +123,7 @@ def draw_format(
         if draw.random() < 0.12:
             opening, mark, closing = f"{y}s:\n-", "\n-", ""
         else:
-            pattern = "Labels: {c}" if usual else draw.choice(LISTS)
+            pattern = "Labels: {c}" if ours else draw.choice(LISTS)
             opening, closing = pattern.format(c="{c}", y=y.lower()).split(" {c}")
             mark = draw.choice([",", ",", ",", " |", ";"])
         if instruction and join == " ":

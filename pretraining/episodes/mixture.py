@@ -61,14 +61,19 @@ class Mixture:
         if kind == "classification":
             episode = classification(pools, draw, progress, self.characters(draw, progress))
             return as_chat(episode) if draw.random() < 0.07 else episode
-        if kind == "prompted":
-            return passages.prompted(pools, draw, 1200 if progress < 0.5 else 2500)
         if kind == "reading":
             return paragraphs.cloze(pools, draw, self.passage(draw, progress))
         if kind == "natural":
             return paragraphs.natural(pools, draw, self.passage(draw, progress))
         if kind == "running":
             return passages.running(pools, draw, 1000 if progress < 0.5 else 2000)
+        return self.made(kind, draw, progress)
+
+    def made(self, kind: str, draw: random.Random, progress: float) -> Episode:
+        """An episode of a kind that has no settings of its own."""
+        pools = self.pools
+        if kind == "prompted":
+            return passages.prompted(pools, draw, 1200 if progress < 0.5 else 2500)
         makers = {
             "induction": synthetic.induction,
             "look-up": synthetic.look_up,

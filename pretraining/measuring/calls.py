@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pretraining.measuring.scorers import Scorer
 from pretraining.texts.lexicon import listed
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
@@ -139,12 +140,13 @@ def _bare(run: str) -> str:
     return run.removesuffix("'s").removesuffix("’s")
 
 
-def call(scorer: Any, request: str, function: dict[str, Any]) -> dict[str, Any]:
+def call(scorer: Scorer, request: str, function: dict[str, Any]) -> dict[str, Any]:
     """The constrained call's arguments: parameters in the order of their listing, the optional ones
     where their name is likelier than what else may follow."""
     properties = function["parameters"]["properties"]
     required = [n for n in properties if n in function["parameters"].get("required", [])]
-    text = prompt(request, function) + f'{{"name": "{function["name"]}", "arguments": {{'
+    asked = prompt(request, function)
+    text = f'{{"name": "{function["name"]}", "arguments": {{'
     out: dict[str, Any] = {}
     free = request  # no two parameters copy the same place
     left = list(properties)
@@ -154,7 +156,7 @@ def call(scorer: Any, request: str, function: dict[str, Any]) -> dict[str, Any]:
         may = left[: left.index(waiting[0]) + 1] if waiting else left
         ways = [f'{lead}{n}":' for n in may] + ([] if waiting else ["}}"])
         if len(ways) > 1:
-            scores = scorer.tails(scorer.begin(text), ways)
+            scores = scorer.tails(scorer.begin(asked, text), ways)
             picked = scores.index(max(scores))
             if picked == len(may):
                 break
@@ -165,7 +167,7 @@ def call(scorer: Any, request: str, function: dict[str, Any]) -> dict[str, Any]:
         text += ways[picked]
         offered = candidates(free, properties[name])
         close = "," if any(n in required for n in left) else "}}" if not left else ""
-        scores = scorer.tails(scorer.begin(text), [f" {c}{close}" for c in offered])
+        scores = scorer.tails(scorer.begin(asked, text), [f" {c}{close}" for c in offered])
         best = offered[scores.index(max(scores))]
         text += f" {best}"
         out[name] = json.loads(best)
@@ -205,7 +207,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def measure(scorer: Any, data: Path, *, draws: int, queries: int, seed: int) -> list[list[bool]]:
+def measure(scorer: Scorer, data: Path, *, draws: int, queries: int, seed: int) -> list[list[bool]]:
     """Hits of each draw."""
     every = rows(data)
     out = []

@@ -9,7 +9,6 @@ SQuAD's normalisation (Rajpurkar et al. 2016).
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import re
@@ -17,11 +16,12 @@ import string
 from pathlib import Path
 from typing import Any
 
-import torch
+from pretraining.measuring.scorers import Scorer
 
 TELL = "Answer the question with words from the passage.\n\n"
 LONGEST = 24  # tokens
 BEAM = 5
+WORD_MARKS = ("Ġ", "▁")  # what a piece begins with that follows a space
 
 
 def prompt(passage: str | None, question: str) -> str:
@@ -53,32 +53,15 @@ def matches(said: str, answers: list[str]) -> bool:
     return plain(said) in [plain(a) for a in answers]
 
 
-@torch.inference_mode()
-def free(scorer: Any, text: str) -> str:
-    """Greedy text up to the line's end."""
-    tokenizer, model = scorer.tokenizer, scorer.model
-    ends = _ends(tokenizer)
-    out = model(torch.tensor([tokenizer(text)["input_ids"]]), use_cache=True, logits_to_keep=1)
-    said: list[int] = []
-    while len(said) < LONGEST:
-        token = int(out.logits[0, -1].argmax())
-        if token in ends:
-            break
-        said.append(token)
-        out = model(torch.tensor([[token]]), past_key_values=out.past_key_values, use_cache=True)
-    return str(tokenizer.decode(said)).strip()
-
-
-@torch.inference_mode()
-def span(scorer: Any, text: str, passage: str) -> str:
+def span(scorer: Scorer, text: str, passage: str) -> str:
     """The likeliest run of whole words of the passage: log p(run) + log p(end | run)."""
-    tokenizer, model = scorer.tokenizer, scorer.model
-    ends = sorted(_ends(tokenizer))
+    tokenizer = scorer.tokenizer
     source = tokenizer(" " + passage, add_special_tokens=False)["input_ids"]
-    starts = [str(tokenizer.decode([t])).startswith(" ") for t in source]
-    out = model(torch.tensor([tokenizer(text)["input_ids"]]), use_cache=True, logits_to_keep=1)
-    shared = out.past_key_values
-    first = out.logits[0, -1].log_softmax(-1)
+    pieces = tokenizer.convert_ids_to_tokens(source)
+    starts = [piece[:1] in WORD_MARKS for piece in pieces]
+    inside = [str(tokenizer.decode([t]))[:1].isalnum() for t in source]  # a word goes on
+    begun = scorer.begin(text)
+    first = scorer.after(begun, [[]])[0]
     at: dict[int, list[int]] = {}  # token → places in the passage after which a run may go on
     for i, token in enumerate(source):
         if starts[i]:
@@ -87,14 +70,12 @@ def span(scorer: Any, text: str, passage: str) -> str:
     beams = sorted(beams, key=lambda b: -b[1])[:BEAM]
     best, found = float("-inf"), ""
     for _ in range(LONGEST):
-        cache = copy.deepcopy(shared)
-        cache.batch_repeat_interleave(len(beams))
-        logits = model(torch.tensor([b[0] for b in beams]), past_key_values=cache).logits[:, -1]
-        scores = logits.log_softmax(-1)
         longer = []
-        for (said, score, places), row in zip(beams, scores, strict=True):
-            whole = [p for p in places if p == len(source) or _closes(tokenizer, source, starts, p)]
-            closed = score + float(row[ends].logsumexp(-1))
+        for (said, score, places), row in zip(
+            beams, scorer.after(begun, [b[0] for b in beams]), strict=True
+        ):
+            whole = [p for p in places if p == len(source) or starts[p] or not inside[p]]
+            closed = score + float(row[scorer.ends].logsumexp(-1))
             if whole and closed > best:
                 best, found = closed, str(tokenizer.decode(said)).strip()
             nexts: dict[int, list[int]] = {}
@@ -108,17 +89,7 @@ def span(scorer: Any, text: str, passage: str) -> str:
     return found
 
 
-def _closes(tokenizer: Any, source: list[int], starts: list[bool], place: int) -> bool:
-    """Whether a word ends before ``place``: a space or a mark follows."""
-    return starts[place] or not str(tokenizer.decode([source[place]]))[:1].isalnum()
-
-
-def _ends(tokenizer: Any) -> set[int]:
-    line = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    return {tokenizer.eos_token_id, *line}
-
-
-def measure(scorer: Any, data: Path, *, draws: int, queries: int, seed: int) -> dict[str, Any]:
+def measure(scorer: Scorer, data: Path, *, draws: int, queries: int, seed: int) -> dict[str, Any]:
     """Hits of each draw, by way of answering."""
     every = rows(data)
     hits: dict[str, list[list[bool]]] = {"free": [], "from the passage": [], "no passage": []}
@@ -127,8 +98,12 @@ def measure(scorer: Any, data: Path, *, draws: int, queries: int, seed: int) -> 
         for name in hits:
             hits[name].append([])
         for passage, question, answers in chosen:
-            hits["free"][-1].append(matches(free(scorer, prompt(passage, question)), answers))
+            hits["free"][-1].append(
+                matches(scorer.greedy(prompt(passage, question), LONGEST), answers)
+            )
             said = span(scorer, prompt(passage, question), passage)
             hits["from the passage"][-1].append(matches(said, answers))
-            hits["no passage"][-1].append(matches(free(scorer, prompt(None, question)), answers))
+            hits["no passage"][-1].append(
+                matches(scorer.greedy(prompt(None, question), LONGEST), answers)
+            )
     return hits

@@ -60,9 +60,17 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 LEAD = re.compile(r"^(?:[A-Z][\w ]{2,40}: ?)+(?:- )?(?:[A-Z]+, [\w ]+(?:\(CNN\) )?--? )?")
 
 
+HELD = 40  # one paragraph in so many is kept for measuring
+
+
+def paragraphs(pools: Pools, *, held_out: bool = False) -> list[list[str]]:
+    """Paragraphs of prompted tasks as lists of sentences, each paragraph once; those to learn from,
+    or those held out."""
+    return _paragraphs(pools)[held_out]
+
+
 @lru_cache(maxsize=1)
-def paragraphs(pools: Pools) -> list[list[str]]:
-    """Paragraphs of prompted tasks as lists of sentences, each paragraph once."""
+def _paragraphs(pools: Pools) -> tuple[list[list[str]], list[list[str]]]:
     found: dict[str, list[str]] = {}
     for row in pools.t0:
         for block in re.split(r"\n+", row["prompt"]):
@@ -70,7 +78,9 @@ def paragraphs(pools: Pools) -> list[list[str]]:
             sentences = [s for s in SENTENCE.split(block) if 20 < len(s) < 400]
             if len(block) > 250 and len(sentences) >= 3:
                 found.setdefault(block[:80], sentences)
-    return list(found.values())
+    every = list(found.values())
+    kept = [p for i, p in enumerate(every) if i % HELD]
+    return kept, every[::HELD]
 
 
 def spans(sentence: str) -> list[tuple[int, int, str]]:
@@ -209,9 +219,11 @@ def _places(pools: Pools) -> dict[str, int]:
     return {w: i for i, w in enumerate(pools.words)}
 
 
-def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
-    """A paragraph of about ``budget`` characters and one to four questions on it."""
-    every = paragraphs(pools)
+def cloze(
+    pools: Pools, draw: random.Random, budget: int, *, single: bool = False, held_out: bool = False
+) -> Episode:
+    """A paragraph of about ``budget`` characters and one to eight questions on it, or one."""
+    every = paragraphs(pools, held_out=held_out)
     while True:
         sentences = draw.choice(every)
         chosen: list[str] = []
@@ -234,7 +246,8 @@ def cloze(pools: Pools, draw: random.Random, budget: int) -> Episode:
             return Episode("reading", pieces, draw.random() < 0.5)
     taken: list[tuple[int, int, int]] = []
     asked: list[tuple[str, str]] = []
-    most = draw.choice([1, 1, 2, 3, 5, 8])  # a passage is read once for many answers
+    # A passage is read once for many answers.
+    most = 1 if single else draw.choice([1, 1, 2, 3, 5, 8])
     for which, start, end, question in found:
         if len(taken) < most and all(i != which or end < a or b < start for i, a, b in taken):
             taken.append((which, start, end))

@@ -1,4 +1,4 @@
-"""From a name to a model: "nano", a hub id, a folder, a URL, "fake", or a saved adaptation."""
+"""From a name to a model: embedded, a hub id, a folder, a URL, "fake", a saved adaptation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from luthier.errors import ModelError
 from luthier.models.backend import Backend
 from luthier.models.model import Model
 
-NANO = Path(__file__).parent / "nano"
+EMBEDDED = {name: Path(__file__).parent / name for name in ("nano", "nano-reader")}
 
 
 def load(name: str | Path, *, base: str | None = None, device: str = "auto") -> Model:
     """Open a model.
 
-    `name` is "nano" (ships with Luthier), "fake" (no weights, for tests), a folder with a Hugging
-    Face checkpoint, a hub id such as "org/name", the URL of an OpenAI-compatible server
-    ("http://host:8000/v1#model-name"), or a folder written by `Model.save`; then `base` overrides
-    the base it was saved with. `device` is "auto", "cpu", "cuda", ...
+    `name` is "nano" or "nano-reader" (these ship with Luthier), "fake" (no weights, for tests), a
+    folder with a Hugging Face checkpoint, a hub id such as "org/name", the URL of an
+    OpenAI-compatible server ("http://host:8000/v1#model-name"), or a folder written by
+    `Model.save`; then `base` overrides the base it was saved with. `device` is "auto", "cpu",
+    "cuda", ...
 
     Raises ModelError with the choices when nothing of that name can be opened.
     """
@@ -60,12 +61,12 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
     An address is opened by the registered backend whose name or scheme it begins with ("fake",
     "http://…", a plugin's "lookup:rules.yaml"), a folder or a hub id by the local one.
     """
-    addressed = None if name == "nano" else registry.addressed("backends", name)
+    addressed = None if name in EMBEDDED else registry.addressed("backends", name)
     backend: Backend
     if addressed is not None:
         backend = registry.get("backends", addressed).open(name, device=device)
         return backend
-    path = str(NANO) if name == "nano" else name
+    path = str(EMBEDDED.get(name, name))
     if Path(path).exists():
         check_folder(Path(path))
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -77,7 +78,8 @@ def open_backend(name: str, *, device: str = "auto") -> Backend:
         raise ModelError(
             f"No model {name!r}: not a folder, and not the form of a hub id",
             choices=(
-                "nano", "a folder with config.json", "org/name", "http(s)://…/v1#model", *plugins,
+                *EMBEDDED, "a folder with config.json", "org/name", "http(s)://…/v1#model",
+                *plugins,
             ),
             next_step="Check the spelling of the path.",
         )  # fmt: skip

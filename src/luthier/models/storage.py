@@ -198,4 +198,5 @@ def _with_examples(lineage: Lineage, known: tuple[str, ...], new: tuple[str, ...
 
 def _base_name(name: str) -> str:
     """A folder is stored with its whole path, so that the adaptation opens from anywhere."""
-    return str(Path(name).resolve()) if name != "nano" and Path(name).is_dir() else name
+    embedded = name in ("nano", "nano-reader")
+    return str(Path(name).resolve()) if not embedded and Path(name).is_dir() else name
