@@ -194,6 +194,7 @@ def test_the_best_sentence_is_found_in_documents(tmp_path: Path) -> None:
                 "input": "q",
                 "target": "a",
                 "knowledge": "docs/**",
+                "leaks": "keep",  # one question in many copies
             }
         )
     )

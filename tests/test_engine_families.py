@@ -184,7 +184,7 @@ def test_an_encoder_decoder_of_limited_context_trains_on_what_it_reads():
     example = Example("1", "delivery " * 400, "account " * 400)
     with base.session(Adaptation()) as session:
         row = rows_for(Model(base), session, [example], virtual_tokens=6)[0]
-        assert len(row.prompt) == 250
+        assert 230 < len(row.prompt) <= 250  # the middle of the input is left out, by words
         assert len(row.answer) == 256
         assert torch.isfinite(answer_logprobs(session, batch_of(session, [row])))
 

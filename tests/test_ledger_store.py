@@ -40,12 +40,12 @@ def test_the_file_is_in_wal_mode_and_keeps_rows(store: Ledger) -> None:
         assert again.comparison("c") == COMPARISON
 
 
-def test_a_comparison_keeps_its_plan_and_takes_new_prices(store: Ledger) -> None:
+def test_a_comparison_takes_new_prices_and_the_plan_it_is_handed(store: Ledger) -> None:
     changed = StoredComparison("c", "x", "2027-01-01", None, "{}", "{}", "new plan", "new", "{}")
     store.start_comparison(changed)
     row = store.comparison("c")
     assert row is not None
-    assert (row.plan, row.prices, row.touched) == ("{}", "new", "2027-01-01")
+    assert (row.plan, row.prices, row.touched) == ("new plan", "new", "2027-01-01")
     store.start_comparison(StoredComparison("d", "x", "2026-06-01", None, *"mtppp"))
     assert [r.id for r in store.comparisons()] == ["d", "c"]
 

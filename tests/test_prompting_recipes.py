@@ -103,7 +103,7 @@ def test_every_technique_has_its_name_and_card() -> None:
 def test_unknown_names_and_settings_are_named() -> None:
     with pytest.raises(TechniqueError, match="Did you mean 'few-shot'"):
         make("few-shots")
-    with pytest.raises(TechniqueError, match="zero-shot, few-shot, prompt-search"):
+    with pytest.raises(TechniqueError, match="zero-shot, few-shot, reasoning"):
         make("gradient-free-magic")
     with pytest.raises(TechniqueError, match="Did you mean 'shots'"):
         make("few-shot", shot=3)

@@ -12,6 +12,7 @@ from luthier.errors import UserError
 from luthier.records import EvalResult, SampleScore, Score
 from luthier.scoring import aggregate_samples, aggregate_seeds, parse_rate, resolve_scorer
 from luthier.scoring.metrics import Statistics, mean
+from luthier.scoring.statistics.components import FitScores
 from luthier.scoring.statistics.intervals import Bounds, over_examples, over_seeds, wilson
 from luthier.scoring.statistics.resampling import (
     bootstrap_sums,
@@ -178,8 +179,9 @@ def test_seed_variance_is_in_the_interval_and_resampling_three_seeds_is_not_enou
         drawn = np.array([combine(bootstrap_sums(run.values)) for run in runs])
         chosen = rng.integers(0, 3, size=(3, drawn.shape[1]))
         crossed = drawn[chosen, np.arange(drawn.shape[1])].mean(axis=0)
+        fits = FitScores.of(runs, np.arange(n))
         ends = {
-            "two levels": over_seeds(runs, np.arange(n), bounds=Bounds()),
+            "two levels": over_seeds(fits, seeds=fits.seed_variance, bounds=Bounds()),
             "seeds resampled": np.quantile(crossed, (0.025, 0.975)),
             "seeds ignored": np.quantile(drawn.mean(axis=0), (0.025, 0.975)),
         }

@@ -153,8 +153,8 @@ class Ledger:
         self._db.close()
 
     def start_comparison(self, comparison: StoredComparison) -> None:
-        """Add a comparison. One that is there already keeps its plan; only its prices and the time
-        it was touched are updated."""
+        """Add a comparison. Of one that is there already the plan, the prices and the time it was
+        touched are updated: whoever resumes it hands its plan back, with today's limits."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO comparisons VALUES (?,?,?,?,?,?,?,?,?) "
