@@ -187,7 +187,9 @@ def test_seed_variance_is_in_the_interval_and_resampling_three_seeds_is_not_enou
         }
         for name, (low, high) in ends.items():
             hits[name] += low <= 0.6 <= high
-    assert hits["two levels"] / trials >= 0.91
+    # Of 600 such comparisons 0.927 were covered; 150 have a standard error of 0.021.
+    assert hits["two levels"] / trials >= 0.87
+    assert hits["two levels"] > hits["seeds resampled"] > hits["seeds ignored"]
     assert hits["seeds resampled"] / trials < 0.90
     assert hits["seeds ignored"] / trials < 0.60
 
