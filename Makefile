@@ -1,15 +1,17 @@
-# make quickstart   install what is needed and compare six techniques on the bundled task
+# make quickstart   install what is needed and compare four techniques on the bundled task
 # make test         the whole test suite, on all cores, with coverage (PYTEST: more arguments)
 # make test-fast    what is not marked slow
 # make lint         style, types, import contracts
 # make docs         the site in build/site; a broken link or reference is an error
-# make nano-eval    the embedded bases on tasks they never saw (DATA: folder with corpus/ and data/)
+# make nano-eval    the embedded bases on tasks they never saw (DATA: folder with corpus/ and data/);
+#                   five draws of 100 queries, of 60 where passages are read and tools called
+# make feedback-demo  the feedback loop on nano, two rounds, with a script that plays the annotator
 # make bench        every job against its peer: the tables, and benchmarks/results/ (JOBS: some of them)
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install install-dev quickstart test test-fast lint fix docs nano-eval bench clean
+.PHONY: install install-dev quickstart test test-fast lint fix docs feedback-demo nano-eval bench clean
 
 install: .venv/.core
 install-dev: .venv/.dev
@@ -26,7 +28,8 @@ install-dev: .venv/.dev
 	@touch $@
 
 quickstart: install
-	$(BIN)/luthier compare routing --out runs/quickstart --budget 900ktok
+	$(BIN)/luthier compare routing --techniques zero-shot,few-shot,prefix,lora \
+	  --seeds 1 --budget 450ktok --out runs/quickstart
 
 # Files, and not single tests, go to the processes: many share a model that is made once a file.
 WORKERS ?= auto
@@ -46,6 +49,9 @@ lint: install-dev
 
 docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+feedback-demo: install
+	$(BIN)/python examples/feedback/demo.py runs/feedback-demo
 
 fix: install-dev
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,7 @@ JOBS = {
     "trials": "trials:eight_trials",
     "suffix": "tuning:long_inputs",
     "lora": "lora:variable_lengths",
+    "dpo": "preferences:pairs",
     "mixed": "mixed:queue",
     "whole": "whole:comparison",
     "growth": "growth:run",

@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-COMMAND = ["compare", "routing", "--budget", "200s", "--json"]
+COMMAND = [
+    "compare", "routing", "--techniques", "zero-shot,few-shot,prefix,lora", "--seeds", "1",
+    "--budget", "450ktok", "--json",
+]  # fmt: skip
 
 
 def run() -> dict[str, Any]:

@@ -20,8 +20,9 @@ from itertools import product
 
 import numpy as np
 
-from luthier.compare.comparison import TaskFacts, TechniqueResult
+from luthier.compare.comparison import TechniqueResult
 from luthier.compare.costs import Cost, Price, PriceBook
+from luthier.compare.subject import TaskFacts
 from luthier.compare.verdict import Evidence, decide
 from luthier.content import Usage
 from luthier.records import EvalResult, SampleScore, Score

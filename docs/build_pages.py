@@ -57,11 +57,19 @@ def command_page() -> str:
     group: Any = get_command(app)
     parts = ["# Commands", f"`luthier COMMAND`, or `python -m luthier COMMAND`. {group.help}"]
     for name, command in group.commands.items():
-        parts += [f"## luthier {name}", plain(command.help)]
-        rows = [row(parameter) for parameter in command.params if not parameter.hidden]
-        if rows:
-            parts.append("\n".join(["| | |", "|---|---|", *rows]))
+        parts += described(command, f"luthier {name}", heading="##")
     return "\n\n".join(parts) + "\n"
+
+
+def described(command: Any, name: str, *, heading: str) -> list[str]:
+    """A command with its arguments and options, and the commands below it."""
+    parts = [f"{heading} {name}", plain(command.help)]
+    rows = [row(parameter) for parameter in command.params if not parameter.hidden]
+    if rows:
+        parts.append("\n".join(["| | |", "|---|---|", *rows]))
+    for below, inner in getattr(command, "commands", {}).items():
+        parts += described(inner, f"{name} {below}", heading=f"{heading}#")
+    return parts
 
 
 def row(parameter: Any) -> str:

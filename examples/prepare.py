@@ -69,6 +69,14 @@ def _paragraphs() -> Iterator[tuple[dict[str, Any], str]]:
             yield paragraph, f"article-{number}-paragraph-{place}"
 
 
+def calls() -> Iterator[dict[str, str]]:
+    """Telephone calls, spoken by espeak-ng: sound files with queue, summary and what was said."""
+    from luthier.task.reading.python_function import load_function
+
+    spoken_calls = load_function(f"{Path(__file__).with_name('spoken_calls.py')}:spoken_calls")
+    yield from spoken_calls()
+
+
 SPEECHES_A_SCENE = 30
 SHORTEST_SPEECH = 4  # lines
 LONGEST_SPEECH = 12

@@ -75,7 +75,7 @@ def _evaluate(a: argparse.Namespace) -> None:
     from pretraining import card, evaluate
 
     folders = a.model or [a.out / "nano"]
-    size = evaluate.Size(a.queries, a.draws, a.seed, a.lora_tokens)
+    size = evaluate.Size(a.queries, a.long_queries, a.draws, a.seed, a.lora_tokens)
     found = evaluate.evaluate(folders, a.data, a.out, size)
     print(json.dumps(found))
     print(evaluate.table(found))
@@ -114,6 +114,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
     parser.add_argument("--queries", type=int, default=100, help="test queries a draw")
+    parser.add_argument("--long-queries", type=int, default=60,
+                        help="the same where passages are read or tools called")  # fmt: skip
     parser.add_argument("--lora-tokens", type=int, default=700_000, help="0: no fit")
     parser.add_argument("--card", action="store_true", help="write the model card as well")
     parser.add_argument("--draws", type=int, default=5)

@@ -177,9 +177,11 @@ TASKS = {"banking77": banking, "sentfin": sentfin, "sst2": sst2, "clinc": clinc}
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is asked: ``draws`` × ``queries`` a task, ``lora_tokens`` of fitting (0: no fit)."""
+    """How much is asked: ``draws`` × ``queries`` a task, ``draws`` × ``long_queries`` where a
+    passage is read or a tool called, ``lora_tokens`` of fitting (0: no fit)."""
 
     queries: int = 100
+    long_queries: int = 60
     draws: int = 5
     seed: int = 0
     lora_tokens: int = 0
@@ -225,7 +227,7 @@ def _labels(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, o
 def _read(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
     found = reading.measure(
-        open_scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+        open_scorer(folder), data, draws=size.draws, queries=size.long_queries, seed=size.seed
     )
     return {f"xquad, {way}": _row(hits, start) for way, hits in found.items()}
 
@@ -233,7 +235,7 @@ def _read(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, obj
 def _calls(folder: Path, data: Path, _: Path | None, size: Size) -> dict[str, object]:
     start = time.time()
     hits = calls.measure(
-        open_scorer(folder), data, draws=size.draws, queries=size.queries, seed=size.seed
+        open_scorer(folder), data, draws=size.draws, queries=size.long_queries, seed=size.seed
     )
     return {"bfcl, constrained": _row(hits, start)}
 
@@ -293,7 +295,8 @@ def table(results: dict[str, dict[str, object]]) -> str:
             continue
         first = kinds[0]
         chance = "–" if first["chance"] is None else f"{first['chance']:.3f}"
-        asked = f"{first['draws']} × {first['queries'] // first['draws']}"
+        counts = [f"{f['draws']} × {f['queries'] // f['draws']}" for f in kinds]
+        asked = ", ".join(dict.fromkeys(counts))
         lines.append(f"| {task} | {_cells(found, 'accuracy', 'interval')} | {chance} | {asked} |")
         if first["calibrated"] is not None:
             cells = _cells(found, "calibrated", "calibrated_interval")

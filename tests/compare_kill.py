@@ -1,4 +1,4 @@
-"""Run by tests/test_compare_resume.py in a process of its own: a comparison killed ten times.
+"""Run by tests/attacks/test_kills.py in a process of its own: a comparison killed ten times.
 
     python compare_kill.py FOLDER SEED
 

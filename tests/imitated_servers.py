@@ -22,6 +22,19 @@ def truth(text):
     return found[-1] if found else "hello"
 
 
+def nearest(said, choices):
+    """What a grammar makes of an answer: itself, or the first choice."""
+    return said if said in choices else choices[0]
+
+
+def first_logprobs(text, body, most):
+    """The first token, and what else could have stood there."""
+    likely = [(text[:3], -0.2), *((f"{chr(97 + i)}q", -4.0 - i) for i in range(20))]
+    shown = likely[: min(body.get("top_logprobs", 0), most)]
+    tops = [{"token": token, "logprob": value, "bytes": None} for token, value in shown]
+    return [{"token": text[:3], "logprob": -0.2, "bytes": None, "top_logprobs": tops}]
+
+
 def pieces(text):
     """(id, text) of tokens: words of ASCII with the space before them, else single bytes, which
     have no text of their own."""
@@ -40,6 +53,8 @@ class Imitation(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     root = "/v1"
     asked: list = []  # noqa: RUF012 - each server has its own
+    holds: tuple = ()  # parameters that hold an answer to a list
+    tops = 0  # likely first tokens that it tells
 
     def do_GET(self):
         self.send(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})
@@ -47,6 +62,7 @@ class Imitation(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         path = self.path.split("?")[0].removeprefix(self.root)
+        self.body = body
         with self.server.lock:
             self.asked.append((path, body))
             self.count = len(self.asked)
@@ -65,12 +81,27 @@ class Imitation(BaseHTTPRequestHandler):
         self.refuse(404, "no such route")
 
     def says(self, body):
-        content = body["messages"][-1]["content"]
-        return truth(content)
+        said = truth(body["messages"][-1]["content"])
+        if "structured_outputs" in self.holds and "structured_outputs" in body:
+            return nearest(said, body["structured_outputs"]["choice"])
+        if "guided_choice" in self.holds and "guided_choice" in body:
+            return nearest(said, body["guided_choice"])
+        form = body.get("response_format") if "response_format" in self.holds else None
+        field = form["json_schema"]["schema"]["properties"].get("answer", {}) if form else {}
+        if "enum" in field:
+            return json.dumps({"answer": nearest(said, field["enum"])})
+        return self.free(said)
+
+    def free(self, said):
+        """What it writes where nothing holds it."""
+        return said
 
     def choice(self, index, content, **more):
         message = {"role": "assistant", "content": content, **more}
-        return {"index": index, "message": message, "finish_reason": "stop"}
+        told = {}
+        if self.tops and self.body.get("logprobs") and isinstance(content, str):
+            told["logprobs"] = {"content": first_logprobs(content, self.body, self.tops)}
+        return {"index": index, "message": message, "finish_reason": "stop", **told}
 
     def reply(self, choices, **more):
         usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
@@ -96,9 +127,16 @@ class Imitation(BaseHTTPRequestHandler):
 
 
 class OpenAI(Imitation):
-    """This year's: its newest models refuse three parameters, and it wants to be asked slowly."""
+    """This year's: its newest models refuse three parameters and any that it does not know, and it
+    wants to be asked slowly."""
+
+    holds = ("response_format",)
+    tops = 20
 
     def chat(self, body):
+        for name in ("structured_outputs", "guided_choice"):
+            if name in body:
+                return self.refuse(400, f"Unrecognized request argument supplied: {name}")
         if "max_tokens" in body:
             return self.refuse(
                 400,
@@ -169,6 +207,8 @@ class VLLM(Echoing):
     """Scores chats under its template; offsets are off by a special token and by bytes."""
 
     opening = "<s>"
+    holds = ("structured_outputs", "response_format")
+    tops = 20
 
     def chat(self, body):
         if "prompt_logprobs" not in body:
@@ -186,15 +226,31 @@ class VLLM(Echoing):
         return self.reply([self.choice(0, "x")], prompt_logprobs=[None, *found[1:]])
 
 
+class OldVLLM(VLLM):
+    """Of last year: guided decoding under another name, and nothing echoed."""
+
+    holds = ("guided_choice",)
+
+    def chat(self, body):
+        return Imitation.chat(self, body)
+
+    def completion(self, body):
+        self.refuse(400, "echo is not supported")
+
+
 class SGLang(Echoing):
     """Scores plain text only, and gives no offsets."""
 
     offsets = "none"
     knows_ids = False
+    holds = ("response_format",)
+    tops = 5
 
 
 class Ollama(Imitation):
     """Ignores `echo`, `logprobs` and `n`; a thinking model thinks in the text."""
+
+    holds = ("response_format",)
 
     def chat(self, body):
         thought = "<think>\nIt may be delivery, or billing.\n</think>\n\n"
@@ -207,6 +263,9 @@ class Ollama(Imitation):
 
 class LlamaCpp(Imitation):
     """Refuses more than one choice; of plain text it scores what it generated."""
+
+    holds = ("response_format",)
+    tops = 20
 
     def chat(self, body):
         if body.get("n", 1) > 1:
@@ -224,6 +283,8 @@ class LlamaCpp(Imitation):
 class LMStudio(Imitation):
     """Says with status 200 that a route is not there, and counts no tokens."""
 
+    holds = ("response_format",)
+
     def chat(self, body):
         if self.count % 11 == 0:
             return self.send(200, {"error": "The model has crashed without additional information"})
@@ -234,14 +295,23 @@ class LMStudio(Imitation):
 
 
 class TGI(Imitation):
-    """Refuses a temperature of 0, and ends texts for reasons of its own."""
+    """Refuses a temperature of 0, and ends texts for reasons of its own; it knows another form of
+    `response_format`, and five likely tokens at most."""
+
+    tops = 5
 
     def chat(self, body):
+        if body.get("response_format", {}).get("type") == "json_schema":
+            words = "Failed to deserialize: response_format: unknown variant `json_schema`"
+            return self.send(422, {"error": words, "error_type": "validation"})
+        if body.get("top_logprobs", 0) > self.tops:
+            words = "Input validation error: `top_n_tokens` must be <= 5"
+            return self.send(422, {"error": words, "error_type": "validation"})
         if body.get("temperature") == 0:
             words = "Input validation error: `temperature` must be strictly positive"
             return self.send(422, {"error": words, "error_type": "validation"})
         choice = self.choice(0, self.says(body))
-        return self.reply([{**choice, "finish_reason": "eos_token", "logprobs": None}])
+        return self.reply([{**choice, "finish_reason": "eos_token"}])
 
     def completion(self, body):
         self.send(422, {"error": "Input validation error: `echo` is unknown",
@@ -252,6 +322,8 @@ class Azure(Imitation):
     """A deployment with the version in the address, a key in its own header, and a filter."""
 
     root = "/openai/deployments/m"
+    holds = ("response_format",)
+    tops = 20
 
     def do_POST(self):
         if "api-version=" not in self.path or not self.headers.get("api-key"):
@@ -274,6 +346,8 @@ class Azure(Imitation):
 class Mistral(Imitation):
     """Refuses `seed`, and sends thoughts and answer as parts."""
 
+    holds = ("response_format",)
+
     def chat(self, body):
         if "seed" in body:
             detail = [{"type": "extra_forbidden", "loc": ["body", "seed"],
@@ -285,7 +359,8 @@ class Mistral(Imitation):
 
 
 KINDS = {
-    "openai": OpenAI, "vllm": VLLM, "sglang": SGLang, "ollama": Ollama, "llama.cpp": LlamaCpp,
+    "openai": OpenAI, "vllm": VLLM, "old-vllm": OldVLLM, "sglang": SGLang, "ollama": Ollama,
+    "llama.cpp": LlamaCpp,
     "lm-studio": LMStudio, "tgi": TGI, "azure": Azure, "mistral": Mistral,
 }  # fmt: skip
 

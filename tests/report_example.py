@@ -12,17 +12,16 @@ from math import sqrt
 from statistics import fmean, stdev
 
 from luthier.compare.comparison import (
-    BaseFacts,
     Comparison,
     CurvePoint,
     OffTask,
     Run,
-    TaskFacts,
     TechniqueResult,
-    Verdict,
 )
 from luthier.compare.costs import Cost, PriceBook
 from luthier.compare.plan import Plan
+from luthier.compare.subject import BaseFacts, TaskFacts
+from luthier.compare.verdict_record import Verdict
 from luthier.ledger.provenance import Provenance
 from luthier.models.backend import ModelFacts
 from luthier.records import FitRecord, FitStep, PairedTest, SampleScore, Score, TrainingFacts
@@ -121,21 +120,23 @@ def example_comparison() -> Comparison:
                 ],
             },
         ),
-        model=BaseFacts(
-            name="nano",
-            fingerprint="5b0d" * 16,
-            facts=ModelFacts(
-                parameters=14_200_000,
-                body_parameters=10_700_000,
-                hidden_size=384,
-                layers=6,
-                vocabulary=9_216,
-                context_length=1_024,
-                architecture="llama",
-                device="cpu",
-                dtype="float32",
+        bases=(
+            BaseFacts(
+                name="nano",
+                fingerprint="5b0d" * 16,
+                facts=ModelFacts(
+                    parameters=14_200_000,
+                    body_parameters=10_700_000,
+                    hidden_size=384,
+                    layers=6,
+                    vocabulary=9_216,
+                    context_length=1_024,
+                    architecture="llama",
+                    device="cpu",
+                    dtype="float32",
+                ),
+                capabilities=("embeddings", "gradients", "log-probabilities", "text"),
             ),
-            capabilities=("embeddings", "gradients", "log-probabilities", "text"),
         ),
         plan=Plan(
             techniques=(),
@@ -216,7 +217,7 @@ def bare_comparison() -> Comparison:
     return Comparison(
         id="bare",
         task=TaskFacts("bare", "generate", "", "", (), "accuracy", 0, 0, 0),
-        model=BaseFacts("fake", "", ModelFacts(), ()),
+        bases=(BaseFacts("fake", "", ModelFacts(), ()),),
         plan=Plan(
             techniques=(),
             seeds=0,
@@ -275,6 +276,7 @@ def _row(
         runs=runs,
         settings={"rank": 8, "alpha": 16} if "lora" in name else {},
         cost=cost,
+        total_cost=fit_seconds * 16_000 + 10_000 * tokens,
         off_task=OffTask(3.482, 3.482 + trainable / 6e7, 4_096) if trained else None,
         best_seed=0,
         path=name,

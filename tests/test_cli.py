@@ -134,7 +134,7 @@ def test_plan_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0.0 < plan["power"]["pair"] < 1.0
     said = f"{100 * plan['power']['pair']:.1f} points between two techniques"
     assert said in " ".join(captured.err.split())
-    assert "for 3 points it takes 3,500" in " ".join(captured.err.split())
+    assert "3 points take 3,500" in " ".join(captured.err.split())
     assert [t["name"] for t in plan["techniques"]] == ["zero-shot", "few-shot"]
     assert plan["techniques"][0]["estimate"]["seconds"] > 0
 
@@ -242,9 +242,9 @@ def test_a_run_without_a_pick_names_its_models(capsys: pytest.CaptureFixture[str
 def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compare", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "[default: 10m]" in said
+    assert "[default: three passes" in said
     assert "[default: in runs/]" in said
-    assert "[default: zero-shot, few-shot, prompt-search, prefix" in said
+    assert "[default: zero-shot, few-shot, prompt-search, soft-prompt, prefix" in said
 
 
 def test_a_run_folder_without_a_ledger_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +353,7 @@ def test_a_signal_ends_the_process_with_130_and_no_traceback(number: signal.Sign
     )
     assert process.stderr is not None
     said = ""
-    while "Results go to" not in said:  # the plan is out: the fit is next
+    while "results:" not in said:  # the plan is out: the fit is next
         line = process.stderr.readline()
         assert line, said
         said += line
@@ -364,3 +364,12 @@ def test_a_signal_ends_the_process_with_130_and_no_traceback(number: signal.Sign
     assert out == ""
     assert "same command again" in rest
     assert "Traceback" not in said + rest
+
+
+def test_a_task_of_pictures_takes_the_base_that_draws():
+    from luthier.cli.shared_options import usual_base
+    from luthier.records import Kind
+
+    assert {kind: usual_base(kind) for kind in Kind if usual_base(kind) != "nano"} == {
+        Kind.IMAGE: "mini-scene"
+    }

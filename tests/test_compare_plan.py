@@ -17,10 +17,11 @@ import luthier
 from luthier.cli.progress import plan_words
 from luthier.compare.costs import PriceBook
 from luthier.compare.estimate import measure_workload
-from luthier.compare.make_plan import hard_cap, make_plan
+from luthier.compare.make_plan import hard_cap, make_plan, memory_warning
+from luthier.compare.open_bases import open_bases
 from luthier.compare.options import Options
 from luthier.compare.parse_budget import LEAST_SECONDS, parse_budget
-from luthier.compare.plan import Plan
+from luthier.compare.plan import Estimate, Plan, PlannedTechnique
 from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import model_identity, run_key, slug, technique_identity
 from luthier.compare.running.time_left import TimeLeft
@@ -41,7 +42,8 @@ def plan_of(
     task: Task, model: Model, techniques: list[Technique], *, budget: Budget, seeds: int,
     options: Options, prices: PriceBook,
 ) -> Plan:  # fmt: skip
-    request = ComparisonRequest(task, model, tuple(techniques), budget, seeds, options, prices)
+    bases = open_bases([model], lambda _: tuple(techniques))
+    request = ComparisonRequest(task, bases, budget, seeds, options, prices)
     return make_plan(request)
 
 
@@ -145,6 +147,41 @@ def test_minutes_say_the_tokens_that_make_the_same_plan() -> None:
     assert f"--budget {plan.tuning_tokens}tok" in said
     assert f"{plan.tokens_per_second:,.0f} tokens a second" in said
     assert "a second" not in plan_words(again, Path("runs/x"))
+
+
+def test_the_plan_says_what_this_machine_cannot_hold() -> None:
+    few = [replace(planned_like("lora on big"), estimate=Estimate(peak_memory_bytes=40 * 10**9)),
+           replace(planned_like("lora on small"), estimate=Estimate(peak_memory_bytes=10**9)),
+           planned_like("unknown")]  # fmt: skip
+    said = memory_warning(few, 8 * 10**9)
+    assert said is not None
+    assert "lora on big (40.0 GB)" in said
+    assert "on small" not in said
+    assert "unknown" not in said
+    assert memory_warning(few[1:], 8 * 10**9) is None
+    assert memory_warning(few, None) is None
+
+
+def planned_like(name: str) -> PlannedTechnique:
+    return PlannedTechnique(name, name, "adapter", True, {}, (0,), None)
+
+
+def test_a_slow_machine_is_no_mistake_of_whoever_gave_no_budget() -> None:
+    class Slow(FakeBackend):
+        def tokens_per_second(self) -> float:
+            return 1.0
+
+    def planned(budget: Budget) -> Plan:
+        return plan_of(
+            toy_task(), Model(Slow(name="slow")), [Drawn()], budget=budget, seeds=3,
+            options=Options(), prices=PriceBook(),
+        )  # fmt: skip
+
+    with pytest.raises(BudgetError, match="too small for 3 runs"):
+        planned(Budget(minutes=10))
+    unasked = planned(parse_budget(None))
+    assert unasked.budget_minutes == 10
+    assert (unasked.techniques[0].budget_tokens or 0) > 0
 
 
 def test_what_cannot_run_takes_no_share() -> None:
@@ -281,12 +318,15 @@ def test_the_plan_counts_passes_and_warns_below_three() -> None:
     task, model = luthier.Task.load("pydoc"), luthier.load("nano")
     names = [parse_technique(name) for name in ("zero-shot", "lora", "full", "prefix")]
 
-    def plan(budget: str) -> Plan:
+    def plan(budget: str | None) -> Plan:
         return plan_of(
             task, model, names, budget=parse_budget(budget), seeds=1, options=Options(limit=8),
             prices=PriceBook(),
         )  # fmt: skip
 
+    unasked = plan(None)
+    assert unasked.warnings == ()
+    assert unasked.budget_tokens == unasked.enough_tokens
     few = plan("18ktok")
     by_name = {p.name: p.estimate.epochs for p in few.techniques}
     assert by_name["zero-shot"] is None
@@ -297,6 +337,8 @@ def test_the_plan_counts_passes_and_warns_below_three() -> None:
     assert warning in plan_words(few, Path("runs"))
     enough = plan(re.search(r"--budget (\S+) buys 3", warning)[1])  # type: ignore[index]
     assert enough.warnings == ()
+    assert enough.enough_tokens == few.enough_tokens
+    assert plan("18ktok").enough_tokens == few.enough_tokens
     assert min(p.estimate.epochs for p in enough.techniques if p.estimate.epochs is not None) >= 3
     fitted = luthier.LoRA().fit(model, task.without_test(), budget=luthier.Budget(tokens=6_000))
     assert fitted.lineage is not None

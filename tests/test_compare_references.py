@@ -19,8 +19,8 @@ from luthier.compare.references.best_sentence import BestSentence
 from luthier.compare.references.commonest_answer import CommonestAnswer
 from luthier.compare.references.embedding_classifier import EmbeddingClassifier
 from luthier.compare.references.plain_reference import PlainReference
-from luthier.compare.references.word_classifier import WordClassifier, has_spaces
-from luthier.errors import UserError
+from luthier.compare.references.word_classifier import WordClassifier
+from luthier.errors import ModelError, UserError
 from luthier.models.load import load
 from luthier.records import Budget, PairedTest, Score
 from luthier.report import terminal_table
@@ -29,6 +29,7 @@ from luthier.report.technique_view import headline
 from luthier.scoring.evaluation import evaluate_reference
 from luthier.task.task import Task
 from luthier.training.linear_classifier import fit_linear
+from luthier.training.word_features import has_spaces
 from tests.compare_stubs import toy_task
 
 WORDS_ONLY = Options(embedder="none")
@@ -164,6 +165,26 @@ def test_an_embedder_makes_a_third_reference(task: Task) -> None:
     assert fitted.record.dev_score is not None
 
 
+@pytest.mark.slow
+def test_setfit_trains_the_encoder_and_says_so_where_it_cannot(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("setfit")
+    monkeypatch.setattr("luthier.compare.references.setfit_classifier.MOST_ROUNDS", 3)
+    few = replace(task.without_test(), train=task.train[:24], dev=task.dev[:12])
+    assert [r.name for r in suited_references(task, "none")][-1] != "SetFit on MiniLM"
+    *_, reference = suited_references(task, setfit=True)
+    assert reference.name == "SetFit on MiniLM"
+    fitted = reference.fit(few)
+    assert fitted.record.settled["rounds of pairs"] == 3
+    assert (fitted.record.trainable_parameters or 0) > 20_000_000
+    assert (fitted.record.dev_score or 0) > 0.5
+    said = {r.parsed for r in fitted.answer(task.dev)}
+    assert said <= set(task.labels)
+    with pytest.raises(ModelError, match="none that can be trained here"):
+        suited_references(task, "http://h/v1#m", setfit=True)
+
+
 def test_what_suits_which_task(task: Task) -> None:
     names = [type(r).__name__ for r in suited_references(task, "none")]
     assert names == ["CommonestAnswer", "WordClassifier"]
@@ -252,3 +273,13 @@ def test_the_verdict_in_words(better: str | None, words: str) -> None:
     said = reference_sentence([plain], [test], lora)
     assert words in said
     assert "0.800" in said
+
+
+def test_a_reference_that_is_never_right_recommends_nothing() -> None:
+    nothing, lora = result("best sentence of the best passage", 0.0), result("lora", 0.04)
+    test = PairedTest(
+        lora.technique, nothing.technique, 0.04, 0.0, 0.1, 0.09, 0.09, True, "t", 9, better=None
+    )
+    said = reference_sentence([nothing], [test], lora)
+    assert said.startswith("Neither is of use")
+    assert "not need" not in said

@@ -358,10 +358,11 @@ def test_json_has_the_shape_of_the_contract(task: Task) -> None:
     assert {"task", "model", "leaks", "notes", "rows", "references", "verdict"} <= set(found)
     for row in found["rows"]:
         assert set(row) == {
-            "technique", "status", "score", "bound", "parse_rate", "cut_answers", "seeds", "epochs",
-            "undertrained", "fit_seconds",
+            "name", "technique", "base", "status", "score", "bound", "parse_rate", "cut_answers",
+            "seeds", "epochs", "undertrained", "fit_seconds", "total_cost",
             "trainable_parameters", "artifact_bytes", "tokens_per_request", "latency_ms",
             "cost_per_1k_requests", "cost_per_1k_interval", "path", "reason",
+            "notes",
         }  # fmt: skip
         assert set(row["score"]) == {"metric", "value", "low", "high"}
         assert set(row["latency_ms"]) == {"p50", "p95"}

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from luthier.cli.progress import TerminalListener
-from luthier.compare.comparison import Comparison, Run
+from luthier.compare.comparison import Comparison, Run, TechniqueResult
+from luthier.compare.costs import Price
 from luthier.compare.listener import RunProgress
 from luthier.compare.plan import PlannedTechnique
+from luthier.compare.technique_results import technique_result
 from luthier.compare.verdict import decide
-from luthier.records import FitRecord, Score
+from luthier.records import FitRecord, Score, TrainingFacts
 from luthier.report import terminal_table
 from luthier.report.html import render_html
 from luthier.report.metric_view import metric_view_of
 from luthier.report.sections.facts import how_made
 from luthier.report.sections.fits import fits
+from luthier.report.sections.plots import interval_plot
 from luthier.report.technique_view import technique_views
 from tests.report_example import example_comparison
 from tests.test_compare_verdict import evidence, result
@@ -35,16 +39,47 @@ def printed(comparison: Comparison, width: int = 200) -> str:
     return said.get()
 
 
-def test_few_passes_are_said_to_be_too_little_budget() -> None:
-    lora = result("lora", 0.6, family="adapter", fit=1000, epochs=1.7)
+def test_few_passes_are_no_trial_of_a_technique() -> None:
+    lora = result("lora", 0.85, family="adapter", fit=1000, epochs=1.7)
     full = result("full", 0.9, family="weights", fit=1000, epochs=3.4)
-    assert lora.undertrained is not None
-    assert full.undertrained is None
-    assert result("few", 0.5).undertrained is None
+    assert (lora.undertrained, full.undertrained) == (True, False)
+    assert not result("few", 0.5).undertrained
     assert lora.to_json()["undertrained"] is True
-    (said,) = [s for s in decide(evidence([lora, full])).next_steps if "Undertrained" in s]
-    assert "lora (1.7)" in said
-    assert "full" not in said
+    verdict = decide(evidence([full], enough="70ktok"))
+    assert (verdict.untried, verdict.not_tried) == ((), "")
+    verdict = decide(evidence([lora, full], enough="70ktok"))
+    assert verdict.pick == "full"
+    assert verdict.to_json()["untried"] == ["lora"]
+    assert verdict.to_json()["enough"] == "70ktok"
+    assert "Not tried: lora (1.7 passes, accuracy 0.850" in verdict.not_tried
+    assert "before you decide" not in verdict.not_tried
+    assert any("--budget 70ktok" in s and "lora" in s for s in verdict.next_steps)
+
+
+def test_an_undertrained_technique_is_neither_picked_nor_the_best() -> None:
+    ahead = result("lora", 0.9, family="adapter", fit=1, request=1, epochs=1.0)
+    verdict = decide(evidence([ahead, result("few", 0.7), result("zero", 0.6)]))
+    assert (verdict.pick, verdict.best, verdict.untried) == ("few", "few", ("lora",))
+    assert "lora" not in verdict.tied_with
+    assert "Try lora before you decide: even so few passes put it above few" in verdict.not_tried
+    alone = decide(evidence([ahead]))
+    assert (alone.pick, alone.best) == (None, "lora")
+    assert alone.because == "No technique has been tried yet."
+    assert "Not tried: lora (1.0 pass," in alone.not_tried
+
+
+def test_what_ended_early_was_tried_where_its_budget_bought_enough() -> None:
+    def lora(spent: int) -> TechniqueResult:
+        facts = TrainingFacts(1e-3, (1e-3,), 10, 2, 2.0, 16, stopped_early=True)
+        fit = FitRecord(spent_tokens=spent, training=facts)
+        run = Run(0, "finished", Score("accuracy", 0.8), Score("parse-rate", 1.0), fit=fit)
+        planned = PlannedTechnique("lora", "lora", "adapter", True, {}, (0,), 3000)
+        return technique_result(planned, [run], Path("x"), Price())
+
+    assert lora(2000).epochs == 2.0
+    assert lora(2000).epochs_bought == 3.0
+    assert not lora(2000).undertrained
+    assert lora(2900).undertrained
 
 
 def test_a_search_that_finds_and_a_reader_that_does_not() -> None:
@@ -99,7 +134,12 @@ def test_macro_f1_stands_in_the_table_where_labels_are_uneven(comparison: Compar
 def test_passes_stand_in_the_table_and_in_the_report(comparison: Comparison) -> None:
     assert "passes" not in printed(comparison)
     results = tuple(replace(r, epochs=1.7 if r.trained else None) for r in comparison.results)
-    trained = replace(comparison, results=results)
+    untried = tuple(r.technique for r in results if r.undertrained)
+    verdict = replace(comparison.verdict, untried=untried, not_tried="Not tried: some.")
+    trained = replace(comparison, results=results, verdict=verdict)
+    assert "~ undertrained: not judged" in printed(trained)
+    assert "Not tried: some." in printed(trained)
+    assert "Not tried: some." in render_html(trained)
     assert "passes" in printed(trained)
     page = render_html(trained)
     assert "passes over the examples" in page
@@ -133,3 +173,35 @@ def test_progress_is_printed_without_a_terminal(monkeypatch: pytest.MonkeyPatch)
     lines = said.get().splitlines()
     assert len(lines) == 2, "one in 20 seconds"
     assert lines[0] == "run 3 of 11, lora, seed 1: 40 %, loss 1.20; 90 s left"
+
+
+def test_one_unit_in_verdict_table_and_frontier(comparison: Comparison) -> None:
+    def row(name: str, requests: float) -> TechniqueResult:
+        made = result(name, 0.9, family="adapter", fit=2e6, request=requests)
+        return replace(made, cost=replace(made.cost, artifact_bytes=1_500_000))
+
+    made = evidence([row("lora", 100), row("prefix", 200)])
+    verdict = decide(made)
+    assert verdict.cost_unit == "tokens"
+    assert made.total_cost(made.results[0]) == 2e6 + 1000 * 100
+    assert "2.1 million tokens of compute (1.5 MB saved), against 2.2 for prefix" in verdict.because
+    billed = replace(made, price=Price(input=1e-6, output=1e-6))
+    assert decide(billed).cost_unit == "money"
+    assert billed.total_cost(made.results[0]) == pytest.approx(2.1)
+    page, table = render_html(comparison), printed(comparison)
+    assert page.count("one fit and 10,000 requests") > 2
+    assert "total: one fit and 10,000 requests" in table
+    lora = next(line for line in table.splitlines() if line.startswith("►"))
+    assert "M tok" in lora.replace("\u00a0", " ")
+
+
+def test_references_stand_in_the_interval_chart(comparison: Comparison) -> None:
+    reference = replace(comparison.results[0], technique="TF-IDF", family="reference")
+    with_one = replace(comparison, references=(reference,))
+    metric = metric_view_of(with_one)
+    plot = interval_plot(with_one, technique_views(with_one), metric)
+    bare = interval_plot(comparison, technique_views(comparison), metric)
+    assert plot is not None
+    assert bare is not None
+    assert plot.wide.count("TF-IDF") > bare.wide.count("TF-IDF") == 0
+    assert "no language model" in plot.caption

@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
-from luthier.compare.comparison import (
-    CurvePoint,
-    OffTask,
-    Run,
-    TaskFacts,
-    TechniqueResult,
-)
+from luthier.compare.comparison import CurvePoint, OffTask, Run, TechniqueResult
 from luthier.compare.costs import Cost, Price, PriceBook
+from luthier.compare.subject import TaskFacts
 from luthier.compare.verdict import Evidence, decide
 from luthier.compare.verdict.evidence import best_of
 from luthier.records import PairedTest, Score

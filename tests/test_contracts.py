@@ -34,9 +34,11 @@ from luthier.testing import (
 from tests import test_retrieval_stores, tiny
 from tests.embedding_server import embedding_server
 from tests.knowledge import make_index, write_documents
+from tests.test_ghost_attention import make_conversations, polite_model
 from tests.test_rag_technique import _reader as read_the_passages
 from tests.test_rag_technique import _task as make_towns
 from tests.test_training import make_task
+from tests.test_training_preferences import make_task as make_preferences
 
 # Settings that make the contract of a technique quick to check.
 SMALL: dict[str, dict[str, Any]] = {
@@ -47,30 +49,69 @@ SMALL: dict[str, dict[str, Any]] = {
     "prefix": {"tokens": 3, "learning_rates": (0.05,)},
     "lora": {"rank": 2, "learning_rates": (0.01,)},
     "ia3": {"learning_rates": (0.05,)},
+    "dpo": {"rank": 2, "learning_rates": (0.01,)},
+    "kto": {"rank": 2, "learning_rates": (0.01,)},
+    "rejection": {"rank": 2, "learning_rates": (0.01,), "samples": 2},
+    "ppo": {"rank": 2, "prompts": 4, "samples": 2},
+    "ghost-attention": {"rank": 2, "learning_rates": (0.01,)},
     "full": {"learning_rates": (1e-3,)},
     "linear-probe": {},
+    "distil": {
+        "teacher": "fake",
+        "unlabelled": "unlabelled.jsonl",
+        "shots": 0,
+        "student": "linear-probe",
+    },
     "reasoning": {"thinking_tokens": 6, "votes": 3},
     "rag": {"mode": "lexical", "reading": "joined"},
     "raft": {"k": 2, "rank": 2},
     "query-map": {"negatives": 2},
+    "tools": {"tools": ("calculator",), "shots": 2},
 }
 
 
-@pytest.mark.parametrize("name", registry.EXTENSION_POINTS["techniques"].built_in)
-def test_technique(name: str, tmp_path: Path) -> None:
+# Of models that draw: theirs are held to it in test_images_search and test_picture_training.
+PICTURES = {
+    "term-search", "negative-search", "guidance-search",
+    "textual-inversion", "picture-lora", "picture-full",
+}  # fmt: skip
+TECHNIQUES = [n for n in registry.EXTENSION_POINTS["techniques"].built_in if n not in PICTURES]
+PREFERENCE = ("dpo", "kto", "rejection", "ppo", "ghost-attention")
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_technique(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "distil":
+        write_unlabelled(tmp_path / "unlabelled.jsonl")
+        monkeypatch.chdir(tmp_path)
     technique = make(name, **SMALL[name])
     trains = bool(technique.needs & {Capability.GRADIENTS, Capability.EMBEDDINGS})
     model = tiny.model("llama") if trains else Model(FakeBackend())
-    task = make_task()
+    task = make_preferences() if name in PREFERENCE else make_task()
+    if name == "ghost-attention":
+        task, model = make_conversations(), polite_model()
     if technique.family == "retrieval":
         task = make_towns(max_new_tokens=4)
         model = model if trains else Model(FakeBackend(read_the_passages))
         where = make_index(tmp_path) if name != "query-map" else _dense_index(tmp_path)
         technique = make(name, index=str(where), **SMALL[name])
+    if name in PREFERENCE:
+        check_technique(
+            technique, model=model, task=task, budget=Budget(tokens=60_000), reopen=False
+        )
+        return
     tokens = {"retrieval": 40_000}.get(technique.family, 6_000 if trains else 60_000)
     # A base that was made in memory, or answers by a function of ours, has no name to open it by.
     by_name = not trains and technique.family != "retrieval"
     check_technique(technique, model=model, task=task, budget=Budget(tokens=tokens), reopen=by_name)
+
+
+def write_unlabelled(path: Path) -> None:
+    """Inputs for a teacher."""
+    rows = [
+        json.dumps({"input": f"a message that nobody has labelled, number {i}"}) for i in range(9)
+    ]
+    path.write_text("\n".join(rows), "utf-8")
 
 
 def _dense_index(folder: Path) -> Path:
@@ -81,8 +122,9 @@ def _dense_index(folder: Path) -> Path:
 
 def test_every_backend_is_checked() -> None:
     here, in_test_models_endpoint = {"local", "fake"}, {"endpoint"}
+    in_test_images_backend = {"pictures", "fake-scenes"}
     built_in = set(registry.EXTENSION_POINTS["backends"].built_in)
-    assert built_in == here | in_test_models_endpoint
+    assert built_in == here | in_test_models_endpoint | in_test_images_backend
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -95,7 +137,12 @@ def test_fake_backend(capabilities: set[str]) -> None:
     check_backend(FakeBackend(capabilities=frozenset(map(Capability, capabilities))))
 
 
-@pytest.mark.parametrize("name", registry.EXTENSION_POINTS["scorers"].built_in)
+OF_PICTURES = ("scene", "scene-facts")  # their answers are pictures: tests/test_images_task.py
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in registry.EXTENSION_POINTS["scorers"].built_in if n not in OF_PICTURES]
+)
 def test_scorer(name: str) -> None:
     pairs = {
         "regex": (("order 1234 shipped", r"order \d+"), ("nothing", r"order \d+")),
@@ -189,7 +236,10 @@ class LooksAtItsNeighbours(FakeBackend):
     [
         (DropsTheEnd(lambda _: "a word"), "the pieces of a stream must join"),
         (LooksAtItsNeighbours(), "depends on what else is in the batch"),
-        (FakeBackend(capabilities=frozenset(Capability)), "lacks|does not give|mixture"),
+        (
+            FakeBackend(capabilities=frozenset(Capability) - {Capability.DRAWING}),
+            "lacks|does not give|mixture",
+        ),
     ],
 )
 def test_a_bad_backend_is_found(backend: Backend, problem: str) -> None:

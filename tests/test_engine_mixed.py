@@ -15,7 +15,7 @@ from luthier.engine.adapters.batched_lora import shares_batches
 from luthier.models.adaptation import Adaptation, Adapter, VirtualTokens
 from luthier.models.backend import ScoreRequest
 from luthier.models.prompt import Rendered
-from luthier.training.adapter_fit import adapter_config, has_transposed_weights
+from luthier.training.peft_config import adapter_config, has_transposed_weights
 from tests import tiny
 
 LABELS = (" billing", " delivery", " account access")

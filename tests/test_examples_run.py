@@ -8,7 +8,7 @@ import pytest
 
 import luthier
 from luthier.compare.options import Options
-from tests.test_examples_load import EXAMPLES, EXPECTED, needs
+from tests.test_examples_load import EXAMPLES, EXPECTED, needs, needs_voice
 
 # What each kind of task should go through: scored labels, generated text, foreseen text.
 TECHNIQUES = {
@@ -24,6 +24,7 @@ def test_an_example_runs_to_its_verdict(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(EXPECTED[name][0], monkeypatch)
+    needs_voice(name)
     found = luthier.compare(
         EXAMPLES / f"{name}.yaml",
         techniques=TECHNIQUES.get(name, ("zero-shot",)),

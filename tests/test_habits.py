@@ -91,6 +91,16 @@ def test_every_public_name_is_in_the_reference():
     assert set(luthier.__all__) - {"__version__"} - errors <= documented
 
 
+def test_the_page_of_models_and_servers_names_tests_that_exist():
+    page = (DOCS / "guides/servers.md").read_text("utf-8")
+    sources = "".join(
+        path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))
+    )
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 30
+    assert named - set(re.findall(r"^def (test_\w+)", sources, re.M)) == set()
+
+
 def test_the_hooks_of_pre_commit_need_no_network():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
     assert [entry["repo"] for entry in hooks["repos"]] == ["local"]

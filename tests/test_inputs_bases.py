@@ -156,9 +156,9 @@ def test_a_folder_of_an_earlier_version_says_how_it_opens(tmp_path: Path, base):
     Model(load(tmp_path / "base").backend).adapt(prompt=Prompt("Route.")).save(tmp_path / "a")
     assert load(tmp_path / "a").adaptation.prompt.instruction == "Route."
     path = tmp_path / "a" / "luthier.yaml"
-    text = path.read_text("utf-8").replace("format: 2", "format: 1")
+    text = path.read_text("utf-8").replace("format: 3", "format: 1")
     fingerprint = load(tmp_path / "a").backend.fingerprint
-    path.write_text(text.replace(fingerprint, "0" * 64), "utf-8")
+    path.write_text(text.replace(fingerprint, "f" * 64), "utf-8")
     with pytest.raises(ModelError, match="earlier version of Luthier") as caught:
         load(tmp_path / "a")
     assert "--base" in str(caught.value)

@@ -13,6 +13,7 @@ from luthier.errors import BackendError
 from luthier.models import endpoint_calls
 from luthier.models.adaptation import Decoding
 from luthier.models.answer_watch import PATIENCE
+from luthier.models.endpoint_labels import WAYS
 from luthier.models.load import load
 from luthier.records import Budget, Capability
 from luthier.scoring import evaluate
@@ -81,6 +82,7 @@ def test_five_votes_are_five_answers(kind):
         before = len(handler.asked)
         answers = model.answer(task.test[:3])
         sent = [body for path, body in handler.asked[before:] if path == "/chat/completions"]
+    sent = [body for body in sent if body["messages"][-1]["content"] != "Hello"]
     assert [a.parsed for a in answers] == [e.target for e in task.test[:3]]
     single = [body for body in sent if body.get("n", 1) == 1]
     if kind in ("ollama", "llama.cpp", "lm-studio", "tgi", "mistral"):
@@ -179,7 +181,8 @@ def test_a_refusal_is_told_and_not_repeated(code, body, said):
     ):
         asked(url, toy(), limit=1)
     assert "Is the server up" not in str(caught.value)
-    assert len([1 for path, _ in handler.asked if path == "/chat/completions"]) == 2
+    # Four greetings find out what the server can, three of them what it does for labels.
+    assert len([1 for path, _ in handler.asked if path == "/chat/completions"]) == 4 + 1
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_what_is_paid_no_more_is_told_at_once():
         pytest.raises(BackendError, match="current quota"),
     ):
         asked(url, toy(), limit=1)
-    assert len(handler.asked) == 3
+    assert len(handler.asked) == 3 + len(WAYS)
 
 
 def test_one_prompt_that_a_filter_withholds_is_one_answer_less():
@@ -292,7 +295,8 @@ def test_a_dozen_useless_answers_end_a_technique_with_the_reason(kind, said, tmp
     (row,) = found.results
     assert row.status == "failed"
     assert said in row.reason
-    assert len(handler.asked) <= 2 * PATIENCE  # some were asked how fast the server is
+    # Some were asked how fast the server is, and some what it does for labels.
+    assert len(handler.asked) <= 2 * PATIENCE + len(WAYS)
 
 
 def test_useful_answers_first_and_empty_ones_then_end_it_too():
@@ -333,7 +337,7 @@ def test_empty_replies_are_not_cached(tmp_path, monkeypatch):
         assert asked(url, task).score.value == 1.0
         again = len(handler.asked) - before
     empty = round(len(task.test) * (1 - first.score.value))
-    assert again == empty + 2  # and the two calls that find out what the server can
+    assert again == empty + 5  # and the calls that find out what the server can
 
 
 @pytest.mark.parametrize(

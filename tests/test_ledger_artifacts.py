@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import StorageError
-from luthier.ledger.artifacts import Artifacts, link_folder, tree_bytes, tree_hash, write_text
+from luthier.ledger.artifacts import Artifacts, copy_folder, tree_bytes, tree_hash, write_text
+from luthier.ledger.written_files import write_sums
 
 
 def write(text: str) -> object:
@@ -62,9 +63,11 @@ def test_a_missing_artifact_is_found_out(artifacts: Artifacts) -> None:
 
 def test_what_a_kill_left_is_swept(artifacts: Artifacts) -> None:
     digest = artifacts.put(write("x"))  # type: ignore[arg-type]
-    (artifacts.root / "tmp-left").mkdir()
-    (artifacts.root / "tmp-left" / "half").write_text("x")
+    (artifacts.root / "tmp-a1b2c3d4").mkdir()
+    (artifacts.root / "tmp-a1b2c3d4" / "half").write_text("x")
+    (artifacts.root / "tmp-of-mine").mkdir()
     assert artifacts.sweep() == 1
+    assert (artifacts.root / "tmp-of-mine").is_dir()
     assert artifacts.has(digest)
 
 
@@ -80,10 +83,12 @@ def test_a_shown_artifact_is_replaced_whole_and_can_be_copied_away(tmp_path: Pat
     for name in ("one", "two", "two"):
         artifact = run / "artifacts" / name
         (artifact / "inner").mkdir(parents=True, exist_ok=True)
-        (artifact / "inner" / "text").write_text(name)
-        link_folder(artifact, run / "lora")
+        if not (artifact / "inner" / "text").exists():
+            (artifact / "inner" / "text").write_text(name)
+            write_sums(artifact)
+        copy_folder(artifact, run / "lora")
         assert (run / "lora" / "inner" / "text").read_text() == name
-        assert (run / "lora" / "inner" / "text").samefile(artifact / "inner" / "text")
+        assert not (run / "lora" / "inner" / "text").samefile(artifact / "inner" / "text")
     assert sorted(p.name for p in run.iterdir()) == ["artifacts", "lora"]
     # As `cp -r` and `tar` do, which take a link for a link.
     shutil.copytree(run / "lora", tmp_path / "shipped", symlinks=True)
@@ -95,19 +100,19 @@ def test_a_link_of_before_becomes_a_folder(tmp_path: Path) -> None:
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "text").write_text("one")
     (tmp_path / "lora").symlink_to("artifact", target_is_directory=True)
-    link_folder(tmp_path / "artifact", tmp_path / "lora")
+    copy_folder(tmp_path / "artifact", tmp_path / "lora")
     assert not (tmp_path / "lora").is_symlink()
     assert (tmp_path / "lora" / "text").read_text() == "one"
 
 
-def test_what_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_cloned_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "text").write_text("one")
-    link_folder(tmp_path / "artifact", tmp_path / "lora")
+    copy_folder(tmp_path / "artifact", tmp_path / "lora")
     assert (tmp_path / "lora" / "text").read_text() == "one"
 
 

@@ -75,7 +75,7 @@ def test_a_probe_learns_what_a_random_base_keeps_apart(family: str, tmp_path: Pa
     assert [r.parsed for r in again] == [r.parsed for r in said]
     assert opened.filled[-1] == "head"
     files = {p.name for p in (tmp_path / "probe").iterdir()}
-    assert files == {"luthier.yaml", "head.safetensors", "examples.txt"}
+    assert files == {"luthier.yaml", "head.safetensors", "examples.txt", "SHA256SUMS"}
 
 
 def test_settings_choose_layer_and_pooling() -> None:

@@ -15,6 +15,7 @@ from luthier.errors import BackendError, CapabilityError, ModelError, UserError
 from luthier.models import endpoint_calls
 from luthier.models.adaptation import Adaptation, Adapter, Decoding
 from luthier.models.backend import ScoreRequest
+from luthier.models.endpoint_client import open_client
 from luthier.models.load import load
 from luthier.models.prompt import Demonstration, Prompt, Rendered
 from luthier.records import Capability, Example
@@ -234,8 +235,8 @@ def test_a_stream_fills_the_cache_and_is_answered_from_it(serve, tmp_path, monke
 
 def test_a_stream_that_fails_is_an_error_in_words(serve):
     model = load(serve(echo=False)[0])
-    caller = model.backend.caller
-    caller.client = caller.client.with_options(base_url="http://127.0.0.1:9/v1")
+    dead = open_client("http://127.0.0.1:9/v1")
+    model.backend.caller.client = dead.with_options(max_retries=0)
     with pytest.raises(BackendError, match="failed"):
         list(model.stream("x"))
 

@@ -83,7 +83,7 @@ def test_a_broken_or_newer_adaptation_is_named(tmp_path):
     load("fake").save(tmp_path / "a")
     path = tmp_path / "a" / "luthier.yaml"
     text = path.read_text("utf-8")
-    path.write_text(text.replace("format: 2", "format: 99"), "utf-8")
+    path.write_text(text.replace("format: 3", "format: 99"), "utf-8")
     with pytest.raises(ModelError, match="newer Luthier"):
         load(tmp_path / "a")
     path.write_text("- just\n- a list\n", "utf-8")

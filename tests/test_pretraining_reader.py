@@ -264,6 +264,9 @@ def test_two_bases_stand_side_by_side():
     assert "| task | nano | nano-reader | chance | queries |" in text
     assert "| xquad | 0.500 ± 0.100 | 0.500 ± 0.100 | – | 2 × 5 |" in text
     assert "| bits | 1.2 | – | – | – |" in text
+    fewer = {**one, "queries": 6}
+    text = evaluate.table({"nano": {"xquad": one}, "nano-reader": {"xquad": fewer}})
+    assert "| 2 × 5, 2 × 3 |" in text
 
 
 SHIPPED = Path(luthier.__file__).parent / "models" / "nano-reader"

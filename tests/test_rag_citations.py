@@ -25,10 +25,14 @@ def test_a_citation_is_followed_to_its_place() -> None:
     assert found.place == "guide.pdf, page 3, characters 125–129"
 
 
-def test_a_citation_of_the_wrong_passage_does_not_support() -> None:
+def test_a_citation_of_the_wrong_passage_does_not_support_and_the_right_one_is_added() -> None:
     result = check_citations("Queen Maud [1]", HITS)
-    assert not result.supported
-    assert not result.citations[0].supports
+    assert result.supported
+    assert [(c.number, c.supports, c.explicit) for c in result.citations] == [
+        (1, False, True),
+        (2, True, False),
+    ]
+    assert not check_citations("Queen Anne [1]", HITS[:1]).supported
 
 
 def test_numbers_without_a_passage_are_named() -> None:

@@ -392,7 +392,12 @@ def test_abstention_is_measured_with_the_answers_taken_away(index: Path) -> None
 
     assert abstention(fitted(_reader), task.test).value == 1.0, "nobody knows without a passage"
     assert abstention(fitted(lambda _: "not in the documents"), task.test).value == 1.0
-    assert abstention(fitted(lambda _: "river"), task.test).value == 0.0, "made up of what is there"
+    river = fitted(lambda _: "river")
+    assert abstention(river, task.test).value == 1.0, "it stands there, of another town"
+    slot = river.adaptation.knowledge
+    assert slot is not None
+    whatever = river.adapt(knowledge=replace(slot, least_relevance=0.0))
+    assert abstention(whatever, task.test).value == 0.0, "made up of what is there"
 
 
 @pytest.mark.parametrize("text", ["rag -> query-map", "rag -> raft", "query-map"])

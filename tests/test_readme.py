@@ -48,6 +48,35 @@ def test_there_is_a_test_for_every_kind_of_block():
     assert {kind for kind, _ in BLOCKS} == KINDS
 
 
+def test_the_table_of_a_task_file_has_every_key_kind_and_scorer():
+    from luthier import registry
+    from luthier.task.read_spec import DEFAULT_SCORERS, KEYS, KINDS
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text.partition("| keys of a task file |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", "".join(keys for keys, _ in rows))) == sorted(KEYS)
+    told = {key: words for keys, words in rows for key in re.findall(r"`(\w+)`", keys)}
+    assert set(re.findall(r"`([\w-]+)`", told["kind"])) == set(KINDS)
+    scorers = set(re.findall(r"`([\w-]+)`", told["scorer"])) - set(KINDS)
+    assert scorers == set(registry.EXTENSION_POINTS["scorers"].built_in)
+    for kind, scorer in DEFAULT_SCORERS.items():
+        assert re.search(rf"`{scorer}` \([^)]*`{kind}`\)", told["scorer"])
+
+
+def test_commands_that_are_not_run_have_the_options_they_show():
+    from typer.main import get_command
+
+    from luthier.cli.main import app
+
+    lines = [x for text in blocks("text") for x in text.splitlines() if x.startswith("luthier ")]
+    assert lines
+    for line in lines:
+        _, name, *words = shlex.split(line)
+        known = {option for p in get_command(app).commands[name].params for option in p.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
 @pytest.mark.slow
 def test_commands(desk):
     for line in (line for text in blocks("bash") for line in text.splitlines()):
@@ -73,13 +102,17 @@ def test_python(desk, monkeypatch):
     assert scope["again"].adaptation.adapter is not None
 
 
+def tree_block() -> str:
+    return next(text for text in blocks("text") if text.startswith("src/luthier/"))
+
+
 def tree_names() -> list[str]:
     """What the README's tree says is in the package, from top to bottom."""
-    return re.findall(r"[├└]── (\S+)", blocks("text")[0])
+    return re.findall(r"[├└]── (\S+)", tree_block())
 
 
 def test_the_tree_is_the_tree_on_disk():
-    tree = blocks("text")[0]
+    tree = tree_block()
     package = ROOT / "src/luthier"
     on_disk = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").is_file()}
     on_disk |= {path.name for path in package.glob("*.py")} - {"__init__.py"}

@@ -169,7 +169,7 @@ def test_it_is_small(html: str) -> None:
 def test_unmeasured_is_a_dash_everywhere() -> None:
     page = Page(render_html(bare_comparison()))
     cells = page.text.partition("zero-shot")[2].partition("prompt")[0].split()
-    assert cells == ["0.500", *["–"] * 9]
+    assert cells == ["0.500", *["–"] * 8]
     assert "None" not in page.text
     assert "nan" not in page.text.lower()
     ids = {a.get("id") for tag, a in page.tags if tag == "section"}
@@ -323,20 +323,20 @@ def test_the_terminal_table_fits(comparison: Comparison, width: int) -> None:
 
 
 def test_wide_enough_terminals_show_every_column(comparison: Comparison) -> None:
-    text = printed(comparison, 100)
+    text = printed(comparison, 112)
     header = text.splitlines()[1]
-    for heading in ("parsed", "fit", "params", "size", "tokens", "p50", "1k req"):
+    for heading in ("parsed", "fit", "params", "size", "total", "tokens", "p50", "1k req"):
         assert heading in header
     assert "no room" not in text
     narrow = printed(comparison, 80)
-    assert "no room here for params, size, p50" in " ".join(narrow.split())
+    assert "no room here for params, tokens, p50, 1k req" in " ".join(narrow.split())
     marked = [x.split()[1] for x in text.splitlines() if x.startswith(("►  ", "=  "))]
     assert marked == ["lora", "full", "few-shot"]
 
 
 def test_the_terminal_shows_a_dash_for_the_unmeasured() -> None:
-    row = next(x for x in printed(bare_comparison(), 100).splitlines() if "zero-shot" in x)
-    assert row.split() == ["zero-shot", "0.500", *["–"] * 7]
+    row = next(x for x in printed(bare_comparison(), 112).splitlines() if "zero-shot" in x)
+    assert row.split() == ["zero-shot", "0.500", *["–"] * 8]
 
 
 def test_terminal_text_is_no_markup(comparison: Comparison) -> None:
@@ -378,7 +378,7 @@ def test_the_page_works_in_a_browser(tmp_path: Path, comparison: Comparison) -> 
 
 
 def test_backticks_become_code_and_nothing_else_becomes_markup():
-    from luthier.report.html import _commands
+    from luthier.report.html import commands
 
-    assert _commands("as `luthier ask` does") == "as <code>luthier ask</code> does"
-    assert _commands("`<b>` & <i>") == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"
+    assert commands("as `luthier ask` does") == "as <code>luthier ask</code> does"
+    assert commands("`<b>` & <i>") == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"

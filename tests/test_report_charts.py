@@ -25,6 +25,7 @@ from luthier.report.charts import (
 )
 from luthier.report.charts.placing import Box, place
 from luthier.report.charts.scale import Scale, linear_ticks, log_ticks, spans_decades
+from luthier.report.charts.svg import shortened, text_width
 
 ACCURACY = Quantity("accuracy", lambda v: f"{v:.3f}", plain, 0.0, 1.0)
 TOKENS = Quantity("tokens", lambda v: f"{v:,.0f}", plain)
@@ -151,3 +152,11 @@ def test_nothing_to_draw_draws_nothing() -> None:
     assert sparkline([(0, 1.0)], name="a", write=str) == ""
     one = sparkline([(0, 1.0), (1, 1.0)], name="flat", write=str)
     assert "nan" not in one
+
+
+def test_a_name_that_is_cut_keeps_its_base() -> None:
+    name = "few-shot(shots=6, selection='random') on nano-reader"
+    assert shortened(name, 200).endswith("…) on nano-reader")
+    assert shortened(name, 900) == name
+    assert shortened("a-name-without-settings on nano-reader", 100).endswith("…")
+    assert text_width(shortened(name, 200)) <= 200

@@ -44,7 +44,10 @@ def test_every_scorer_a_task_file_may_name_is_there() -> None:
     assert all(resolve_scorer(name).metric == name for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("perplexity", "json-fields")])
+OTHERWISE = ("perplexity", "json-fields", "scene", "scene-facts")  # other targets, or pictures
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in OTHERWISE])
 @settings(max_examples=25, deadline=None)
 @given(said=TEXT, target=st.text(alphabet="abcd e1", min_size=1, max_size=25))
 def test_points_and_metrics_stay_in_range_and_love_the_truth(

@@ -335,7 +335,7 @@ def test_a_docstring_is_cut_and_its_names_hidden() -> None:
 
 
 def test_the_bundled_names() -> None:
-    assert bundled_names() == ("docstrings", "pydoc", "routing")
+    assert bundled_names() == ("docstrings", "pydoc", "routing", "scenes", "shop")
 
 
 def test_loading_a_task_imports_nothing_heavy() -> None:

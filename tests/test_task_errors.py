@@ -81,7 +81,7 @@ def test_free_text_is_no_label(tmp_path: Path) -> None:
     ("encoding", "text", "where"),
     [
         ("cp1252", "caf\xe9", "byte 0xe9 at offset 200,015"),
-        ("utf-16", "caf\xe9", "byte 0xff at offset 0"),
+        ("cp1252", "na\xefve caf\xe9", "byte 0xef at offset 200,014"),
     ],
 )
 def test_wrong_encoding(tmp_path: Path, encoding: str, text: str, where: str) -> None:
@@ -122,7 +122,7 @@ def test_missing_files(tmp_path: Path) -> None:
     assert "Did you mean 'rows.csv'?" in said
     said = refused(tmp_path / "tsk.yaml")
     assert "task.yaml'?" in said
-    assert "docstrings, pydoc, routing" in said
+    assert "docstrings, pydoc, routing, scenes, shop" in said
     assert "Did you mean 'routing'?" in refused("routin")
     # A path that leads nowhere is a path to check: nobody asked for a lesson, or for another file
     # that ends in .yaml too.
@@ -232,7 +232,10 @@ def test_a_task_file_in_latin_1(tmp_path: Path) -> None:
         ("data: gone.py:rows", "there is no file"),
     ],
 )
-def test_wrong_values(tmp_path: Path, line: str, said: str) -> None:
+def test_wrong_values(
+    tmp_path: Path, line: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_ALLOW_CODE", "1")
     assert said in refused(task_file(tmp_path, rows(), line))
 
 
@@ -268,7 +271,8 @@ def test_nothing_but_copies(tmp_path: Path) -> None:
         ("rows.csv", "message,queue\nhello, there,a\n", "line 2 has 3 cells, the header has 2"),
         ("rows.csv", "message,message,queue\na,b,c\n", "2 columns 'message'"),
         ("rows.jsonl", '{"message": "a", "queue": "b"}\n{"message": \n', "line 2: not JSON"),
-        ("rows.jsonl", "[1]\n", "line 1 holds a list"),
+        ("rows.jsonl", "[1]\n", "row 1 is a int"),
+        ("rows.jsonl", "3\n", "line 1 holds a int"),
         ("rows.json", '{"a": 1}', "holds no list of objects"),
         ("rows.json", "[1, 2]", "row 1 is a int"),
         ("rows.json", "[" * 100_000, "cannot be read"),

@@ -24,6 +24,7 @@ from luthier.techniques.soft.prefix_tuning import PrefixTuning
 from luthier.techniques.soft.soft_prompt import SoftPrompt
 from luthier.techniques.spelling import parse_technique
 from luthier.techniques.weights.full_fine_tuning import FullFineTuning
+from luthier.training.passes import RateSearch
 from tests import tiny
 
 WORDS = {"billing": ["charged", "invoice", "paid"], "delivery": ["parcel", "courier", "late"]}
@@ -233,3 +234,22 @@ def test_a_killed_fit_ends_like_an_unbroken_one(at, task, llama, tmp_path, monke
     assert steps[0] > 0.5 * at * budget.tokens
     assert torch.equal(resumed.adaptation.soft_prompt.tensor, whole.adaptation.soft_prompt.tensor)
     assert not (tmp_path / checkpoint.FILE).exists()
+
+
+def test_epochs_are_those_of_the_rate_that_won(llama, task):
+    tried = LoRA(rank=2, learning_rates=(1e-3, 1e-2), batch_size=2)
+    budget = Budget(tokens=60_000)
+    facts = tried.fit(llama, task.without_test(), budget=budget).lineage.fit.training
+    assert len(facts.learning_rates_tried) == 2
+    whole = facts.steps * 2 / len(task.train)
+    assert 0.5 * whole < facts.epochs < 0.95 * whole
+    alone = LoRA(rank=2, learning_rates=(1e-3,), batch_size=2)
+    once = alone.fit(llama, task.without_test(), budget=Budget(tokens=6_000)).lineage.fit.training
+    assert once.epochs == pytest.approx(once.steps * 2 / len(task.train), abs=0.01)
+
+
+def test_a_search_takes_passes_from_the_rate_that_wins():
+    search = RateSearch(rates=3, batch_size=2, search_from=300)
+    assert search.kept(4.0, 400) == 4.0, "800 steps are too few to search"
+    assert search.kept(5.0, 400) == pytest.approx(5.0 * 0.8)
+    assert RateSearch(1, 2, 300).kept(5.0, 400) == 5.0

@@ -11,7 +11,7 @@ import torch
 from luthier.context import WorkContext, working
 from luthier.records import Budget
 from luthier.techniques.soft.soft_prompt import SoftPrompt
-from luthier.training.fit import TrainingSettings, dev_size
+from luthier.training.fit import TrainingSettings, dev_plan
 from luthier.training.loop import SEARCH_SHARE, Schedule, TrainingLoop
 from luthier.training.objectives import LanguageModelLoss
 from luthier.training.parameters import SoftPromptParameters
@@ -236,7 +236,7 @@ def test_every_rung_of_a_wide_search_trains(task):
 
 
 def test_dev_evaluations_of_a_wide_search_leave_tokens_to_train_with():
-    each, once, tokens = 6 - 4 + 8, 16, 80_000  # as `dev_size` counts these rows
+    each, once, tokens = 6 - 4 + 8, 16, 80_000  # as `dev_plan` counts these rows
     rows = [TrainRow([1] * 20, 16)] * 10
     trainable = SimpleNamespace(
         cost_factor=2,
@@ -246,7 +246,7 @@ def test_dev_evaluations_of_a_wide_search_leave_tokens_to_train_with():
 
     def found(candidates: int) -> int:
         settings = TrainingSettings(tokens, (0.1,), 4)
-        return dev_size(trainable, rows, settings, candidates=candidates)
+        return dev_plan(trainable, rows, settings, candidates=candidates).examples
 
     assert found(1) == found(2) == tokens // 8 // (once + 5 * each)
     assert 2 * found(8) * (once + 8 * each) <= tokens * SEARCH_SHARE / 3

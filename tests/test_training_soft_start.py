@@ -97,3 +97,38 @@ def test_votes_begin_at_different_demonstrations_of_one_length(task):
     tensor = fitted.adaptation.soft_prompt.tensor
     assert tensor.shape[0] == 2
     assert not torch.equal(tensor[0], tensor[1])
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_over_an_encoder_decoder_it_begins_at_the_labels_before_the_input(family, task):
+    model = tiny.model(family)
+    fitted = SoftPrompt().fit(model, task, budget=Budget(tokens=60_000), seed=0)
+    settled, soft = fitted.lineage.fit.settled, fitted.adaptation.soft_prompt
+    assert (settled["init"], settled["virtual_tokens"], soft.placement) == ("labels", 20, "before")
+    assert task.instruction not in render_for(fitted, task.dev[:1])[0].text
+    longer = SoftPrompt(tokens=5, prompt="task").fit(model, task, budget=Budget(tokens=60_000))
+    prompt = render_for(longer, task.dev[:1])[0].text
+    assert task.instruction in prompt
+    assert all(label in prompt for label in task.labels)
+    assert longer.adaptation.soft_prompt.tensor.shape[1] == 5
+
+
+def test_votes_that_begin_at_words_begin_apart(task):
+    model = tiny.model("bart")
+    for init in ("labels", "text", "vocabulary"):
+        technique = SoftPrompt(tokens=12, votes=3, init=init, learning_rates=(0.3,))
+        fitted = technique.fit(model, task, budget=Budget(tokens=60_000), seed=0)
+        one, two, three = fitted.adaptation.soft_prompt.tensor
+        assert not torch.allclose(one, two, atol=1e-3)
+        assert not torch.allclose(two, three, atol=1e-3)
+
+
+def test_passes_are_known_where_every_row_is_computed_whole(task):
+    few = SoftPrompt().passes(tiny.model("bart"), task, 60_000)
+    more = SoftPrompt().passes(tiny.model("bart"), task, 240_000)
+    voted = SoftPrompt(votes=2).passes(tiny.model("bart"), task, 240_000)
+    assert few is not None
+    assert more is not None
+    assert voted is not None
+    assert 0 < few < voted < more
+    assert SoftPrompt().passes(tiny.model("llama"), task, 60_000) is None

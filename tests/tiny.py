@@ -17,7 +17,7 @@ TEXT = [
     "Input: please give me my money back\nLabel: refunds-and-returns",
     "the quick brown fox jumps over the lazy dog 0123456789 billing technical fault account access",
 ]
-FAMILIES = ("llama", "gpt2", "opt", "qwen3", "gemma2", "gemma3", "mistral", "t5")
+FAMILIES = ("llama", "gpt2", "opt", "qwen3", "gemma2", "gemma3", "mistral", "t5", "bart")
 
 
 @lru_cache
@@ -82,6 +82,13 @@ def config(family: str) -> Any:
             vocab_size=320, n_embd=32, n_layer=3, n_head=4, n_positions=512,
             bos_token_id=1, eos_token_id=2, pad_token_id=0,
         )  # fmt: skip
+    if family == "bart":  # learned positions, which the decoder counts itself
+        return transformers.BartConfig(
+            vocab_size=320, d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=48,
+            decoder_ffn_dim=48, encoder_attention_heads=4, decoder_attention_heads=4,
+            max_position_embeddings=512, dropout=0.0, attention_dropout=0.0, bos_token_id=1,
+            eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, forced_eos_token_id=None,
+        )  # fmt: skip
     return transformers.T5Config(
         vocab_size=320, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
         decoder_start_token_id=0, eos_token_id=2, pad_token_id=0, feed_forward_proj="gated-gelu",
@@ -102,7 +109,7 @@ def backend(family: str, seed: int = 0) -> LocalBackend:
         for parameter in module.parameters():
             if parameter.dim() > 1:
                 parameter.data.normal_(0.0, 0.15)
-    words = tokenizer(bos=family not in ("gpt2", "t5"), eos=family == "t5")
+    words = tokenizer(bos=family not in ("gpt2", "t5", "bart"), eos=family in ("t5", "bart"))
     return LocalBackend(module, words, name=f"tiny-{family}", fingerprint=fingerprint_of(module))
 
 

@@ -18,8 +18,9 @@ from benchmarks.peers import trainer, trl_sft
 from luthier.engine import Session
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.task.task import Task
-from luthier.training.adapter_fit import AdapterParameters, adapter_config
+from luthier.training.adapter_fit import AdapterParameters
 from luthier.training.objectives import LanguageModelLoss
+from luthier.training.peft_config import adapter_config
 from luthier.training.rows import TrainRow
 from luthier.training.sequential_trials import SequentialTrials
 from luthier.training.trainable import FROZEN_BASE

@@ -14,7 +14,7 @@ from benchmarks.peers.peft_switching import Switching
 from luthier.engine import injected
 from luthier.models.adaptation import Adaptation, Adapter
 from luthier.models.backend import ScoreRequest
-from luthier.training.adapter_fit import adapter_config
+from luthier.training.peft_config import adapter_config
 
 ADAPTERS, RANK = 32, 8
 CASE = Classification(shared=20, inputs=128, input_tokens=40, labels=8)

@@ -46,6 +46,7 @@ class EncodedScorer:
         # What opens every answer: the start token, and what the tokenizer puts before a text.
         self.opening = [int(self.model.config.decoder_start_token_id), *ids[: ids.index(alone[0])]]
         self._last: tuple[str, Tensor] | None = None
+        self._begun: tuple[Tensor, EncoderDecoderCache] | None = None
 
     def _encode(self, text: str) -> Tensor:
         if self._last is None or self._last[0] != text:
@@ -58,19 +59,18 @@ class EncodedScorer:
             self._last = (text, states.float())
         return self._last[1]
 
-    def _logs(self, states: Tensor, given: list[list[int]], keep: int = 0) -> Tensor:
-        """Log-probabilities (rows, keep or U, V) after each token of ``given``."""
-        longest = max(map(len, given))
-        x = torch.full((len(given), longest), int(self.tokenizer.pad_token_id))
-        for i, ids in enumerate(given):
-            x[i, : len(ids)] = torch.tensor(ids)
-        hidden = self.model.get_decoder()(
-            input_ids=x,
-            encoder_hidden_states=states.expand(len(given), -1, -1),
-            use_cache=False,
-        ).last_hidden_state[:, -keep:]
-        bias = self.model.final_logits_bias
-        return (self.model.lm_head(hidden) + bias).log_softmax(-1)
+    def _opened(self, states: Tensor) -> EncoderDecoderCache:
+        """Keys and values of a prompt and of all but the last token that opens an answer, computed
+        once for each prompt."""
+        if self._begun is None or self._begun[0] is not states:
+            cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+            self.model.get_decoder()(
+                input_ids=torch.tensor([self.opening[:-1]]),
+                encoder_hidden_states=states,
+                past_key_values=cache,
+            )
+            self._begun = (states, cache)
+        return self._begun[1]
 
     def start(self, text: str) -> str:
         """What several prompts begin with; nothing can be kept of it."""
@@ -85,12 +85,16 @@ class EncodedScorer:
 
     def _sums(self, states: Tensor, before: list[int], wanted: list[list[int]]) -> list[float]:
         """Log-probability of each of ``wanted`` after ``before``, which is decoded once."""
-        *shared, last = [*self.opening, *before]
         decoder, bias = self.model.get_decoder(), self.model.final_logits_bias
-        start = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        decoder(
-            input_ids=torch.tensor([shared]), encoder_hidden_states=states, past_key_values=start
-        )
+        start, last = self._opened(states), self.opening[-1]
+        if before:
+            start = copy.deepcopy(start)
+            decoder(
+                input_ids=torch.tensor([[last, *before[:-1]]]),
+                encoder_hidden_states=states,
+                past_key_values=start,
+            )
+            last = before[-1]
         out: list[float] = []
         for i in range(0, len(wanted), 64):
             part = wanted[i : i + 64]
@@ -132,7 +136,14 @@ class EncodedScorer:
     @torch.inference_mode()
     def after(self, begun: Encoded, rows: list[list[int]]) -> Tensor:
         """Log-probabilities (rows, V) of what follows each of ``rows``, which are of one length."""
-        return self._logs(begun.states, [[*self.opening, *r] for r in rows], keep=1)[:, -1]
+        cache = copy.deepcopy(self._opened(begun.states))
+        cache.batch_repeat_interleave(len(rows))
+        hidden = self.model.get_decoder()(
+            input_ids=torch.tensor([[self.opening[-1], *r] for r in rows]),
+            encoder_hidden_states=begun.states.expand(len(rows), -1, -1),
+            past_key_values=cache,
+        ).last_hidden_state[:, -1]
+        return (self.model.lm_head(hidden) + self.model.final_logits_bias).log_softmax(-1)
 
     @torch.inference_mode()
     def greedy(self, text: str, longest: int) -> str:

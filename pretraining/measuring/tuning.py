@@ -14,10 +14,7 @@ def measure(
     The examples (a fifth of them dev) are drawn from the training file, the queries from the test
     file; settings are the technique's defaults.
     """
-    from luthier.techniques.weights.lora import LoRA
-
     import luthier
-    from luthier.records import Budget
 
     draw = random.Random(f"{seed}/lora")
     rows = {}
@@ -35,9 +32,10 @@ def measure(
         leaks="keep",
     )
     model = luthier.load(str(folder))
-    fitted = LoRA().fit(model, task.without_test(), budget=Budget(tokens=tokens), seed=seed)
+    budget = luthier.Budget(tokens=tokens)
+    fitted = luthier.LoRA().fit(model, task.without_test(), budget=budget, seed=seed)
     answers = fitted.answer(task.test)
-    return [a.parsed == e.target for a, e in zip(answers, task.test, strict=True)]
+    return [a.prediction == e.target for a, e in zip(answers, task.test, strict=True)]
 
 
 def _drawn(path: Path, draw: random.Random, count: int | None) -> list[dict[str, str]]:

@@ -66,8 +66,8 @@ class ReaderMixture(Mixture):
         """Length budget of a classification episode."""
         if progress < 0.1:
             return draw.choice([200, 300, 500])
-        lengths = [200, 400, 600, 900, 1300, 1900, 2600]
-        return draw.choices(lengths, [5, 6, 6, 5, 4, 3, 1.5])[0]
+        lengths = [200, 400, 600, 900, 1300, 1900, 2600, 3000]
+        return draw.choices(lengths, [4, 4, 5, 5, 5, 5, 4, 2])[0]
 
     def passage(self, draw: random.Random, progress: float) -> int:
         """Length of a passage, in characters."""
@@ -82,7 +82,7 @@ class ReaderMixture(Mixture):
             episode = classification(pools, draw, progress, budget, usual=0.5)
             return as_chat(episode) if draw.random() < 0.05 else episode
         if kind == "shown":
-            n, budget = draw.randint(3, 8), draw.choice([500, 900, 1300, 1700])
+            n, budget = draw.randint(3, 8), draw.choice([500, 900, 1300, 1700, 2200, 2800])
             return classification(
                 pools, draw, progress, budget, classes=n, usual=0.6, kind="intents"
             )

@@ -47,11 +47,12 @@ class Settings:
     batch_rows: int = 24
     accumulate: int = 2  # batches a step, so that a step sees more than one length
     frozen: float = 0.02  # first share of the run, in which the encoder stays as it is
-    below: int = 2  # encoder layers that never learn, nor does what they embed
+    below: int = 0  # encoder layers that never learn, nor does what they embed
     encoder_rate: float = 3e-4
     decoder_rate: float = 5e-4
     attention_rate: float = 8e-4  # of the attention to the encoder, which had all to learn
     embedding_rate: float = 0.0  # Adam moves rows that nobody uses as fast as the others
+    position_rate: float = 2e-4  # those past MiniLM's 512 were never read by it
     pointing: float = 1.0  # weight of showing where to look, falling to a tenth
     identity: float = 1.0  # weight of telling tokens from their states, falling likewise
     cool: float = 0.35  # last share of the run over which the rate falls to a twentieth
@@ -81,7 +82,7 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
         fit_start(model, mixture, tokenizer, s)
     rates = {
         "encoder": s.encoder_rate, "decoder": s.decoder_rate, "attention": s.attention_rate,
-        "embedding": s.embedding_rate,
+        "embedding": s.embedding_rate, "position": s.position_rate,
     }  # fmt: skip
     twin = Twin(model.to(device), rates, device.type == "cuda" or bfloat16_pays())
     if checkpoint.exists():
@@ -148,7 +149,7 @@ def scales(done: float, s: Settings) -> dict[str, float]:
     fall = max(0.05, min(1.0, (1 - done) / s.cool))
     new = min(1.0, (done + 0.0002) / 0.01) * fall
     old = 0.0 if done < s.frozen else min(1.0, (done - s.frozen + 0.002) / 0.06) * fall
-    return {"encoder": old, "decoder": new, "attention": new, "embedding": old}
+    return {"encoder": old, "decoder": new, "attention": new, "embedding": old, "position": old}
 
 
 def loss_of(

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-KINDS = ("encoder", "decoder", "attention", "embedding")
+KINDS = ("encoder", "decoder", "attention", "embedding", "position")
 
 
 def kind_of(name: str) -> str:
     """The group of rates that a parameter belongs to."""
-    if "shared" in name or "embed_positions" in name:
+    if "embed_positions" in name:
+        return "position"
+    if "shared" in name:
         return "embedding"
     if "encoder_attn" in name:
         return "attention"
@@ -41,7 +43,7 @@ class Twin:
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": groups[k], "peak": rates[k], "kind": k,
-                 "weight_decay": 0.0 if k == "embedding" else 0.01}
+                 "weight_decay": 0.0 if k in ("embedding", "position") else 0.01}
                 for k in KINDS
             ],
             lr=1e-4, betas=(0.9, 0.98), fused=True,

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     name: module
     for module, names in {
-        "luthier.compare.comparison": ("Comparison", "TechniqueResult", "Verdict"),
+        "luthier.compare.comparison": ("Comparison", "TechniqueResult"),
         "luthier.compare.options": ("Options",),
         "luthier.compare.run_comparison": ("compare",),
+        "luthier.compare.verdict_record": ("Verdict",),
         "luthier.content": (
             "Citation",
             "Conversation",
+            "GhostAttention",
             "Grounding",
             "Image",
             "Message",
@@ -35,12 +37,15 @@ _HOMES = {
             "Text",
             "ToolCall",
             "ToolResult",
+            "ToolSignature",
+            "ToolStep",
             "Usage",
         ),
         "luthier.errors": (
             "BackendError",
             "BudgetError",
             "CapabilityError",
+            "FeedbackError",
             "InterruptedRun",
             "LockedSplitError",
             "LuthierError",
@@ -56,6 +61,7 @@ _HOMES = {
             "Decoding",
             "Head",
             "Knowledge",
+            "ToolUse",
             "VirtualTokens",
             "Weights",
         ),
@@ -70,13 +76,16 @@ _HOMES = {
             "Example",
             "FitRecord",
             "FitStep",
+            "HelperUse",
             "Kind",
             "Lineage",
             "PairedTest",
+            "Recording",
             "SampleScore",
             "Score",
             "StepRecord",
             "TrainingFacts",
+            "Transcripts",
         ),
         "luthier.scoring.evaluation": ("evaluate",),
         "luthier.scoring.scorer": ("Scorer",),
@@ -84,7 +93,19 @@ _HOMES = {
         "luthier.techniques.adapter.ia3": ("IA3",),
         "luthier.techniques.adapter.lora": ("LoRA",),
         "luthier.techniques.base": ("Card", "Footprint", "Technique", "check_needs", "settings_of"),
+        "luthier.techniques.distil": ("Distil",),
         "luthier.techniques.head.linear_probe": ("LinearProbe",),
+        "luthier.techniques.image.guidance_search": ("GuidanceSearch",),
+        "luthier.techniques.image.negative_search": ("NegativeSearch",),
+        "luthier.techniques.image.term_search": ("TermSearch",),
+        "luthier.techniques.image.picture_lora": ("PictureLoRA",),
+        "luthier.techniques.image.picture_weights": ("PictureFullFineTuning",),
+        "luthier.techniques.image.textual_inversion": ("TextualInversion",),
+        "luthier.techniques.preference.dpo": ("DPO",),
+        "luthier.techniques.preference.ghost_attention": ("GhostAttention",),
+        "luthier.techniques.preference.kto": ("KTO",),
+        "luthier.techniques.preference.ppo_technique": ("PPO",),
+        "luthier.techniques.preference.rejection_sampling": ("RejectionSampling",),
         "luthier.techniques.prompt.few_shot": ("FewShot",),
         "luthier.techniques.prompt.prompt_search": ("PromptSearch",),
         "luthier.techniques.prompt.reasoning": ("Reasoning",),
@@ -95,15 +116,18 @@ _HOMES = {
         "luthier.techniques.recipe": ("Recipe",),
         "luthier.techniques.soft.prefix_tuning": ("PrefixTuning",),
         "luthier.techniques.soft.soft_prompt": ("SoftPrompt",),
+        "luthier.techniques.tools.tool_calling": ("ToolCalling",),
         "luthier.techniques.weights.full_fine_tuning": ("FullFineTuning",),
+        "luthier.tools": ("Permissions", "Tool", "Toolbox", "ToolLimits", "open_toolbox"),
     }.items()
     for name in names
 }
 
 if TYPE_CHECKING:
-    from luthier.compare.comparison import Comparison, TechniqueResult, Verdict
+    from luthier.compare.comparison import Comparison, TechniqueResult
     from luthier.compare.options import Options
     from luthier.compare.run_comparison import compare
+    from luthier.compare.verdict_record import Verdict
     from luthier.content import (
         Citation,
         Conversation,
@@ -114,12 +138,15 @@ if TYPE_CHECKING:
         Text,
         ToolCall,
         ToolResult,
+        ToolSignature,
+        ToolStep,
         Usage,
     )
     from luthier.errors import (
         BackendError,
         BudgetError,
         CapabilityError,
+        FeedbackError,
         InterruptedRun,
         LockedSplitError,
         LuthierError,
@@ -135,6 +162,7 @@ if TYPE_CHECKING:
         Decoding,
         Head,
         Knowledge,
+        ToolUse,
         VirtualTokens,
         Weights,
     )
@@ -149,13 +177,16 @@ if TYPE_CHECKING:
         Example,
         FitRecord,
         FitStep,
+        HelperUse,
         Kind,
         Lineage,
         PairedTest,
+        Recording,
         SampleScore,
         Score,
         StepRecord,
         TrainingFacts,
+        Transcripts,
     )
     from luthier.scoring.evaluation import evaluate
     from luthier.scoring.scorer import Scorer
@@ -163,7 +194,19 @@ if TYPE_CHECKING:
     from luthier.techniques.adapter.ia3 import IA3
     from luthier.techniques.adapter.lora import LoRA
     from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+    from luthier.techniques.distil import Distil
     from luthier.techniques.head.linear_probe import LinearProbe
+    from luthier.techniques.image.guidance_search import GuidanceSearch
+    from luthier.techniques.image.negative_search import NegativeSearch
+    from luthier.techniques.image.picture_lora import PictureLoRA
+    from luthier.techniques.image.picture_weights import PictureFullFineTuning
+    from luthier.techniques.image.term_search import TermSearch
+    from luthier.techniques.image.textual_inversion import TextualInversion
+    from luthier.techniques.preference.dpo import DPO
+    from luthier.techniques.preference.ghost_attention import GhostAttention
+    from luthier.techniques.preference.kto import KTO
+    from luthier.techniques.preference.ppo_technique import PPO
+    from luthier.techniques.preference.rejection_sampling import RejectionSampling
     from luthier.techniques.prompt.few_shot import FewShot
     from luthier.techniques.prompt.prompt_search import PromptSearch
     from luthier.techniques.prompt.reasoning import Reasoning
@@ -174,12 +217,17 @@ if TYPE_CHECKING:
     from luthier.techniques.recipe import Recipe
     from luthier.techniques.soft.prefix_tuning import PrefixTuning
     from luthier.techniques.soft.soft_prompt import SoftPrompt
+    from luthier.techniques.tools.tool_calling import ToolCalling
     from luthier.techniques.weights.full_fine_tuning import FullFineTuning
+    from luthier.tools import Permissions, Tool, Toolbox, ToolLimits, open_toolbox
 
     __version__: str
 
 __all__ = [
+    "DPO",
     "IA3",
+    "KTO",
+    "PPO",
     "RAFT",
     "RAG",
     "Adaptation",
@@ -196,15 +244,20 @@ __all__ = [
     "Conversation",
     "Decoding",
     "Demonstration",
+    "Distil",
     "EvalResult",
     "Example",
+    "FeedbackError",
     "FewShot",
     "FitRecord",
     "FitStep",
     "Footprint",
     "FullFineTuning",
+    "GhostAttention",
     "Grounding",
+    "GuidanceSearch",
     "Head",
+    "HelperUse",
     "Image",
     "InterruptedRun",
     "Kind",
@@ -218,8 +271,12 @@ __all__ = [
     "Model",
     "ModelError",
     "ModelFacts",
+    "NegativeSearch",
     "Options",
     "PairedTest",
+    "Permissions",
+    "PictureFullFineTuning",
+    "PictureLoRA",
     "PooledStates",
     "PrefixTuning",
     "Prompt",
@@ -228,6 +285,8 @@ __all__ = [
     "QueryMap",
     "Reasoning",
     "Recipe",
+    "Recording",
+    "RejectionSampling",
     "Response",
     "SampleScore",
     "Score",
@@ -240,10 +299,20 @@ __all__ = [
     "Technique",
     "TechniqueError",
     "TechniqueResult",
+    "TermSearch",
     "Text",
+    "TextualInversion",
+    "Tool",
     "ToolCall",
+    "ToolCalling",
+    "ToolLimits",
     "ToolResult",
+    "ToolSignature",
+    "ToolStep",
+    "ToolUse",
+    "Toolbox",
     "TrainingFacts",
+    "Transcripts",
     "Usage",
     "UserError",
     "Verdict",
@@ -255,6 +324,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load",
+    "open_toolbox",
     "settings_of",
 ]
 

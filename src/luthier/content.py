@@ -7,6 +7,7 @@ inside; code that knows pictures or tools reads the parts.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -40,7 +41,7 @@ class ToolCall:
     """A model's wish to call a tool. `arguments` is a JSON object; `id` joins it to its result."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(hash=False)
     id: str = ""
 
     @property
@@ -51,11 +52,39 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool returned for the call with the same `id`. `failed`: the text says why."""
+    """What a tool returned for the call with the same `id`. `failed`: the text says why. `seconds`
+    is what it took, None where it did not run."""
 
     id: str
     text: str
     failed: bool = False
+    seconds: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSignature:
+    """What a model is shown of a tool: its name, what it does, and the JSON schema of its
+    arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStep:
+    """A call and its result, as a demonstration shows it and a trace keeps it."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(hash=False)
+    result: str
+    failed: bool = False
+    seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def call(self) -> ToolCall:
+        """The call alone."""
+        return ToolCall(self.name, self.arguments)
 
 
 Part = Text | Image | ToolCall | ToolResult
@@ -171,7 +200,8 @@ class Usage:
     `computed_tokens` counts the tokens that really ran: a shared prefix counts once. `truncated`
     counts prompts that were cut to the context length (their inputs lose their middle).
     `uncounted_calls` are those whose tokens a server did not tell (they are 0 here). `thinking`
-    counts answers that ended inside a thought, `filtered` those that a server withheld.
+    counts answers that ended inside a thought, `filtered` those that a server withheld,
+    `cut_thoughts` the thoughts that were cut at their limit and answered after all.
     """
 
     prompt_tokens: int = 0
@@ -182,6 +212,7 @@ class Usage:
     uncounted_calls: int = 0
     thinking: int = 0
     filtered: int = 0
+    cut_thoughts: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -193,6 +224,7 @@ class Usage:
             self.uncounted_calls + other.uncounted_calls,
             self.thinking + other.thinking,
             self.filtered + other.filtered,
+            self.cut_thoughts + other.cut_thoughts,
         )
 
 
@@ -226,10 +258,12 @@ class Citation:
 class Grounding:
     """How far an answer rests on the documents it was looked up in.
 
-    `supported`: every sentence is borne out by a passage. `withheld`: the answer is free text that
-    no passage bears out, so it is not given. `unknown_citations` are cited numbers that no passage
-    has. `search_seconds` is what the search took (0 where it was remembered), `read_seconds` all
-    the rest.
+    `supported`: every sentence is borne out by a passage, and a passage answers the question.
+    `withheld`: the answer is free text that is not supported, so it is not given.
+    `unknown_citations` are cited numbers that no passage has. `search_seconds` is what the search
+    took (0 where it was remembered), `read_seconds` all the rest. `relevance` is the probability
+    that a cited passage answers the question, None without one. `complete` is the answer with the
+    unit that the passage has, where the model left it out.
     """
 
     supported: bool
@@ -237,6 +271,8 @@ class Grounding:
     unknown_citations: tuple[int, ...] = ()
     search_seconds: float = 0.0
     read_seconds: float = 0.0
+    relevance: float | None = None
+    complete: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +283,12 @@ class Response:
     could not be read. `parseable` says whether unconstrained decoding would have produced a
     readable answer: where labels are scored `parsed` is always a label, and `parseable` is what the
     parse rate counts. `label_logprobs` are natural logs, one for each label, where labels were
-    scored. `tool_calls` were asked for and not run; `turns` are the calls that were run, and their
-    results, before this answer. `citations` and `grounding` are those of `Model.respond` where the
-    model looks answers up in documents; `grounding` is None elsewhere.
+    scored or a server told how likely they are, and `label_scores` what they became by calibration
+    and length: the highest is chosen.
+    `tool_calls` were asked for and not run; `turns` are the calls that were run, and their results,
+    before this answer. `citations` and `grounding` are those of `Model.respond` where the model
+    looks answers up in documents; `grounding` is None elsewhere.
+    `stopped` says in words which limit ended the calls of tools.
     """
 
     text: str
@@ -262,6 +301,33 @@ class Response:
     citations: tuple[Citation, ...] = ()
     turns: tuple[Message, ...] = ()
     grounding: Grounding | None = None
+    label_scores: Mapping[str, float] | None = None
+    stopped: str = ""
+
+    @property
+    def label_probabilities(self) -> dict[str, float] | None:
+        """The probability of each label among the labels, a softmax over what the answer was chosen
+        by; None where no labels were scored."""
+        scores = self.label_scores or self.label_logprobs
+        if not scores:
+            return None
+        most = max(scores.values())
+        weights = {label: math.exp(score - most) for label, score in scores.items()}
+        total = sum(weights.values())
+        return {label: weight / total for label, weight in weights.items()}
+
+    @property
+    def steps(self) -> tuple[ToolStep, ...]:
+        """The calls that were run, each with its result."""
+        parts = [
+            p for turn in self.turns if not isinstance(turn.content, str) for p in turn.content
+        ]
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        results = [part for part in parts if isinstance(part, ToolResult)]
+        return tuple(
+            ToolStep(call.name, call.arguments, result.text, result.failed, result.seconds)
+            for call, result in zip(calls, results, strict=False)
+        )
 
     @property
     def prediction(self) -> str:
@@ -270,6 +336,10 @@ class Response:
 
     @property
     def answer(self) -> str:
-        """The prediction, or "not in the documents" where no passage bears it out."""
-        withheld = self.grounding is not None and self.grounding.withheld
-        return ABSTENTION if withheld else self.prediction
+        """The prediction, with its unit where a passage has it, or "not in the documents" where no
+        passage bears it out."""
+        if self.grounding is None:
+            return self.prediction
+        if self.grounding.withheld:
+            return ABSTENTION
+        return self.grounding.complete or self.prediction

@@ -10,6 +10,7 @@
         ├── TechniqueError      unknown technique, bad setting
         ├── CapabilityError     the backend lacks what the technique needs
         ├── LockedSplitError    something asked for the test split of a locked task
+        ├── FeedbackError       an opinion, an item or a preference file that cannot be used
         └── BudgetError         a budget too small for anything
 
 A message has three parts: what was wrong (with the value), what the choices are, what to do next.
@@ -17,9 +18,12 @@ A message has three parts: what was wrong (with the value), what the choices are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import PurePath
+
+from luthier.redaction import redact
 
 
 class LuthierError(Exception):
@@ -31,9 +35,10 @@ class LuthierError(Exception):
     def __init__(
         self, problem: str, *, choices: Iterable[str] = (), next_step: str | None = None
     ) -> None:
-        self.problem = problem
-        self.choices = tuple(choices)
-        self.next_step = next_step
+        # Whatever a message quotes (an address, a server's words), it holds no key and no password.
+        self.problem = problem = redact(problem)
+        self.choices = tuple(redact(choice) for choice in choices)
+        self.next_step = next_step = None if next_step is None else redact(next_step)
         lines = [problem]
         if self.choices:
             lines.append(f"Choices: {', '.join(self.choices)}.")
@@ -80,8 +85,22 @@ class LockedSplitError(UserError):
     """The test split was requested where it is locked."""
 
 
+class FeedbackError(UserError):
+    """An opinion, an item, an invite or a preference file cannot be used."""
+
+
 class BudgetError(UserError):
     """The budget is too small for any work."""
+
+
+@contextmanager
+def from_extra(extra: str, problem: str, *, kind: type[UserError] = UserError) -> Iterator[None]:
+    """Around the import of a library that an extra brings: where it is not installed, an error of
+    this kind says so, and how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise kind(problem, next_step=f"pip install 'luthier[{extra}]'") from error
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str | None:

@@ -13,12 +13,13 @@ _requested = False
 
 
 def install() -> None:
-    """Make Ctrl-C, and the signal that ends a job on a cluster, raise KeyboardInterrupt and set the
-    flag.
+    """Make Ctrl-C, the signal that ends a job on a cluster, and the one that comes when a terminal
+    closes raise KeyboardInterrupt and set the flag.
 
     A signal that the parent process chose to ignore stays ignored.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+    for number in (signal.SIGINT, signal.SIGTERM, hangup):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 

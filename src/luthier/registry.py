@@ -13,6 +13,8 @@ A package announces what it brings in its pyproject.toml, one group for each kin
 | backends | a subclass of `luthier.Backend` with `open(name, *, device)`, for "NAME:…" |
 | stores | a class or function that takes the address "NAME://…" and gives an `IndexStore` |
 | embedders | a class or function that takes "NAME" or "NAME:…" and gives an `Embedder` |
+| transcribers | a class or function that takes "NAME" or "NAME:…" and gives a `Transcriber` |
+| tools | a class with `open(address)` that gives a `ToolSource` for "NAME:address", and a `card` |
 
 Nothing is imported before it is asked for. A plugin that cannot be imported raises an error that
 names it, and no other plugin suffers. A plugin that takes the name of a built-in is passed over,
@@ -38,22 +40,37 @@ class ExtensionPoint:
     **Fields**
 
     - `noun`, `error` and `hint` (a next step): for messages.
-    - `contract`: where the contract is written down; `parts` are attributes that it asks for.
+    - `contract`: where the contract is written down; `parts` are attributes that it asks for, by
+      default to be called.
     - `built_in`: "module:attribute" by name.
     - `schemes`: built-in names by what an address begins with.
     """
 
     noun: str
-    error: type[UserError]
-    hint: str
     contract: str
-    parts: tuple[str, ...]
     built_in: Mapping[str, str]
     schemes: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ("__call__",)
+    error: type[UserError] = UserError
+    hint: str = "Install the package that brings it."
 
 
 log = logging.getLogger(__name__)
 _SCORERS = "luthier.scoring.scorers"
+_TRANSCRIBERS = "luthier.speech.transcribers"
+_TOOLS = "luthier.tools.builtin"
+_TOOL_KINDS = {
+    "calculator": f"{_TOOLS}.calculator:Calculator",
+    "clock": f"{_TOOLS}.clock:Clock",
+    "sql": f"{_TOOLS}.sql:SqlDatabase",
+    "knowledge": f"{_TOOLS}.knowledge_search:KnowledgeSearch",
+    "browser": "luthier.tools.web.web_page:WebBrowser",
+    "search": "luthier.tools.web.web_search:WebSearch",
+    "openapi": "luthier.tools.openapi.api_tools:OpenApiService",
+    "python": "luthier.tools.sandbox.python_code:PythonCode",
+    "lookup": f"{_TOOLS}.table_lookup:TableLookup",
+    "mcp": "luthier.tools.mcp_client.mcp_tools:McpServer",
+}
 EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
     "techniques": ExtensionPoint(
         noun="technique",
@@ -69,12 +86,25 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "soft-prompt": "luthier.techniques.soft.soft_prompt:SoftPrompt",
             "prefix": "luthier.techniques.soft.prefix_tuning:PrefixTuning",
             "lora": "luthier.techniques.adapter.lora:LoRA",
+            "dpo": "luthier.techniques.preference.dpo:DPO",
+            "kto": "luthier.techniques.preference.kto:KTO",
+            "rejection": "luthier.techniques.preference.rejection_sampling:RejectionSampling",
+            "ppo": "luthier.techniques.preference.ppo_technique:PPO",
+            "ghost-attention": "luthier.techniques.preference.ghost_attention:GhostAttention",
             "ia3": "luthier.techniques.adapter.ia3:IA3",
             "full": "luthier.techniques.weights.full_fine_tuning:FullFineTuning",
+            "textual-inversion": "luthier.techniques.image.textual_inversion:TextualInversion",
+            "picture-lora": "luthier.techniques.image.picture_lora:PictureLoRA",
+            "picture-full": "luthier.techniques.image.picture_weights:PictureFullFineTuning",
+            "distil": "luthier.techniques.distil:Distil",
+            "term-search": "luthier.techniques.image.term_search:TermSearch",
+            "negative-search": "luthier.techniques.image.negative_search:NegativeSearch",
+            "guidance-search": "luthier.techniques.image.guidance_search:GuidanceSearch",
             "linear-probe": "luthier.techniques.head.linear_probe:LinearProbe",
             "rag": "luthier.techniques.rag.rag:RAG",
             "raft": "luthier.techniques.rag.raft:RAFT",
             "query-map": "luthier.techniques.rag.query_map:QueryMap",
+            "tools": "luthier.techniques.tools.tool_calling:ToolCalling",
         },
     ),
     "scorers": ExtensionPoint(
@@ -96,28 +126,34 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
             "regex": f"{_SCORERS}.patterns:REGEX",
             "json-schema": f"{_SCORERS}.structured:JSON_SCHEMA",
             "json-fields": f"{_SCORERS}.structured:JSON_FIELDS",
+            "call-match": f"{_SCORERS}.tool_calls:CALL_MATCH",
             "perplexity": f"{_SCORERS}.likelihood:PERPLEXITY",
+            "scene": f"{_SCORERS}.scene_check:SCENE",
+            "scene-facts": f"{_SCORERS}.scene_check:SCENE_FACTS",
         },
     ),
     "backends": ExtensionPoint(
         noun="backend",
         error=ModelError,
-        hint="Install the package that brings it.",
         contract="luthier.Backend",
         parts=("open", "generate", "score"),
         built_in={
             "local": "luthier.engine.local_backend:LocalBackend",
             "endpoint": "luthier.models.endpoint:EndpointBackend",
             "fake": "luthier.models.fake:FakeBackend",
+            "pictures": "luthier.images.picture_backend:PictureBackend",
+            "fake-scenes": "luthier.images.scripted_scenes:ScriptedScenes",
         },
-        schemes={"fake": "fake", "http": "endpoint", "https": "endpoint"},
+        schemes={
+            "fake": "fake",
+            "fake-scenes": "fake-scenes",
+            "http": "endpoint",
+            "https": "endpoint",
+        },
     ),
     "stores": ExtensionPoint(
         noun="store of indexes",
-        error=UserError,
-        hint="Install the package that brings it.",
         contract="luthier.retrieval.index_store.IndexStore",
-        parts=("__call__",),
         built_in={
             "sqlite": "luthier.retrieval.stores.sqlite:SqliteStore",
             "lancedb": "luthier.retrieval.stores.lance:LanceStore",
@@ -135,16 +171,33 @@ EXTENSION_POINTS: Mapping[str, ExtensionPoint] = {
     ),
     "embedders": ExtensionPoint(
         noun="embedder",
-        error=UserError,
-        hint="Install the package that brings it.",
         contract="luthier.retrieval.embed.Embedder",
-        parts=("__call__",),
         built_in={
             "minilm": "luthier.retrieval.embed.minilm:MiniLM",
             "endpoint": "luthier.retrieval.embed.endpoint_embedder:EndpointEmbedder.connect",
             "sentence-transformers": "luthier.retrieval.embed.sentence:SentenceEmbedder",
         },
         schemes={"minilm": "minilm", "http": "endpoint", "https": "endpoint"},
+    ),
+    "transcribers": ExtensionPoint(
+        noun="transcriber",
+        error=TaskError,
+        hint="Name one of these in the task's `transcribe`.",
+        contract="luthier.speech.Transcriber",
+        built_in={
+            "pocketsphinx": f"{_TRANSCRIBERS}.pocketsphinx_english:PocketSphinx",
+            "whisper": f"{_TRANSCRIBERS}.whisper_folder:WhisperFolder",
+            "endpoint": f"{_TRANSCRIBERS}.transcription_server:TranscriptionServer",
+        },
+        schemes={"http": "endpoint", "https": "endpoint"},
+    ),
+    "tools": ExtensionPoint(
+        noun="kind of tools",
+        hint="See: luthier tools",
+        contract="luthier.tools.ToolSource",
+        parts=("open", "card"),
+        built_in=_TOOL_KINDS,
+        schemes={name: name for name in _TOOL_KINDS},
     ),
 }
 
@@ -233,7 +286,7 @@ def _plugins(kind: str) -> Mapping[str, EntryPoint]:
 def _import(point: ExtensionPoint, name: str, plugin: EntryPoint) -> Any:
     try:
         found = plugin.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise point.error(
             f"The plugin {point.noun} {name!r} ({plugin.value}) could not be imported: "
             f"{type(error).__name__}: {error}",

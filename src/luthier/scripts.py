@@ -38,6 +38,15 @@ _MEANT = regex.compile(
     r"|(?<![\p{L}\p{N}\p{P}])\.(?=\p{L})"  # .NET
     r"|(?<=(?<![\p{L}\p{M}\p{N}])\p{L}{1,2})-(?![\p{L}\p{N}])"  # O-, AB-
 )
+# English words that tell nothing about what a text or a question is about.
+FUNCTION_WORDS = frozenset(
+    regex.findall(
+        r"\w+",
+        "a an and are as at be been but by can did do does for from had has have he her his how i "
+        "in is it its no not of on or she so than that the their them then there they this to was "
+        "we were what when where which who whom whose why will with you your",
+    )
+)
 _WIDE = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 

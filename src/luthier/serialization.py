@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+# What `loads` raises for a text that is none of ours, or damaged.
+DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def to_plain(value: Any, *, replace: Callable[[Any], Any] | None = None) -> Any:
@@ -116,6 +118,8 @@ def _build_union(choices: tuple[Any, ...], value: Any) -> Any:
 
 
 def _build_tuple(inner: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (str, Mapping)):
+        raise TypeError(f"a list cannot be read from {value!r:.80}")
     if len(inner) == 2 and inner[1] is Ellipsis:
         return tuple(_build(inner[0], v) for v in value)
     return tuple(_build(k, v) for k, v in zip(inner, value, strict=True))

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import LuthierError, StorageError
+from luthier.redaction import redact, without_secrets
+from luthier.safety.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,21 +24,36 @@ if TYPE_CHECKING:
 
 def talk() -> Console:
     """The console on stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
 
 
 def data() -> Console:
     """The console on stdout; lines are 140 columns wide where it is no terminal."""
-    from rich.console import Console
+    return _console(width=None if sys.stdout.isatty() else 140)
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+def _console(**options: Any) -> Console:
+    """A console that shows no key, and nothing that a terminal would obey."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class SafeConsole(Console):
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for part in super().render(renderable, options):
+                yield part if part.control else part._replace(text=visible(redact(part.text)))
+
+    return SafeConsole(highlight=False, **options)
+
+
+def say(text: str) -> None:
+    """A line on stdout, without keys and without what a terminal would obey."""
+    sys.stdout.write(visible(without_secrets(text)) + "\n")
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout, in ASCII, so that no terminal's encoding can break it."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(without_secrets(json.dumps(value, indent=2, allow_nan=False)) + "\n")
     sys.stdout.flush()
 
 
@@ -63,7 +80,7 @@ def show_unexpected(error: BaseException) -> None:
     """An unexpected error in one line, with the file that has the traceback; with LUTHIER_DEBUG=1
     the traceback itself."""
     if os.environ.get("LUTHIER_DEBUG"):
-        traceback.print_exception(error)
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
         return
     lines = str(error).strip().splitlines()
     summary = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -92,11 +109,11 @@ def _write_log(error: BaseException) -> Path | None:
     from luthier.ledger.cache import default_cache_path
 
     name = f"luthier-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
-    text = "".join(traceback.format_exception(error))
+    text = redact(f"{sys.argv}\n{''.join(traceback.format_exception(error))}")
     for folder in (default_cache_path().parent / "logs", Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(f"{sys.argv}\n{text}", "utf-8", errors="replace")
+            (folder / name).write_text(text, "utf-8", errors="replace")
         except OSError:
             continue
         return folder / name

@@ -20,11 +20,22 @@ from luthier import interrupts
 from luthier.cli.commands.ask import ask
 from luthier.cli.commands.compare import compare
 from luthier.cli.commands.evaluate import evaluate
+from luthier.cli.commands.export import export
+from luthier.cli.commands.feedback import feedback
 from luthier.cli.commands.index import index
+from luthier.cli.commands.key import key
+from luthier.cli.commands.mcp import mcp
+from luthier.cli.commands.predict import predict
+from luthier.cli.commands.probe import probe
 from luthier.cli.commands.report import report
 from luthier.cli.commands.search import search
+from luthier.cli.commands.serve import serve
+from luthier.cli.commands.studio import studio
 from luthier.cli.commands.tasks import tasks
 from luthier.cli.commands.techniques import techniques
+from luthier.cli.commands.terms import terms
+from luthier.cli.commands.tools import tools
+from luthier.cli.commands.verify import verify
 from luthier.cli.console import as_storage_error, show_error, show_unexpected, talk
 from luthier.errors import InterruptedRun, LuthierError, UserError
 
@@ -38,8 +49,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (compare, ask, report, evaluate, techniques, tasks, index, search):
+COMMANDS = (
+    compare, ask, predict, report, evaluate, techniques, tasks, index, search, serve, verify,
+    export, tools, key, mcp, studio, terms, probe,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
+app.add_typer(feedback)
 
 
 @app.command()

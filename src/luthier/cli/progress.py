@@ -4,6 +4,8 @@ each run."""
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,6 +15,7 @@ import typer
 from luthier.compare.comparison import Run
 from luthier.compare.listener import RunProgress
 from luthier.compare.plan import Plan, PlannedTechnique
+from luthier.context import WorkContext, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +52,8 @@ class TerminalListener:
         """Show the plan, and ask where a provider charges for it; typer.Abort when refused."""
         self.console.print(plan_table(plan))
         self.console.print(plan_words(plan, folder), markup=False, soft_wrap=True)
+        for sentence in () if plan.advice is None else plan.advice.sentences():
+            self.console.print(f"advice: {sentence}", markup=False, soft_wrap=True)
         if self.confirm and plan.billed and plan.money is not None:
             typer.confirm(f"Spend about {plan.money:.2f} {plan.currency}?", abort=True, err=True)
 
@@ -117,6 +122,22 @@ class TerminalListener:
         return self._bar, self._task
 
 
+@contextmanager
+def reading_task(console: Console) -> Iterator[None]:
+    """Say what reading a task's data is busy with, where that takes long (recordings)."""
+    printed = -EVERY_SECONDS
+
+    def progress(done: float, total: float, message: str) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= EVERY_SECONDS:
+            printed = now
+            console.print(message, markup=False, soft_wrap=True)
+
+    with working(WorkContext(progress=progress)):
+        yield
+
+
 def plan_table(plan: Plan) -> Table:
     """The plan, a row for each technique."""
     from rich import box
@@ -137,14 +158,19 @@ def plan_table(plan: Plan) -> Table:
 
 
 def plan_words(plan: Plan, folder: Path) -> str:
-    """The plan's totals in a sentence or two."""
+    """What the table does not say, a line for each thing."""
     known = plan.seconds is not None
-    time = f"about {_duration(plan.seconds)} in all" if known else "how long it takes is not known"
-    words = f"{plan.test_examples:,} test examples; {time}"
+    time = f"about {_duration(plan.seconds)} in all" if known else "not known"
     if plan.hard_cap_seconds is not None:
-        words += f", and never more than {_duration(plan.hard_cap_seconds)}"
-    words += f". Results go to {folder}; the same command again goes on from there."
-    return " ".join(filter(None, (words, _speed_words(plan), power_words(plan), *plan.warnings)))
+        time += f", and never more than {_duration(plan.hard_cap_seconds)}"
+    lines = [
+        ("time", time),
+        ("budget", _budget_words(plan)),
+        ("can show", power_words(plan)),
+        ("results", f"{folder}; the same command again goes on from there"),
+        *(("note", warning) for warning in plan.warnings),
+    ]
+    return "\n".join(f"{name + ':':<10}{words}" for name, words in lines if words)
 
 
 def power_words(plan: Plan) -> str:
@@ -152,24 +178,28 @@ def power_words(plan: Plan) -> str:
     power = plan.power
     if power is None:
         return ""
-    words = f"A difference of {100 * power.pair:.1f} points between two techniques"
+    words = f"{100 * power.pair:.1f} points between two techniques"
     if len(plan.to_run) > 2:
-        words += f" ({100 * power.family:.1f} between the best of {len(plan.to_run)} and another)"
+        words += f", {100 * power.family:.1f} between the best of {len(plan.to_run)} and another"
     return (
-        f"{words} is the smallest that {power.test_examples:,} test examples show in four of five "
-        f"comparisons; for 3 points it takes {power.for_three_points:,}. Decide on the number "
+        f"{words} (the smallest difference that {power.test_examples:,} test examples show in four "
+        f"of five comparisons); 3 points take {power.for_three_points:,}. Decide on the number "
         "before the run: a test split that grows until p < 0.05 proves nothing."
     )
 
 
-def _speed_words(plan: Plan) -> str:
+def _budget_words(plan: Plan) -> str:
     """How many tokens a budget in minutes gave; on a busy machine they are fewer."""
-    if plan.budget_minutes is None or plan.tokens_per_second is None or plan.tuning_tokens is None:
+    if plan.tuning_tokens is None:
         return ""
+    if plan.budget_minutes is None or plan.tokens_per_second is None:
+        enough = plan.enough_tokens is not None and plan.tuning_tokens >= plan.enough_tokens
+        passes = ", three passes over the training examples or more in each fit" * enough
+        return f"{plan.tuning_tokens:,} tokens of tuning{passes}"
     return (
-        f"At {plan.tokens_per_second:,.0f} tokens a second, as measured on this machine, the "
-        f"budget gives {plan.tuning_tokens:,} tokens of tuning. --budget {plan.tuning_tokens}tok "
-        "gives the same fits at any time, however busy the machine is."
+        f"{plan.tuning_tokens:,} tokens of tuning, at {plan.tokens_per_second:,.0f} tokens a "
+        f"second, as measured on this machine. --budget {plan.tuning_tokens}tok gives the same "
+        "fits at any time, however busy the machine is."
     )
 
 

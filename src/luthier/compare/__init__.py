@@ -13,15 +13,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luthier.compare.comparison import Comparison, TechniqueResult, Verdict
+    from luthier.compare.comparison import Comparison, TechniqueResult
     from luthier.compare.listener import Listener, RunProgress
     from luthier.compare.options import Options
     from luthier.compare.run_comparison import compare
+    from luthier.compare.verdict_record import Verdict
 
 _HOMES = {
     "Comparison": "comparison",
     "TechniqueResult": "comparison",
-    "Verdict": "comparison",
+    "Verdict": "verdict_record",
     "Listener": "listener",
     "RunProgress": "listener",
     "Options": "options",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,13 @@ from luthier.records import Capability, Example
 if TYPE_CHECKING:
     from luthier.task.task import Task
 
-FIT_SPEED = 0.6  # of the measured forward speed, which is that of full batches
+TEST_SPEED = 0.4  # of the measured forward speed, which is that of full batches
+# Memory beside the process as it is when it plans, measured on nano (benchmarks.plans).
+PACKED_TOKENS = 3072  # of a batch that is scored
+BYTES_A_STATE = 120.0  # of a packed token, for each number of the width
+LONG_PROMPTS = 3.0  # times that where prompts show demonstrations or passages
+TRAINING = 2.4e8  # optimiser, gradients' bookkeeping, and what libraries load to train
+ADAPTER = 4.0e8  # what an adapter's layers keep beside those of the base
 BATCH = 16
 LATENCY_REQUESTS = 20
 SAMPLED_EXAMPLES = 64
@@ -51,7 +58,7 @@ def measure_workload(task: Task, model: Model, limit: int | None) -> Workload:
     rendered = render_for(prompted, examples)
     texts = [r.text or " ".join(m.text for m in r.messages) for r in rendered]
     decoding = prompted.adaptation.decoding
-    answer = sum(count(label) for label in decoding.labels) or decoding.max_new_tokens
+    answer = sum(count(label) for label in decoding.labels) or model.backend.answer_tokens(decoding)
     # A local model computes the shared beginning of prompts once a batch; a server may or may not.
     shares = Capability.GRADIENTS in model.capabilities
     return Workload(
@@ -92,7 +99,10 @@ def estimate(
     if tuning is None:
         return Estimate(peak_memory_bytes=memory)
     tokens = int(len(planned.seeds) * (tuning + testing))
-    seconds = None if speed is None else tokens / speed / FIT_SPEED
+    seconds = None
+    if speed is not None:
+        each = tuning / planned.footprint.fit_speed + testing / TEST_SPEED
+        seconds = len(planned.seeds) * each / speed
     money: float | None = None
     if price.input is not None:
         money = tokens * price.input
@@ -105,7 +115,8 @@ def _peak_memory(planned: PlannedTechnique, workload: Workload, model: Model) ->
     """The memory of this process now, plus what the technique adds. None for a remote model.
 
     A second copy of the weights brings their gradients and Adam's two moments (4 bytes a number
-    each). Training keeps about 34 × tokens × width × layers half-precision bytes of activations
+    each). Scoring keeps a packed batch. Training keeps about 34 × tokens × width × layers
+    half-precision bytes of activations
     (arXiv:2205.05198, section 4.1), here twice that, and the logits.
     """
     facts = model.backend.facts
@@ -113,13 +124,26 @@ def _peak_memory(planned: PlannedTechnique, workload: Workload, model: Model) ->
     if not facts.parameters or facts.remote:
         return None
     batch_tokens = BATCH * workload.example
-    added = 0.0
+    added = BYTES_A_STATE * PACKED_TOKENS * (facts.hidden_size or 0)
+    if planned.footprint.demonstrations or planned.footprint.passages:
+        added *= LONG_PROMPTS
     if planned.footprint.gradients:
+        added += TRAINING + (ADAPTER if planned.family == "adapter" else 0.0)
         added += 68.0 * batch_tokens * (facts.hidden_size or 0) * (facts.layers or 0)
         added += 8.0 * batch_tokens * (facts.vocabulary or 0)
     if planned.footprint.copies_weights:
         added += 16.0 * facts.parameters
     return int(now + added)
+
+
+def machine_memory() -> int | None:
+    """All memory of this machine in bytes, where a comparison on its processor has to fit; None
+    where a CUDA device runs the bases."""
+    import psutil
+
+    torch = sys.modules.get("torch")
+    on_cuda = torch is not None and torch.cuda.is_available()
+    return None if on_cuda else int(psutil.virtual_memory().total)
 
 
 def _resident_bytes() -> int:

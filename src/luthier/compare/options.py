@@ -30,8 +30,14 @@ class Options:
     - `listener`: follows the progress.
     - `references`: also score what needs no language model (always the commonest answer, plain
       classifiers; over documents the best sentence).
+    - `setfit`: also score SetFit, which trains the embedder on pairs; it takes some minutes.
+    - `refit`: fit the pick once more at the end, on train and dev together.
+    - `advise`: rank the techniques by a rule before anything is fitted (`luthier.probe`), run the
+      likely winners first, and say at the end whether the first choice was right.
     - `embedder`: of the reference that classifies embeddings, as in `luthier index`; by default
       MiniLM where the `rag` extra is installed, "none" for no such reference.
+    - `arguments`: those of `luthier compare`, where that is what asks; the ledger keeps them, so
+      that the studio can go on with a comparison that stopped.
     """
 
     curve: tuple[float, ...] = ()
@@ -44,6 +50,10 @@ class Options:
     listener: Listener = field(default_factory=SilentListener)
     references: bool = True
     embedder: str | None = None
+    setfit: bool = False
+    refit: bool = False
+    advise: bool = False
+    arguments: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

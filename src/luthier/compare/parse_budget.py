@@ -8,6 +8,7 @@ from luthier.errors import BudgetError
 from luthier.records import Budget
 
 DEFAULT_BUDGET = Budget(minutes=10.0)
+NOT_GIVEN = Budget()  # the plan chooses
 LEAST_SECONDS = 2.0
 
 _MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0}
@@ -19,14 +20,14 @@ _TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)\s*tok(?:ens?)?")
 def parse_budget(budget: str | Budget | None) -> Budget:
     """The budget for a whole comparison: "20m", "90s", "1h", or in tokens "5Mtok".
 
-    None, and a `Budget` without any limit, give the default of ten minutes. BudgetError for any
+    None, and a `Budget` without any limit, leave the choice to the plan. BudgetError for any
     other text, and for a budget that is too small for any work.
     """
     if budget is None:
-        return DEFAULT_BUDGET
+        return NOT_GIVEN
     parsed = budget if isinstance(budget, Budget) else _read(budget)
     if parsed.tokens is None and parsed.minutes is None:
-        return DEFAULT_BUDGET
+        return NOT_GIVEN
     if parsed.tokens is not None and parsed.tokens < 1:
         raise BudgetError(
             f"A budget of {parsed.tokens} tokens is too small for anything",
@@ -38,6 +39,11 @@ def parse_budget(budget: str | Budget | None) -> Budget:
             next_step="Give some minutes, for instance --budget 10m.",
         )
     return parsed
+
+
+def budget_words(tokens: int) -> str:
+    """A number of tokens, rounded up, as `--budget` takes it: "3301ktok"."""
+    return f"{-(-tokens // 1000)}ktok"
 
 
 def _read(text: str) -> Budget:

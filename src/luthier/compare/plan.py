@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from luthier.probe.probe_advice import Advice
 from luthier.scoring.power import Power
 from luthier.techniques.base import Footprint
 
@@ -41,7 +42,8 @@ class PlannedTechnique:
 
     `name` is how the user wrote it ("lora", "few-shot -> lora"), `slug` its folder in the run
     folder. `skip_reason` says in words why it will not run; None when it will. `seeded`: a fit
-    depends on its seed.
+    depends on its seed. `base` is the base it starts from; where there are several, `name` ends in
+    it ("lora on nano").
     """
 
     name: str
@@ -55,6 +57,7 @@ class PlannedTechnique:
     footprint: Footprint = field(default_factory=Footprint)
     skip_reason: str | None = None
     seeded: bool = False
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,14 @@ class Plan:
 
     `budget_minutes` or `budget_tokens` is what the user gave for everything. `hard_cap_seconds` is
     wall time; what has not run by then is "stopped". `tokens_per_second` is the measured forward
-    speed, None where it could not be measured. `curve` holds the shares of the training examples
+    speed, None where it could not be measured; of several bases (`speeds`) it is that at which the
+    fits on them go, all together. `curve` holds the shares of the training examples
     for the learning curve, `limit` how many test examples are scored (None: all). `billed`: a
     provider charges for tokens. `warnings` are sentences that a user should read before it runs.
     `tolerance` is how far the pick may be below the best, in points (see `Options`); `power` what
-    the test split can show.
+    the test split can show. `enough_tokens` is the budget for everything with which every fit sees
+    its training examples three times; None where nothing trains or that is not known. `advice` was
+    made before anything was fitted; None where it was not asked for.
     """
 
     techniques: tuple[PlannedTechnique, ...]
@@ -85,11 +91,19 @@ class Plan:
     warnings: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
     power: Power | None = None
+    speeds: Mapping[str, float | None] = field(default_factory=dict)
+    enough_tokens: int | None = None
+    advice: Advice | None = None
 
     @property
     def to_run(self) -> tuple[PlannedTechnique, ...]:
-        """The techniques that are not skipped."""
-        return tuple(planned for planned in self.techniques if planned.skip_reason is None)
+        """The techniques that are not skipped, in the order in which they run: with an advice the
+        likely winners come first."""
+        found = [planned for planned in self.techniques if planned.skip_reason is None]
+        advice = self.advice
+        if advice is not None:
+            found.sort(key=lambda planned: advice.place(planned.name))
+        return tuple(found)
 
     @property
     def seconds(self) -> float | None:

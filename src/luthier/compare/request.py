@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from luthier.compare.bases import OpenBases
 from luthier.compare.costs import PriceBook
 from luthier.compare.options import Options
-from luthier.compare.running.run_keys import model_identity, slug, technique_identity
+from luthier.compare.running.run_keys import slug, technique_identity
 from luthier.errors import TechniqueError
 from luthier.ledger.provenance import luthier_version
-from luthier.records import Budget
+from luthier.records import Budget, Kind
 from luthier.serialization import digest
 
 if TYPE_CHECKING:
@@ -20,26 +21,31 @@ if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
 
-# One technique of each family. Where there are several, the first that suits the base.
+# At least one technique of each family.
 DEFAULT_TECHNIQUES = (
-    ("zero-shot",), ("few-shot",), ("prompt-search",), ("prefix", "soft-prompt"), ("lora",),
-    ("full",),
+    "zero-shot", "few-shot", "prompt-search", "soft-prompt", "prefix", "lora", "full",
 )  # fmt: skip
+DECODERS_ONLY = frozenset({"prefix"})
 # These are added where the task names documents.
 WITH_KNOWLEDGE = ("rag", "rag -> few-shot", "lora -> rag")
+# And these where it names tools.
+WITH_TOOLS = ("tools", "few-shot -> tools", "lora -> tools")
+# These alone for a task of pictures.
+PICTURE_TECHNIQUES = ("zero-shot", "term-search", "negative-search", "guidance-search")
+# And these where its training rows come with pictures.
+WITH_PICTURES = ("textual-inversion", "picture-lora", "picture-full")
 
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """The task, the base, the techniques and the budget of a comparison.
+    """The task, the bases with their techniques, and the budget of a comparison.
 
     `budget` is for the whole comparison, `seeds` for each technique whose fit depends on
     a seed.
     """
 
     task: Task
-    model: Model
-    techniques: tuple[Technique, ...]
+    bases: OpenBases
     budget: Budget
     seeds: int
     options: Options
@@ -52,8 +58,8 @@ class ComparisonRequest:
         asked = {
             "luthier": luthier_version(),
             "task": self.task.fingerprint,
-            "model": model_identity(self.model),
-            "techniques": [technique_identity(t) for t in self.techniques],
+            "model": [base.identity for base in self.bases],
+            "techniques": [[technique_identity(t) for t in b.techniques] for b in self.bases],
             "budget": [self.budget.tokens, self.budget.minutes],
             "seeds": self.seeds,
             "seed": self.options.seed,
@@ -63,18 +69,27 @@ class ComparisonRequest:
 
     @property
     def folder_name(self) -> str:
-        """`<task>-<model>-<hash>`, short enough for any file system."""
-        model = re.sub(r"^https?://", "", self.model.backend.name).rstrip("/").split("/")[-1]
-        return f"{slug(self.task.name)[:40]}-{slug(model)[:40]}-{self.id[:8]}"
+        """`<task>-<models>-<hash>`, short enough for any file system."""
+        names = (base.facts.name for base in self.bases)
+        last = [re.sub(r"^https?://", "", name).rstrip("/").split("/")[-1] for name in names]
+        return f"{slug(self.task.name)[:40]}-{slug('-'.join(last))[:40]}-{self.id[:8]}"
+
+    @property
+    def models(self) -> str:
+        """The names of the bases, with commas between them."""
+        return ",".join(base.facts.name for base in self.bases)
 
 
 def default_techniques(task: Task, model: Model | None = None) -> tuple[str, ...]:
-    """The techniques that are compared when none are named.
-
-    For a base that cannot carry a prefix, the soft prompt takes its place.
-    """
-    names = tuple(_first_suited(choice, model) for choice in DEFAULT_TECHNIQUES)
-    return (*names, *(WITH_KNOWLEDGE if task.knowledge else ()))
+    """The techniques that are compared when none are named; over an encoder–decoder none that is
+    for decoders only."""
+    if task.kind is Kind.IMAGE:
+        shown = any(example.picture for example in task.train)
+        return (*PICTURE_TECHNIQUES, *(WITH_PICTURES if shown else ()))
+    both_ways = model is not None and model.backend.facts.encoder_decoder
+    names = [n for n in DEFAULT_TECHNIQUES if not (both_ways and n in DECODERS_ONLY)]
+    names += WITH_KNOWLEDGE if task.knowledge else ()
+    return (*names, *(WITH_TOOLS if task.tools else ()))
 
 
 def resolve_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Technique, ...]:
@@ -97,13 +112,3 @@ def resolve_techniques(techniques: str | Sequence[str | Technique]) -> tuple[Tec
         )
     # The same technique twice is the same run, and has one place in the table.
     return tuple({digest(technique_identity(t)): t for t in parsed}.values())
-
-
-def _first_suited(names: Sequence[str], model: Model | None) -> str:
-    """The first technique that this kind of base can carry; the first of all where none can."""
-    from luthier.techniques.spelling import parse_technique
-
-    if model is None or len(names) == 1:
-        return names[0]
-    suited = (name for name in names if parse_technique(name).unmet_by_model(model) is None)
-    return next(suited, names[0])

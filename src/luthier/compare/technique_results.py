@@ -11,7 +11,9 @@ from luthier.compare.comparison import OffTask, Run, TechniqueResult
 from luthier.compare.costs import Cost, RequestTime, priced
 from luthier.compare.costs.prices import Price
 from luthier.compare.plan import PlannedTechnique, Status
-from luthier.records import Score
+from luthier.records import Budget, FitRecord, Score
+from luthier.safety.inside import inside_by_name
+from luthier.techniques.recipe import budget_after, step_budget
 
 
 def technique_result(
@@ -42,6 +44,7 @@ def technique_result(
         runs=tuple(runs),
         settings=planned.settings,
         reason=reason,
+        base=planned.base,
     )
     finished = [run for run in runs if run.status == "finished"]
     if not finished:
@@ -60,20 +63,39 @@ def technique_result(
         ),
         off_task=_mean_off_task(finished),
         best_seed=best_seed(finished),
-        epochs=_epochs(finished),
-        path=str(folder / planned.slug),
+        epochs=_mean_passes([_passes(run.fit) for run in finished]),
+        epochs_bought=_mean_passes([_bought(run.fit, planned.budget_tokens) for run in finished]),
+        path=str(inside_by_name(folder, planned.slug, found_in="The plan in the ledger"))
+        if planned.slug
+        else None,
     )
 
 
-def _epochs(runs: Sequence[Run]) -> float | None:
-    """The mean passes of a fit over the training examples; of the steps of a recipe, the fewest."""
-    passes = []
-    for run in runs:
-        fits = [part.fit for part in run.fit.parts] or [run.fit]
-        of_run = [fit.training.epochs for fit in fits if fit.training is not None]
-        if of_run:
-            passes.append(min(of_run))
-    return round(mean(passes), 2) if passes else None
+def _mean_passes(passes: Sequence[float | None]) -> float | None:
+    known = [each for each in passes if each is not None]
+    return round(mean(known), 2) if known else None
+
+
+def _passes(fit: FitRecord) -> float | None:
+    """How often a fit saw the training examples; of the steps of a recipe, the fewest."""
+    each = [part.fit for part in fit.parts] or [fit]
+    return min((f.training.epochs for f in each if f.training is not None), default=None)
+
+
+def _bought(fit: FitRecord, budget: int | None) -> float | None:
+    """How often a fit could have seen the training examples with all of its budget."""
+    left, found = Budget(tokens=budget), []
+    each = [part.fit for part in fit.parts] or [fit]
+    for place, part in enumerate(each):
+        share = step_budget(left, place, len(each)).tokens
+        left = budget_after(left, part)
+        if part.training is None:
+            continue
+        unspent = 1.0
+        if part.training.stopped_early and share and part.spent_tokens:
+            unspent = max(1.0, share / part.spent_tokens)
+        found.append(part.training.epochs * unspent)
+    return min(found, default=None)
 
 
 def best_seed(runs: Sequence[Run]) -> int | None:

@@ -1,5 +1,10 @@
 """Scoring continuations with an encoder–decoder: each distinct prompt is encoded once, and all its
-continuations are decoded in one row, a tree that starts at the decoder's first token."""
+continuations are decoded in one row, a tree that starts at the decoder's first token.
+
+A decoder counts the places of a row, and a token of a tree stands at another place than its
+position. T5's positions are biases in the attention, so that the mask can hold the difference; for
+BART's, which are added to the embeddings, the embeddings hold it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,8 @@ from luthier.engine.request_rows import RowScores, TokenRow
 from luthier.engine.session import Session
 
 TOKENS_A_BATCH = 4096
-RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention, so a mask can hold them
+RELATIVE = ("t5", "mt5")  # positions are biases in the decoder's attention
+LEARNED = ("bart", "mbart")  # positions are rows that are added to the embeddings
 
 
 def score_encoded_rows(session: Session, rows: Sequence[TokenRow]) -> list[RowScores]:
@@ -80,9 +86,18 @@ def _score_batch(session: Session, batch: Batch) -> list[tuple[int, RowScores]]:
     mask = (torch.arange(longest) < lengths).long().to(device)
     embeds = session.embed(ids.to(device))
     encoded = session.module.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
-    relative = session.module.config.model_type in RELATIVE
-    scores = (_decode_trees if relative else _decode_apart)(session, rows, encoded, mask)
+    decode = _decode_trees if _holds_trees(session, rows) else _decode_apart
+    scores = decode(session, rows, encoded, mask)
     return list(zip((number for number, _ in batch), scores, strict=True))
+
+
+def _holds_trees(session: Session, rows: Sequence[TokenRow]) -> bool:
+    """Whether all continuations of a row can stand in one row of the decoder."""
+    config = session.module.config
+    if config.model_type in RELATIVE:
+        return True
+    longest = max(1 + sum(len(c) - 1 for c in row.continuations) for row in rows)
+    return config.model_type in LEARNED and longest <= int(config.max_position_embeddings)
 
 
 def _decode_trees(
@@ -99,11 +114,16 @@ def _decode_trees(
     positions = batch.positions.to(session.device)
     visible = batch.visible.to(session.device)
     masks = attention_masks(session, visible, positions, positions)
+    ids: dict[str, torch.Tensor] = {"decoder_input_ids": batch.ids.to(session.device)}
+    if session.module.config.model_type in RELATIVE:
+        masks = masks + _position_bias(session, positions)
+    else:
+        ids = {"decoder_inputs_embeds": _moved(session, ids["decoder_input_ids"], positions)}
     logits = session.module(
         encoder_outputs=encoded,
         attention_mask=mask,
-        decoder_input_ids=batch.ids.to(session.device),
-        decoder_attention_mask=masks + _position_bias(session, positions),
+        **ids,
+        decoder_attention_mask=masks,
         use_cache=False,
     ).logits[:, -batch.keep :]
     values, best = read_scores(logits, layouts)
@@ -133,6 +153,19 @@ def _position_bias(session: Session, positions: torch.Tensor) -> torch.Tensor:
     by_place: torch.Tensor = first.compute_bias(width, width, device=positions.device)
     difference: torch.Tensor = by_position - by_place
     return difference
+
+
+def _moved(session: Session, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The decoder's embeddings (B, W, H) of ids (B, W), such that with the rows of their places
+    added they have those of `positions`."""
+    decoder: Any = session.module.get_decoder()
+    table = decoder.embed_positions
+    places = torch.arange(ids.shape[1], device=ids.device)
+    embeds: torch.Tensor = decoder.embed_tokens(ids)
+    of_position = table.weight[positions + table.offset]
+    of_place = table.weight[places + table.offset]
+    moved: torch.Tensor = embeds + (of_position - of_place).to(embeds.dtype)
+    return moved
 
 
 def _decode_apart(

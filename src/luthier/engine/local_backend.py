@@ -6,8 +6,9 @@ import copy
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from luthier.engine.adapters.mixed_scoring import AdaptedRequests, score_togethe
 from luthier.engine.base_fingerprint import fingerprint_of
 from luthier.engine.chat_template import CLOCK_NOTE, chat_template
 from luthier.engine.continuation_scoring import score_continuations
+from luthier.engine.continuous import ContinuousEngine
 from luthier.engine.engine_choice import uses_prefix_trees
 from luthier.engine.precision import autocast, matmul_precision
 from luthier.engine.pretrained import load_pretrained, model_facts
@@ -58,17 +60,22 @@ class LocalBackend(Backend):
         self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
-        self.capabilities = frozenset(Capability) - {Capability.IMAGES}
+        self.capabilities = frozenset(Capability) - {
+            Capability.IMAGES, Capability.DRAWING, Capability.DENOISING,
+        }  # fmt: skip
         if module.config.is_encoder_decoder:
             self.capabilities -= {Capability.MIXTURES}
         self._fork: tuple[Weights, Any] | None = None
         self._injected: InjectedAdapter | None = None
         self._speed: float | None = None
+        self._engine: ContinuousEngine | None = None
         # An adapter is put into the one base there is: threads take turns.
         self._lock = threading.RLock()
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         self.facts = model_facts(module, tokenizer)
+        template = chat_template(tokenizer)
+        self.call_format = "plain" if template is None else template.call_format
 
     @classmethod
     def open(cls, path: str, *, name: str, device: str = "auto") -> LocalBackend:
@@ -112,6 +119,7 @@ class LocalBackend(Backend):
                     peft = stack.enter_context(injected(module, adapter))
             else:
                 peft = self._inject(module, adapter)
+            heads = [slot.head for slot in (adapter, soft) if slot is not None]
             base = module if peft is None else peft.get_base_model()
             device = base.get_input_embeddings().weight.device
             yield Session(
@@ -121,6 +129,7 @@ class LocalBackend(Backend):
                 soft=None if soft is None else soft.tensor.to(device=device, dtype=torch.float32),
                 placement="before" if soft is None else soft.placement,
                 bos_in_prefix=adapter is not None and adapter.starts_with_bos,
+                head=tuple(chain.from_iterable(heads)),
             )
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
@@ -191,6 +200,24 @@ class LocalBackend(Backend):
                 piece = stream.step(session)
             if piece:
                 yield piece
+
+    def continuous(self) -> AbstractContextManager[ContinuousEngine] | None:
+        """The engine of a server: see `luthier.engine.continuous`; None for a base whose layers
+        take no masks, and where LUTHIER_ENGINE is "plain"."""
+        if not uses_prefix_trees(Session(self._module, self.tokenizer)):
+            return None
+        return self._continuous_engine()
+
+    @contextmanager
+    def _continuous_engine(self) -> Iterator[ContinuousEngine]:
+        with self.session(Adaptation()), torch.inference_mode():
+            if self._engine is None:
+                self._engine = ContinuousEngine(self._module, self.tokenizer)
+            yield self._engine
+
+    def token_text(self, ids: Sequence[int]) -> str:
+        """The text of token numbers."""
+        return str(self.tokenizer.decode(list(ids)))
 
     def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
         """The log-probability of every token of each text: see `luthier.engine.text_scoring`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -46,6 +48,14 @@ def memory_cap(device: torch.device) -> int:
     else:
         free, whole = psutil.virtual_memory().available, psutil.virtual_memory().total
     return int(min(free * SHARE_OF_FREE, whole * SHARE_OF_ALL))
+
+
+def give_back() -> None:
+    """Hand the pages that freed tensors leave behind to the system. glibc keeps those between
+    others, so that a process which frees as much as it takes grows all the same; elsewhere nothing
+    is done."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from luthier.content import Usage
 from luthier.engine.generation.sequence_state import end_tokens
 from luthier.engine.request_rows import truncated
 from luthier.engine.session import Session
+from luthier.engine.shortening import shortened
 from luthier.errors import CapabilityError
 from luthier.models.adaptation import Decoding
 from luthier.models.alternatives import told_apart
@@ -30,8 +31,8 @@ def generate_mixture(
     CapabilityError for an encoder–decoder and under a prefix adapter.
     """
     _check_plain_decoder(session)
-    encoded = [session.encode(p) for p in prompts]
-    rows, cut = _rows(session, encoded, decoding.max_new_tokens)
+    prompts, shorter = _fitting(session, prompts, decoding.max_new_tokens)
+    rows, cut = _rows(session, [session.encode(p) for p in prompts], decoding.max_new_tokens)
     ids, mask = _left_padded(session, rows)
     logs = torch.tensor(weights, device=session.device).clamp(min=1e-30).log()[:, None]
     ends = end_tokens(session, decoding.stop)
@@ -67,7 +68,7 @@ def generate_mixture(
     for mark in decoding.stop:
         text = text.split(mark)[0]
     prompt_tokens, new = sum(map(len, rows)), len(tokens) + 1
-    usage = Usage(prompt_tokens, new, prompt_tokens + new * len(rows), 1, int(cut))
+    usage = Usage(prompt_tokens, new, prompt_tokens + new * len(rows), 1, int(cut or shorter))
     return Generated(text.strip(), usage, cut=not complete)
 
 
@@ -85,7 +86,12 @@ def score_mixture(
     logs = torch.tensor(weights, device=session.device).clamp(min=1e-30).log()[:, None]
     logprobs, tokens, greedy, computed = [], [], [], 0
     scored: list[list[int]] = []
-    any_cut = False
+    longest = max(
+        (len(session.encode_pair(prompts[0], text)[0]) for text in continuations), default=0
+    )
+    prompts, any_cut = _fitting(
+        session, prompts, max(1, longest - len(session.encode(prompts[0])) + 1)
+    )
     for text in continuations:
         pairs = [session.encode_pair(p, text) for p in prompts]
         answers = [ids[start:] for ids, start in pairs]
@@ -124,10 +130,24 @@ def _check_plain_decoder(session: Session) -> None:
         )
 
 
+def _fitting(
+    session: Session, prompts: Sequence[Rendered], answer_tokens: int
+) -> tuple[list[Rendered], bool]:
+    """The prompts, each with its input cut in the middle where it is too long for the context
+    beside an answer; and whether any was."""
+    limit = session.text_limit
+    if limit is None:
+        return list(prompts), False
+    most = max(2, limit - answer_tokens)
+    found = [shortened(session, p, most) if len(session.encode(p)) > most else p for p in prompts]
+    return found, any(short is not p for short, p in zip(found, prompts, strict=True))
+
+
 def _rows(
     session: Session, prompts: Sequence[list[int]], answer_tokens: int
 ) -> tuple[list[list[int]], bool]:
-    """Prompts cut to the context, virtual tokens put in; and whether any prompt was cut."""
+    """Prompts as ids, virtual tokens put in; one that is still too long keeps its first token and
+    its end. And whether any was cut so."""
     limit = session.text_limit
     rows, cut = [], False
     for ids in prompts:

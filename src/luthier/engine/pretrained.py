@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from luthier.engine.chat_template import chat_template
 from luthier.errors import ModelError
 from luthier.models.backend import ModelFacts
 
@@ -28,8 +29,9 @@ def load_pretrained(path: str, *, name: str, device: str = "auto") -> tuple[Any,
     half = target.type == "cuda" and torch.cuda.is_bf16_supported()
     dtype = torch.bfloat16 if half else torch.float32
     try:
-        config = transformers.AutoConfig.from_pretrained(path)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        # Said each time: unsaid, Transformers asks at the terminal whether to run a model's code.
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         if _is_encoder(config):
             raise ValueError("it reads both ways and cannot say what comes next (BERT's kind)")
         auto = (
@@ -37,7 +39,9 @@ def load_pretrained(path: str, *, name: str, device: str = "auto") -> tuple[Any,
             if config.is_encoder_decoder
             else transformers.AutoModelForCausalLM
         )
-        module = auto.from_pretrained(path, dtype=dtype).to(target)
+        module = auto.from_pretrained(
+            path, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        ).to(target)
         _check_vocabulary(name, module, tokenizer)
     except safetensors.SafetensorError as error:
         raise ModelError(
@@ -84,11 +88,17 @@ def _device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
+def _lists_tools(tokenizer: Any) -> bool:
+    template = chat_template(tokenizer)
+    return template is not None and template.shows_tools
+
+
 def model_facts(module: Any, tokenizer: Any) -> ModelFacts:
     """Sizes and limits, as the config and the module have them."""
     config = module.config.get_text_config()
     embeddings = module.get_input_embeddings().weight
     total = sum(p.numel() for p in module.parameters())
+    template = chat_template(tokenizer)
     return ModelFacts(
         parameters=total,
         body_parameters=total - embeddings.numel(),
@@ -99,9 +109,11 @@ def model_facts(module: Any, tokenizer: Any) -> ModelFacts:
         architecture=type(module).__name__,
         encoder_decoder=bool(module.config.is_encoder_decoder),
         has_chat_template=bool(getattr(tokenizer, "chat_template", None)),
+        thinks=template is not None and template.thinks,
         # A base may have a template and do better in plain text; its config.json may say so.
         prefers_chat=bool(getattr(tokenizer, "chat_template", None))
         and bool(getattr(config, "prefers_chat", True)),
+        lists_tools=_lists_tools(tokenizer),
         device=str(module.device),
         dtype=str(embeddings.dtype).removeprefix("torch."),
     )

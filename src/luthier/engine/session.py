@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from luthier.content import Message
 from luthier.engine.chat_template import chat_template
 from luthier.engine.special_tokens import as_text
 from luthier.engine.tokenization import Tokens, retokenize
@@ -29,6 +28,7 @@ class Session:
     - `soft`: the virtual tokens, (V votes, P, H), or None.
     - `placement`: where they stand, as in `VirtualTokens`.
     - `bos_in_prefix`: the prefix of the adapter begins with BOS, so that rows begin without.
+    - `head`: further ids (a chat template's own) that the prefix or the virtual tokens stand for.
     """
 
     module: Any
@@ -37,6 +37,7 @@ class Session:
     soft: torch.Tensor | None = None
     placement: str = "before"
     bos_in_prefix: bool = False
+    head: tuple[int, ...] = ()
     # What was tokenised last, for the next prompt mostly begins alike. It is replaced as a whole,
     # so that threads may share a session.
     _last: list[Tokens] = field(default_factory=list, init=False, repr=False)
@@ -107,11 +108,16 @@ class Session:
         tokens that stand in it are text."""
         if not prompt.messages:
             return as_text(self.tokenizer, prompt.text)
-        messages = [Message(m.role, as_text(self.tokenizer, m.text)) for m in prompt.messages]
         template = chat_template(self.tokenizer)
+
+        def plain(text: str) -> str:
+            return as_text(self.tokenizer, text)
+
         if template is None:
-            return "\n\n".join(m.text for m in messages) + "\n\n"
-        return template.text(messages)
+            return "\n\n".join(plain(m.text) for m in prompt.messages) + "\n\n"
+        return template.text(
+            prompt.messages, tools=prompt.tools, plain=plain, thought=prompt.thought
+        )
 
     def encode(self, prompt: Rendered) -> list[int]:
         """The ids of a prompt with the special tokens that the model expects, without virtual
@@ -141,8 +147,8 @@ class Session:
         found = []
         for after in retokenize(self.tokenizer, tokens, texts, special=tokens.special):
             joined = self._row(after)
-            # `bos_in_prefix` may have taken BOS from both.
-            start = max(0, after.kept - 1)
+            # `bos_in_prefix` and `head` may have taken their ids from both.
+            start = max(0, after.kept - 1 - len(self.head))
             while start < min(len(ids), len(joined) - 1) and ids[start] == joined[start]:
                 start += 1
             # After an empty prompt, or one that merged as a whole, it follows an opening token.
@@ -189,7 +195,8 @@ class Session:
             return None
         cache = self.peft.get_prompt(batch)
         layers = getattr(cache, "self_attention_cache", cache).layers
-        if all(layer.keys.shape[2] == config.num_virtual_tokens for layer in layers):
+        whole = all(layer.keys.shape[2] == config.num_virtual_tokens for layer in layers)
+        if whole and not any(getattr(layer, "is_sliding", False) for layer in layers):
             return cache
         return self._whole_prefix(batch, config)
 
@@ -224,4 +231,8 @@ class Session:
                 ids = [self.opening_token]
             if self.bos_in_prefix and len(ids) > 1 and ids[0] == self.tokenizer.bos_token_id:
                 ids = ids[1:]
+            at = int(bool(ids) and ids[0] == self.tokenizer.bos_token_id)
+            end = at + len(self.head)
+            if self.head and len(ids) > end and tuple(ids[at:end]) == self.head:
+                ids = ids[:at] + ids[end:]
         return ids

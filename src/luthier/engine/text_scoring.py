@@ -24,6 +24,11 @@ TOKENS_A_BATCH = 3072  # as for continuations
 
 # The ids before a text (BOS, virtual tokens; the input of an encoder), and the ids of the text.
 TextRow = tuple[list[int], list[int]]
+# The log-probability of a token, the likeliest id in its place and that one's, and the mean and the
+# deviation of the log-probability of a token drawn there.
+Value = tuple[float, int, float, float, float]
+POSITIONS_AT_ONCE = 256  # whose spread is computed together: a vocabulary may be large
+LEAST_LOG = -80.0  # what is less likely adds nothing to a mean over the distribution
 
 
 def text_logprobs(session: Session, texts: Sequence[str]) -> list[TokenLogprobs]:
@@ -51,10 +56,35 @@ def text_logprobs(session: Session, texts: Sequence[str]) -> list[TokenLogprobs]
             next_step="Divide it into shorter texts.",
         )
     scored = iter(_row_logprobs(session, rows))
-    return [
-        TokenLogprobs(pieces, _averaged([next(scored) for _ in range(session.votes)]))
-        for _, _, pieces in split
-    ]
+    results = []
+    for _, ids, pieces in split:
+        votes = [next(scored) for _ in range(session.votes)]
+        results.append(
+            TokenLogprobs(
+                pieces,
+                _averaged([[None if v is None else v[0] for v in row] for row in votes]),
+                tuple(ids),
+                _likeliest(session, votes[0], ids, pieces) if session.votes == 1 else (),
+                tuple(None if v is None else v[3:] for v in votes[0]) if session.votes == 1 else (),
+            )
+        )
+    return results
+
+
+def _likeliest(
+    session: Session, row: Sequence[Value | None], ids: Sequence[int], pieces: Sequence[str]
+) -> tuple[tuple[int, str, float] | None, ...]:
+    """What would have been likeliest in each place: a token of the text itself as it stands there,
+    any other one decoded alone."""
+    found: list[tuple[int, str, float] | None] = []
+    for value, token, piece in zip(row, ids, pieces, strict=True):
+        if value is None:
+            found.append(None)
+            continue
+        _, best, logprob = value[:3]
+        text = piece if best == token else str(session.tokenizer.decode([best]))
+        found.append((best, text, logprob))
+    return tuple(found)
 
 
 def _split(session: Session, text: Tokens) -> tuple[list[int], list[int], tuple[str, ...]]:
@@ -80,12 +110,12 @@ def _split(session: Session, text: Tokens) -> tuple[list[int], list[int], tuple[
     return before, ids[first:], pieces
 
 
-def _row_logprobs(session: Session, rows: Sequence[TextRow]) -> list[list[float | None]]:
+def _row_logprobs(session: Session, rows: Sequence[TextRow]) -> list[list[Value | None]]:
     """For each row the log-probability of every id of its text."""
     shape, cap = ModelShape.of(session), memory_cap(session.device)
     widths = [len(before) + len(ids) for before, ids in rows]
     waiting = sorted((k for k, row in enumerate(rows) if row[1]), key=lambda k: -widths[k])
-    found: list[list[float | None]] = [[] for _ in rows]
+    found: list[list[Value | None]] = [[] for _ in rows]
     batch_logprobs = _encoder_decoder_logprobs if session.encoder_decoder else _decoder_logprobs
     with autocast(session.device, session.dtype):
         while waiting:
@@ -109,7 +139,7 @@ def _halves(batch: list[TextRow]) -> list[list[TextRow]] | None:
     return [batch[:middle], batch[middle:]] if middle else None
 
 
-def _decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[float | None]]:
+def _decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[Value | None]]:
     joined = [before + ids for before, ids in rows]
     width, pad = max(map(len, joined)), session.tokenizer.pad_token_id or 0
     ids = torch.tensor([row + [pad] * (width - len(row)) for row in joined], device=session.device)
@@ -132,7 +162,7 @@ def _decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[float 
     ]
 
 
-def _encoder_decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[float | None]]:
+def _encoder_decoder_logprobs(session: Session, rows: list[TextRow]) -> list[list[Value | None]]:
     width = max(len(ids) for _, ids in rows)
     labels = torch.tensor(
         [ids + [-100] * (width - len(ids)) for _, ids in rows], device=session.device
@@ -143,11 +173,33 @@ def _encoder_decoder_logprobs(session: Session, rows: list[TextRow]) -> list[lis
     return [[*each[: len(ids)]] for (_, ids), each in zip(rows, logs, strict=True)]
 
 
-def _read(logits: torch.Tensor, targets: torch.Tensor) -> list[list[float]]:
-    """The log-probabilities of targets (B, W) in logits (B, W, vocabulary)."""
-    logs = logits.float().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    values: list[list[float]] = logs.tolist()
-    return values
+def _read(logits: torch.Tensor, targets: torch.Tensor) -> list[list[Value]]:
+    """The log-probabilities of targets (B, W) in logits (B, W, vocabulary), and the likeliest."""
+    logs = logits.float().log_softmax(-1)
+    own = logs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).tolist()
+    highest, best = logs.max(-1)
+    means, deviations = _spread(logs)
+    return [
+        list(zip(*row, strict=True))
+        for row in zip(
+            own, best.tolist(), highest.tolist(), means.tolist(), deviations.tolist(), strict=True
+        )
+    ]
+
+
+def _spread(logs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean and the deviation (B, W) of log p(z) for z drawn from p: sum p log p, and the root
+    of sum p (log p)² less its square."""
+    means, deviations = [], []
+    for some in torch.split(logs, POSITIONS_AT_ONCE, dim=1):
+        bounded = some.clamp(min=LEAST_LOG)
+        shares = bounded.exp()
+        weighted = shares * bounded
+        mean = weighted.sum(-1)
+        means.append(mean)
+        squares = weighted.mul_(bounded).sum(-1)
+        deviations.append((squares - mean.square()).clamp(min=0.0).sqrt())
+    return torch.cat(means, 1), torch.cat(deviations, 1)
 
 
 def _averaged(votes: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:

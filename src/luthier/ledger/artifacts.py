@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from pathlib import Path
 
 from luthier.errors import StorageError
 from luthier.ledger.storage_errors import storage_error
+from luthier.ledger.written_files import check_ours, replace_folder
+from luthier.redaction import without_secrets
+
+FICLONE = 0x40049409  # Linux: one file shares the blocks of another until either is written
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,15 @@ class Artifacts:
             raise storage_error(self.root, error) from error
 
     def path(self, digest: str) -> Path:
-        """The folder of the artifact with that hash, whether it exists or not."""
+        """The folder of the artifact with that hash, whether it exists or not.
+
+        StorageError for what is no hash.
+        """
+        if _DIGEST.fullmatch(digest) is None:  # it may come out of a ledger
+            raise StorageError(
+                f"{digest!r} is no hash of an artifact",
+                next_step="The ledger was changed by hand, or made to do harm: use another copy.",
+            )
         return self.root / digest[:2] / digest
 
     def verify(self, digest: str) -> Path:
@@ -94,7 +108,9 @@ class Artifacts:
 
     def sweep(self) -> int:
         """Remove what killed processes left half-written; returns how many folders."""
-        unfinished = list(self.root.glob("tmp-*")) if self.root.is_dir() else []
+        named = self.root.glob("tmp-*") if self.root.is_dir() else ()
+        # mkdtemp's names; and whatever else may be called so is not ours.
+        unfinished = [p for p in named if re.fullmatch(r"tmp-[a-z0-9_]{8}", p.name)]
         for folder in unfinished:
             shutil.rmtree(folder, ignore_errors=True)
         return len(unfinished)
@@ -115,51 +131,63 @@ def tree_bytes(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
-def link_folder(artifact: Path, place: Path) -> None:
+def copy_folder(artifact: Path, place: Path) -> None:
     """Make `place` a folder with the files of `artifact`, complete when it is copied elsewhere.
 
-    The files are hard links, which take no space, or copies where the file system has no links.
+    The files are clones that share their blocks where the file system can do that, else copies:
+    whoever edits one does not touch the artifact. StorageError where `place` is to be replaced and
+    holds what we did not write.
     """
     scratch = place.with_name(f".{place.name}-{os.getpid()}")
-    old = scratch.with_name(f"{scratch.name}-old")
     try:
-        if _is_linked(place, artifact):
+        if _is_copied(place, artifact):
             return
+        check_ours(place)
         place.parent.mkdir(parents=True, exist_ok=True)
-        _remove(scratch)
-        shutil.copytree(artifact, scratch, copy_function=_link_or_copy)
-        _remove(old)
-        if place.is_symlink() or place.exists():
-            os.replace(place, old)  # a folder cannot be replaced by another in one step
-        os.replace(scratch, place)
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(artifact, scratch, copy_function=_clone_or_copy)
+        replace_folder(scratch, place)
     except OSError as error:
         raise storage_error(place, error) from error
     finally:
-        _remove(scratch)
-        _remove(old)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _is_linked(place: Path, artifact: Path) -> bool:
-    """Whether a folder holds the very files of an artifact and no others."""
+def _is_copied(place: Path, artifact: Path) -> bool:
+    """Whether a folder holds the files of an artifact, unchanged; others may stand beside them."""
     if place.is_symlink() or not place.is_dir():
         return False
-    there, wanted = _files(place), _files(artifact)
-    return there == wanted and all((place / f).samefile(artifact / f) for f in wanted)
+    return all(_is_same(place / f, artifact / f) for f in _files(artifact))
+
+
+def _is_same(copy: Path, original: Path) -> bool:
+    if copy.is_symlink() or not copy.is_file():
+        return False
+    mine, its = copy.stat(), original.stat()
+    return (mine.st_size, mine.st_mtime_ns) == (its.st_size, its.st_mtime_ns)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _clone_or_copy(source: str, target: str) -> None:
     try:
-        os.link(source, target)
-    except OSError:
+        import fcntl
+
+        with open(source, "rb") as old, open(target, "wb") as new:  # noqa: PTH123
+            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        shutil.copystat(source, target)
+    except (ImportError, OSError):
         shutil.copy2(source, target)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file completely or not at all: temporary file, fsync, rename."""
+    """Write a UTF-8 file completely or not at all: temporary file, fsync, rename.
+
+    No secret of the environment is written (`luthier.redaction`).
+    """
+    text = without_secrets(text)
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,13 +199,6 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise storage_error(path, error) from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
 
 
 def _sync_tree(folder: Path) -> None:

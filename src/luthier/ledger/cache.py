@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from luthier.ledger.provenance import now
-from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
+from luthier.ledger.storage_errors import BUSY_SECONDS, storage_errors
 from luthier.serialization import digest
 
 
@@ -40,7 +38,7 @@ class ResponseCache:
     def __init__(self, path: str | Path | None = None) -> None:
         """Open or create the file; StorageError when that fails."""
         self.path = Path(path) if path is not None else default_cache_path()
-        with self._storage_errors():
+        with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
                 self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -53,13 +51,13 @@ class ResponseCache:
 
     def get(self, key: str) -> str | None:
         """The response, None when there is none."""
-        with self._storage_errors():
+        with storage_errors(self.path):
             row = self._db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, key: str, value: str) -> None:
         """Store a response; one that is there already stays."""
-        with self._storage_errors():
+        with storage_errors(self.path):
             self._db.execute(
                 "INSERT INTO responses VALUES (?,?,?) ON CONFLICT (key) DO NOTHING",
                 (key, value, now()),
@@ -68,10 +66,3 @@ class ResponseCache:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise storage_error(self.path, error) from error

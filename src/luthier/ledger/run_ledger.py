@@ -8,48 +8,15 @@ the next start goes on from there. Records are stored as the JSON of frozen data
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
-from pathlib import Path
-from typing import Any, Self
 
-from luthier.errors import StorageError
+from luthier.ledger.database import LEDGER_FILE as LEDGER_FILE
+from luthier.ledger.database import Database
 from luthier.ledger.provenance import now
-from luthier.ledger.storage_errors import BUSY_SECONDS, storage_error
-
-LEDGER_FILE = "ledger.sqlite"  # its name in a run folder
-
-MIGRATIONS: tuple[tuple[str, str], ...] = (
-    (
-        "0002-planned-runs",
-        """
-        CREATE TABLE comparisons (
-            id TEXT PRIMARY KEY, created TEXT NOT NULL, touched TEXT NOT NULL, finished TEXT,
-            task TEXT NOT NULL, model TEXT NOT NULL, plan TEXT NOT NULL, prices TEXT NOT NULL,
-            provenance TEXT NOT NULL
-        );
-        CREATE TABLE runs (
-            key TEXT PRIMARY KEY, comparison TEXT NOT NULL REFERENCES comparisons(id),
-            purpose TEXT NOT NULL, technique TEXT NOT NULL, seed INTEGER NOT NULL,
-            status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
-            result TEXT, artifact TEXT, error TEXT
-        );
-        CREATE TABLE planned_runs (
-            comparison TEXT NOT NULL REFERENCES comparisons(id), key TEXT NOT NULL,
-            technique TEXT NOT NULL, purpose TEXT NOT NULL, part TEXT NOT NULL,
-            seed INTEGER NOT NULL, PRIMARY KEY (comparison, key)
-        );
-        CREATE TABLE events (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL,
-            comparison TEXT, run TEXT, kind TEXT NOT NULL, message TEXT NOT NULL
-        );
-        """,
-    ),
-)
-# Ledgers from before the records had their present names; they cannot be read any more.
-OUTDATED = frozenset({"0001-first"})
+from luthier.ledger.row_reading import read_row
+from luthier.redaction import redact, without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +78,15 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """What became of the advice of a comparison, as JSON."""
+
+    comparison: str
+    created: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, for a later reader of the ledger."""
 
@@ -121,36 +97,24 @@ class Event:
     message: str
 
 
-class Ledger:
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a comparison was started, so that it can go on without whoever started it.
+
+    `task_file` is None where the task is bundled or was in memory. `arguments` are those of
+    `luthier compare` and `working_folder` is where it was typed; None where the comparison was
+    started from Python, or the arguments held a secret.
+    """
+
+    comparison: str
+    time: str
+    task_file: str | None = None
+    working_folder: str | None = None
+    arguments: tuple[str, ...] | None = None
+
+
+class Ledger(Database):
     """An open ledger. Use it as a context manager, or call `close`."""
-
-    def __init__(self, path: str | Path) -> None:
-        """Open or create the file. StorageError when it is locked, read-only, no ledger, or one of
-        another version, and when the disk is full."""
-        self.path = Path(path)
-        with self._storage_errors():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Explicit transactions only: sqlite3's own opening of them would commit before DDL.
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                # FULL: a finished run must also survive a power cut, and there are few writes.
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute("PRAGMA foreign_keys=ON")
-                self._migrate()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; the write-ahead log is folded in."""
-        self._db.close()
 
     def start_comparison(self, comparison: StoredComparison) -> None:
         """Add a comparison. Of one that is there already the plan, the prices and the time it was
@@ -163,6 +127,12 @@ class Ledger:
                 "plan = excluded.plan",
                 astuple(comparison),
             )
+            # Its place among the others says when it was last started: a clock may be set back.
+            db.execute(
+                "UPDATE comparisons SET rowid = (SELECT max(rowid) + 1 FROM comparisons) "
+                "WHERE id = ?",
+                (comparison.id,),
+            )
 
     def comparison(self, id: str) -> StoredComparison | None:
         """The comparison with that id; None when there is none."""
@@ -171,8 +141,33 @@ class Ledger:
 
     def comparisons(self) -> list[StoredComparison]:
         """All comparisons, the one that was last started at the end."""
-        rows = self._select("SELECT * FROM comparisons ORDER BY touched, rowid", ())
+        rows = self._select("SELECT * FROM comparisons ORDER BY rowid", ())
         return [StoredComparison(*row) for row in rows]
+
+    def save_launch(self, launch: Launch) -> None:
+        """Keep how a comparison was started. What is not known this time stays as it was."""
+        arguments = launch.arguments
+        if arguments is not None and any(redact(text) != text for text in arguments):
+            arguments = None
+        folder = None if arguments is None else launch.working_folder
+        listed = None if arguments is None else json.dumps(arguments)
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO launches VALUES (?,?,?,?,?) ON CONFLICT (comparison) DO UPDATE SET "
+                "time = excluded.time, task_file = coalesce(excluded.task_file, task_file), "
+                "working_folder = coalesce(excluded.working_folder, working_folder), "
+                "arguments = coalesce(excluded.arguments, arguments)",
+                (launch.comparison, launch.time, launch.task_file, folder, listed),
+            )
+
+    def launch(self, comparison: str) -> Launch | None:
+        """How a comparison was started; None where that was not kept."""
+        rows = self._select("SELECT * FROM launches WHERE comparison = ?", (comparison,))
+        if not rows:
+            return None
+        id, time, task_file, folder, listed = rows[0]
+        arguments = None if listed is None else read_row(tuple[str, ...], listed, row="a launch")
+        return Launch(id, time, task_file, folder, arguments=arguments)
 
     def add_planned_runs(self, planned_runs: Iterable[PlannedRun]) -> None:
         """Add the runs that belong to a comparison; those that are there already stay."""
@@ -194,13 +189,28 @@ class Ledger:
 
     def save_run(self, run: StoredRun) -> None:
         """Write a run as it stands now, in place of what the ledger held of it."""
+        row = [without_secrets(v) if isinstance(v, str) else v for v in astuple(run)]
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?)", astuple(run))
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
 
     def run(self, key: str) -> StoredRun | None:
         """The run with that key; None when there is none."""
         rows = self._select("SELECT * FROM runs WHERE key = ?", (key,))
         return StoredRun(*rows[0]) if rows else None
+
+    def keep_advice_outcome(self, comparison: str, outcome: str) -> None:
+        """Write what became of the advice of a comparison, in place of what stood there."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO advice_outcomes VALUES (?,?,?) "
+                "ON CONFLICT (comparison) DO UPDATE SET outcome = excluded.outcome",
+                (comparison, now(), outcome),
+            )
+
+    def advice_outcomes(self) -> list[StoredOutcome]:
+        """All outcomes, the oldest first."""
+        rows = self._select("SELECT * FROM advice_outcomes ORDER BY created, rowid", ())
+        return [StoredOutcome(*row) for row in rows]
 
     def add_event(
         self, kind: str, message: str, *, comparison: str | None = None, run: str | None = None
@@ -209,63 +219,10 @@ class Ledger:
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO events (time, comparison, run, kind, message) VALUES (?,?,?,?,?)",
-                (now(), comparison, run, kind, message),
+                (now(), comparison, run, kind, redact(message)),
             )
 
     def events(self) -> list[Event]:
         """All events in order."""
         query = "SELECT time, comparison, run, kind, message FROM events ORDER BY id"
         return [Event(*r) for r in self._select(query, ())]
-
-    def _migrate(self) -> None:
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)"
-        )
-        done = {r[0] for r in self._db.execute("SELECT name FROM migrations")}
-        if done & OUTDATED:
-            raise StorageError(
-                f"{self.path} was written by an older Luthier, whose records this one cannot read",
-                next_step="Choose another --out folder and compare again, or read it with the "
-                "Luthier that wrote it.",
-            )
-        unknown = done - {name for name, _ in MIGRATIONS}
-        if unknown:
-            raise StorageError(
-                f"{self.path} was written by a newer Luthier (it knows {max(unknown)!r})",
-                next_step="Upgrade Luthier, or choose another --out folder.",
-            )
-        for name, script in MIGRATIONS:
-            if name in done:
-                continue
-            with self._transaction() as db:
-                # Another process may have migrated between the query and the lock.
-                if db.execute("SELECT 1 FROM migrations WHERE name = ?", (name,)).fetchone():
-                    continue
-                for statement in script.split(";"):
-                    if statement.strip():
-                        db.execute(statement)
-                db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now()))
-
-    def _select(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._storage_errors():
-            return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._storage_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        """Turn errors of SQLite and of the file system into StorageError."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise storage_error(self.path, error) from error

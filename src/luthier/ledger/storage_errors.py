@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from luthier.errors import StorageError
@@ -33,7 +36,17 @@ def storage_error(path: Path, error: Exception, *, option: str = "--out") -> Sto
     if "not a database" in message or "malformed" in message:
         return StorageError(
             f"{path} is no ledger, or is damaged ({error})",
-            next_step=f"Move it away, or choose another {option} folder.",
+            next_step=f"Move it away, or choose another {option} folder. Folders of techniques "
+            "beside it open by themselves: luthier ask FOLDER/TECHNIQUE.",
         )
     reason = getattr(error, "strerror", None) or error  # an OSError's text names the path again
     return StorageError(f"{path}: {reason}", next_step=f"Choose another {option} folder.")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system into StorageError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise storage_error(path, error) from error

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 from luthier.content import Input, Response, has_images, question_of, single_text
 from luthier.errors import CapabilityError
 from luthier.models.backend import GenerateRequest, ScoreRequest
+from luthier.models.cut_calls import without_cut_calls
+from luthier.models.drawing_prompt import drawing_requests, draws, render_drawings
 from luthier.models.head_answers import answer_by_head
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.parsing import from_scores, read_response, voted
 from luthier.models.pieces import stripped
 from luthier.models.prompt import Demonstration, Prompt, Rendered, label_text, render
-from luthier.models.thinking import answer_after_thought
+from luthier.models.thinking import answer_after_thought, thinking_requests
 from luthier.models.thoughts import pieces_without_thoughts
+from luthier.models.tool_prompt import reads_turns, tools_of, with_tools, with_tools_listed
 from luthier.records import Capability, Example
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ def render_for(
     teach the model to copy. Where the model has knowledge, what is found for each input is its
     passage.
     """
+    if draws(model):
+        return render_drawings(model, examples)
     prompt = model.adaptation.prompt
     knowledge = model.adaptation.knowledge
     if knowledge is not None:
@@ -59,7 +64,9 @@ def render_shown(
 
     CapabilityError for a picture where the backend reads text only.
     """
-    chat = wants_chat(model, prompt)
+    tools = tools_of(model)
+    chat = wants_chat(model, prompt) or (bool(tools) and reads_turns(model, prompt))
+    prompt = with_tools_listed(model, prompt)
     demonstrations = _demonstrations(model, prompt, examples, leave_self_out=leave_self_out)
     rendered = []
     for example, shown in zip(examples, demonstrations, strict=True):
@@ -69,7 +76,7 @@ def render_shown(
         else:
             one = render(prompt, text, passage=passage, demonstrations=shown, chat=chat)
         rendered.append(one)
-    return rendered
+    return with_tools(model, rendered)
 
 
 def _demonstrations(
@@ -90,6 +97,8 @@ def _demonstrations(
         from luthier.models.rag.passages import shown_with_passage
 
         chosen = [tuple(shown_with_passage(model, d) for d in shown) for shown in chosen]
+    if not tools_of(model):  # without tools there is no way to an answer but the answer
+        chosen = [tuple(replace(d, steps=()) for d in shown) for shown in chosen]
     return chosen
 
 
@@ -109,14 +118,23 @@ def _render_turns(
         )
     style = prompt.format.style
     chat = wants_chat(model, prompt) or pictures
-    chat = chat or (style == "auto" and model.backend.facts.has_chat_template)
+    chat = chat or (
+        style == "auto" and model.backend.facts.has_chat_template and not tools_of(model)
+    )
     return render_turns(prompt, content, passage=passage, demonstrations=shown, chat=chat)
 
 
 def answer(model: Model, examples: Sequence[Example], *, seed: int = 0) -> list[Response]:
-    """One response for each example, in order."""
+    """One response for each example, in order. A model that has tools calls them on the way."""
     if not examples:
         return []
+    if draws(model):
+        return _generated(model, drawing_requests(model, examples, seed=seed))
+    use = model.adaptation.tools
+    if use is not None and use.addresses and model.adaptation.head is None:
+        from luthier.models.tool_loop import answer_with_own_tools
+
+        return answer_with_own_tools(model, examples, seed=seed)
     knowledge = model.adaptation.knowledge
     if model.adaptation.head is not None:
         return answer_by_head(model, render_for(model, examples))
@@ -155,8 +173,10 @@ def _generated(model: Model, requests: Sequence[GenerateRequest]) -> list[Respon
             )
             for generated in model.backend.generate(some, model.adaptation)
         ]
+        new = without_cut_calls(model, some, new)
         if watch is not None:
-            watch.look_at(model.backend.name, new, limit=decoding.max_new_tokens)
+            limit = (some[0].decoding or decoding).max_new_tokens
+            watch.look_at(model.backend.name, new, limit=limit)
         responses += new
     return responses
 
@@ -170,9 +190,10 @@ def _answer_after_thought(
             "A thought reads all passages together, and this model reads each by itself",
             next_step="Use rag(reading='joined') before reasoning.",
         )
-    return answer_after_thought(
-        model, render_for(model, examples), _answer_prompts, seed=seed
-    )  # fmt: skip
+    prompts = render_for(model, examples)
+    if model.adaptation.decoding.own_thoughts and model.backend.facts.remote:
+        return _generated(model, thinking_requests(model, prompts, seed=seed))
+    return answer_after_thought(model, prompts, _answer_prompts, seed=seed)
 
 
 def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
@@ -181,10 +202,13 @@ def stream(model: Model, example: Example, *, seed: int = 0) -> Iterator[str]:
     It is one piece where no part of an answer is known before all of it: labels that are scored,
     votes, passages that are read apart, and an answer after a thought.
     """
+    if draws(model):
+        yield answer(model, [example], seed=seed)[0].text
+        return
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     apart = knowledge is not None and knowledge.reading != "joined"
     by_head = model.adaptation.head is not None
-    apart = apart or bool(decoding.thinking_tokens)
+    apart = apart or bool(decoding.thinking_tokens) or bool(tools_of(model))
     if apart or by_head or decoding.votes > 1 or scores_labels(model):
         yield answer(model, [example], seed=seed)[0].text
         return
@@ -199,12 +223,12 @@ def scores_labels(model: Model) -> bool:
     CapabilityError where guidance is asked for as well.
     """
     decoding = model.adaptation.decoding
-    if decoding.labels and decoding.guidance_scale != 1.0:
+    if decoding.labels and decoding.guidance != 1.0:
         raise CapabilityError(
-            f"guidance_scale is {decoding.guidance_scale:g} where labels are scored",
+            f"guidance_scale is {decoding.guidance:g} where labels are scored",
             next_step="Guidance is for free text: set it to 1, or leave the labels out.",
         )
-    can_score = Capability.LOGPROBS in model.capabilities
+    can_score = Capability.LOGPROBS in model.capabilities and not tools_of(model)
     return bool(decoding.labels) and decoding.votes == 1 and can_score
 
 
@@ -213,7 +237,7 @@ def _generate_requests(
 ) -> tuple[Model, list[GenerateRequest]]:
     """The model and what to ask of it: guidance takes the `negative` part out of its prompt."""
     decoding, negatives = model.adaptation.decoding, []
-    if decoding.guidance_scale != 1.0:
+    if decoding.guidance != 1.0:
         own = model.adaptation.prompt
         negatives = render_for(model.adapt(prompt=negative_of(own)), examples)
         model = model.adapt(prompt=replace(own, negative=""))

@@ -37,9 +37,12 @@ class ModelFacts:
     architecture: str | None = None
     encoder_decoder: bool = False
     has_chat_template: bool = False  # it can render the turns of a conversation
+    thinks: bool = False  # that template has a mode in which it thinks before it answers
     prefers_chat: bool = False  # a single question goes through the chat template too
+    lists_tools: bool = False  # its chat template, or its server, shows tools itself
     device: str | None = None
     dtype: str | None = None
+    leads_away: bool = True  # of what draws: a negative prompt acts
     remote: bool = False  # a server runs it: its memory and its speed are not this machine's
 
 
@@ -70,7 +73,8 @@ class ScoreResult:
 class GenerateRequest:
     """Ask for text: `samples` of it, of which the k-th is the same for one prompt and seed.
 
-    `seed` matters only where the decoding samples. `negative` is the prompt to be led away from,
+    `seed` matters only where the decoding samples, and for pictures, whose noise depends on nothing
+    else. `negative` is the prompt to be led away from,
     where the decoding has a guidance scale. `decoding` stands in for the adaptation's.
     """
 
@@ -83,12 +87,13 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Generated text, without the stop string.
+    """Generated text, without the stop string; of a drawn picture the path of its file.
 
     `cut`: the text did not end by itself, or is not a whole answer under its constraint. `others`
     are the further samples; the usage of all is in the first. `tool_calls` are the tools that the
     model wants to call before it answers. `lack` says why there is no answer: the text ended inside
-    a thought, or a server's filter withheld it.
+    a thought, or a server's filter withheld it. `first_tokens` are the likeliest tokens that a text
+    of labels could have begun with, and their natural log-probabilities, where a server tells them.
     """
 
     text: str
@@ -97,17 +102,25 @@ class Generated:
     others: tuple[Generated, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     lack: Literal["", "thinking", "filtered"] = ""
+    first_tokens: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
     """A text as a backend's tokens, with the natural log-probability of each after those before it.
 
-    The first token has None where nothing stands before it.
+    The first token has None where nothing stands before it. `ids` are the tokens' numbers, and
+    `likeliest` what would have been likeliest in the place of each, with its log-probability.
+    `spreads` are, in the place of each, the mean and the standard deviation of the log-probability
+    of a token drawn there: how surprising a token was to be. All three are empty where a backend
+    does not tell them.
     """
 
     tokens: tuple[str, ...]
     logprobs: tuple[float | None, ...]
+    ids: tuple[int, ...] = ()
+    likeliest: tuple[tuple[int, str, float] | None, ...] = ()
+    spreads: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +147,9 @@ class Backend:
     - `capabilities`: what the backend can do; no caller finds it out in another way.
     - `facts`: sizes and limits.
     - `watch`: ends the work early where generated answers are of no use; None: nobody looks.
+    - `call_format`: how the base writes calls of tools (`models.tool_formats`); "api": the backend
+      returns them apart from the text.
+    - `weights_file`: what the library of the base calls the file of a fork's weights.
     """
 
     name: str
@@ -141,6 +157,8 @@ class Backend:
     capabilities: frozenset[Capability]
     facts: ModelFacts
     watch: AnswerWatch | None = None
+    call_format: str = "plain"
+    weights_file: str = "model.safetensors"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -159,6 +177,11 @@ class Backend:
     def special_texts(self) -> tuple[str, ...]:
         """How special tokens are written, longest first. Text of others must not contain them."""
         return ()
+
+    def answer_tokens(self, decoding: Decoding) -> int:
+        """The most tokens that one answer takes: of a text those that it may have, of a picture how
+        often the denoiser goes over it."""
+        return decoding.max_new_tokens
 
     def tokens_per_second(self) -> float | None:
         """The measured forward speed; None where it cannot be measured (a server's is not ours)."""
@@ -212,6 +235,20 @@ class Backend:
     ) -> Generated:
         """Greedy text under the same mixture. CapabilityError without `Capability.MIXTURES`."""
         raise self.lacks(Capability.MIXTURES)
+
+    def continuous(self) -> AbstractContextManager[Any] | None:
+        """The engine that answers requests as they come, for many adaptations in shared batches
+        (`luthier.engine.ContinuousEngine`); None where requests are answered call by call.
+
+        While the context lasts, other uses of the backend wait.
+        """
+        return None
+
+    def token_text(self, ids: Sequence[int]) -> str:
+        """The text of token numbers. CapabilityError where the backend has no tokenizer."""
+        raise CapabilityError(
+            f"{self.name} does not tell its tokens", next_step="Give the text instead."
+        )
 
     def session(self, adaptation: Adaptation) -> AbstractContextManager[Any]:
         """The base with `adaptation` applied, its parameters in reach (`engine.session.Session`).

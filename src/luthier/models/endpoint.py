@@ -13,16 +13,15 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from luthier.content import Usage, has_images
+from luthier.content import Usage
 from luthier.errors import CapabilityError, ModelError
-from luthier.ledger.cache import ResponseCache, response_key
+from luthier.ledger.cache import ResponseCache
 from luthier.models.adaptation import Adaptation, Decoding
-from luthier.models.alternatives import told_apart
 from luthier.models.answer_watch import AnswerWatch
 from luthier.models.backend import (
     Backend,
@@ -33,30 +32,34 @@ from luthier.models.backend import (
     ScoreResult,
     TokenLogprobs,
 )
+from luthier.models.endpoint_cache import KeptReplies
 from luthier.models.endpoint_calls import Caller, calling, in_parallel
 from luthier.models.endpoint_client import open_client
+from luthier.models.endpoint_echo import EchoScorer
+from luthier.models.endpoint_forms import (
+    check_settings,
+    check_slots,
+    first_text,
+    stops_of,
+)
+from luthier.models.endpoint_labels import JSON_TOKENS, LabelMeans, held_answer, label_means
 from luthier.models.endpoint_probe import Probe, probe
 from luthier.models.endpoint_replies import (
     ChatReply,
     chat_reply,
     completion_reply,
+    plain_turns,
     samples_of,
     usage_of,
 )
-from luthier.models.endpoint_scoring import (
-    ScoredTokens,
-    continuation_start,
-    echoed,
-    prompt_tokens,
-)
 from luthier.models.endpoint_words import is_filtered
-from luthier.models.openai_form import openai_messages
+from luthier.models.openai_form import openai_messages, openai_tools
 from luthier.models.pieces import stripped, until_stop
-from luthier.models.prompt import Rendered
 from luthier.models.thoughts import pieces_without_thoughts
 from luthier.records import Capability
+from luthier.redaction import plain_address, redacted_pieces
+from luthier.safety.visible import storable
 
-_CACHE_LOCK = threading.Lock()
 PLAIN_LABELS = (
     "Labels were scored after the prompt in plain text: the server does not give log-probabilities "
     "under its chat template."
@@ -84,7 +87,7 @@ class EndpointBackend(Backend):
         cannot be reached.
         """
         url, _, model = name.partition("#")
-        client = open_client(url)
+        client, url = open_client(url), plain_address(url)  # no record holds a password
         if not model:
             with calling(url):
                 names = [m.id for m in client.models.list()]
@@ -114,14 +117,22 @@ class EndpointBackend(Backend):
         if self.found.echoes:
             self.capabilities |= {Capability.LOGPROBS}
         chats = self.found.chats
-        self.facts = ModelFacts(has_chat_template=chats, prefers_chat=chats, remote=True)
-        self._scored_plainly = False
+        self.facts = ModelFacts(
+            has_chat_template=chats, prefers_chat=chats, lists_tools=chats,
+            thinks=self.found.thinks, remote=True,
+        )  # fmt: skip
+        self.call_format = "api" if chats else "plain"
+        self._kept = KeptReplies(self.name, self.url, self.cache)
+        self._echo = EchoScorer(self.model, self.found, caller=self.caller, kept=self._kept)
+        self._means: LabelMeans | None = None
+        self._asking = threading.Lock()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the server does not take or give, and what follows from it, a sentence each."""
-        plain = (PLAIN_LABELS,) if self._scored_plainly else ()
-        return (*self.found.notes, *self.caller.parameters.notes, *plain)
+        plain = (PLAIN_LABELS,) if self._echo.plainly else ()
+        held = () if self._means is None else self._means.note
+        return (*self.found.notes, *self.caller.parameters.notes, *plain, *held)
 
     def count_tokens(self, text: str) -> int:
         """An estimate, four characters a token; exact counts come back with every answer."""
@@ -131,38 +142,41 @@ class EndpointBackend(Backend):
         self, requests: Sequence[GenerateRequest], adaptation: Adaptation
     ) -> list[Generated]:
         """Chat completions, several under way at once, in the order of the requests."""
-        self._check(adaptation)
+        check_slots(self.name, adaptation)
         return in_parallel(lambda r: self._generate(r, adaptation), requests)
 
     def score(self, requests: Sequence[ScoreRequest], adaptation: Adaptation) -> list[ScoreResult]:
         """Echoed prompts; CapabilityError where the server does not give them."""
-        self._check(adaptation)
+        check_slots(self.name, adaptation)
         if Capability.LOGPROBS not in self.capabilities:
             raise CapabilityError(
                 f"{self.name} does not give log-probabilities",
                 next_step="Generate text instead, or use a server with /completions and echo.",
             )
-        return in_parallel(self._score, requests)
+        return in_parallel(self._echo.score, requests)
 
     def text_logprobs(self, texts: Sequence[str], adaptation: Adaptation) -> list[TokenLogprobs]:
         """Echoed completions; CapabilityError where the server does not give them."""
-        self._check(adaptation)
+        check_slots(self.name, adaptation)
         if Capability.LOGPROBS not in self.capabilities:
             raise self.lacks(Capability.LOGPROBS)
-        return in_parallel(self._text_logprobs, texts)
+        return in_parallel(self._echo.text_logprobs, texts)
 
     def stream(self, request: GenerateRequest, adaptation: Adaptation) -> Iterator[str]:
         """A chat completion in the pieces that the server sends. A cached answer is one piece."""
-        self._check(adaptation)
+        check_slots(self.name, adaptation)
         decoding = request.decoding or adaptation.decoding
+        if self._holds(request, decoding):  # what holds it may be JSON, which is no answer yet
+            yield self._generate(request, adaptation).text
+            return
         kind, body = self._body(request, decoding)
-        cached = self._cached_reply(kind, body, request.seed)
+        cached = self._kept.get(kind, body, request.seed)
         if kind != "chat":
             cached = self._asked(kind, body, request.seed)
-        pieces = self._streamed(body, request.seed) if cached is None else _first_text(cached)
-        stops = _stops(decoding)
+        pieces = self._streamed(body, request.seed) if cached is None else first_text(cached)
+        stops = stops_of(decoding)
         with closing(pieces) as open_pieces:  # a stop string closes the connection as well
-            answered = pieces_without_thoughts(open_pieces)
+            answered = pieces_without_thoughts(redacted_pieces(open_pieces))
             yield from stripped(until_stop(stripped(answered), stops))
 
     def _streamed(self, body: dict[str, Any], seed: int) -> Generator[str]:
@@ -177,26 +191,26 @@ class EndpointBackend(Backend):
                 for choice in event.choices or ():
                     ended = choice.finish_reason or ended
                     if choice.delta.content:
-                        text += choice.delta.content
-                        yield choice.delta.content
+                        text += (piece := storable(choice.delta.content))
+                        yield piece
         if ended is not None:
             whole = {"message": {"content": text}, "finish_reason": ended}
             counted = None if usage is None else usage.model_dump()
-            self._keep_reply("chat", body, seed, chat_reply({"choices": [whole], "usage": counted}))
+            self._kept.keep("chat", body, seed, chat_reply({"choices": [whole], "usage": counted}))
 
     def _body(self, request: GenerateRequest, decoding: Decoding) -> tuple[str, dict[str, Any]]:
         """The kind of call ("chat", or "text" without a chat template) and its body.
 
         CapabilityError for what the API has no setting for.
         """
-        self._check_decoding(decoding)
+        check_settings(self.name, decoding)
         body: dict[str, Any] = {"model": self.model}
         if self.found.chats:
             body["messages"] = openai_messages(request.prompt.messages) or [
                 {"role": "user", "content": request.prompt.text}
             ]
         else:
-            body["prompt"] = _plain(request.prompt)
+            body["prompt"] = plain_turns(request.prompt)
         body |= {
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
@@ -209,9 +223,17 @@ class EndpointBackend(Backend):
         if decoding.json_schema is not None:
             schema = {"name": "answer", "schema": json.loads(str(decoding.json_schema))}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if self._holds(request, decoding):
+            means = self._label_means()
+            body |= means.parameters(decoding.labels)
+            if means.holding:
+                body.pop("stop", None)
+                body["max_tokens"] += JSON_TOKENS
+        if request.prompt.tools and self.found.chats:
+            body["tools"] = openai_tools(request.prompt.tools)
         if request.samples > 1:
             body["n"] = request.samples
-        if self.found.chats and self.found.thinking_off:
+        if self.found.chats and self.found.thinking_off and request.prompt.thought is None:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         return ("chat" if self.found.chats else "text"), body
 
@@ -228,11 +250,25 @@ class EndpointBackend(Backend):
             for seed in range(request.seed + request.samples - missing,
                               request.seed + request.samples):  # fmt: skip
                 replies.append(self._asked(kind, {**body, "seed": seed}, seed))
-        stops = _stops(decoding)
+        stops = stops_of(decoding)
         samples = [s for reply in replies for s in samples_of(reply, stops)][: request.samples]
+        if self._holds(request, decoding):
+            samples = [replace(s, text=held_answer(s.text)) for s in samples]
         usage = sum((usage_of(reply) for reply in replies), Usage())
         first = samples[0]
-        return Generated(first.text, usage, first.cut, tuple(samples[1:]), lack=first.lack)
+        return replace(first, usage=usage, others=tuple(samples[1:]))
+
+    def _holds(self, request: GenerateRequest, decoding: Decoding) -> bool:
+        """Whether an answer is to be held to labels; not after a thought, or beside tools."""
+        plain = request.prompt.thought is None and not request.prompt.tools
+        return bool(decoding.labels) and self.found.chats and plain
+
+    def _label_means(self) -> LabelMeans:
+        """What the server does for labels, found out with the first of them."""
+        with self._asking:
+            if self._means is None:
+                self._means = label_means(self.caller, self.model, off=self.found.thinking_off)
+            return self._means
 
     def _asked(self, kind: str, body: dict[str, Any], seed: int) -> ChatReply:
         """The reply to a chat or a plain completion; one that the server's filter withholds has no
@@ -252,147 +288,5 @@ class EndpointBackend(Backend):
                     raise
                 return ChatReply(texts=[""], cut=[False], thinking=[False], filtered=True)
 
-        reply: ChatReply = self._cached(kind, body, seed, call)
+        reply: ChatReply = self._kept.ask(kind, body, seed, call)
         return reply
-
-    def _score(self, request: ScoreRequest) -> ScoreResult:
-        if any(has_images(message.content) for message in request.prompt.messages):
-            raise CapabilityError(
-                f"{self.name} scores text only, and the input holds a picture",
-                next_step="Leave the labels out of the decoding: then answers are generated.",
-            )
-        if not request.continuations:
-            return ScoreResult((), (), (), Usage())
-        if request.prompt.messages and self.found.scores_chats:
-            head = self._chat_tokens(request.prompt, None)
-            rows = [self._chat_tokens(request.prompt, c) for c in request.continuations]
-        else:
-            self._scored_plainly |= bool(request.prompt.messages)
-            text = _plain(request.prompt)
-            head = self._echo(text)
-            rows = [self._echo(text + continuation) for continuation in request.continuations]
-        start = continuation_start(head, rows)
-        logprobs = [float(sum(v or 0.0 for v in row["logprobs"][start:])) for row in rows]
-        greedy = [all(row["greedy"][start:]) for row in rows]
-        pieces = [list(row["tokens"][start:]) for row in rows]
-        apart, flags = told_apart(logprobs, greedy, pieces)
-        computed = sum(len(row["tokens"]) for row in (head, *rows))
-        return ScoreResult(
-            apart,
-            tuple(len(row["tokens"]) - start for row in rows),
-            flags,
-            Usage(start, 0, computed, len(rows) + 1),
-        )
-
-    def _text_logprobs(self, text: str) -> TokenLogprobs:
-        row = self._echo(text, by_id=False)
-        return TokenLogprobs(tuple(row["tokens"]), tuple(row["logprobs"]))
-
-    def _echo(self, text: str, *, by_id: bool = True) -> ScoredTokens:
-        """The tokens of a text; `by_id`: told by their ids where the server can, for the text of a
-        part of a character tells nothing."""
-        body = {
-            "model": self.model,
-            "prompt": text,
-            "max_tokens": 1,
-            "echo": True,
-            "logprobs": 1,
-            "temperature": 0.0,
-        }
-        if by_id:
-            body["return_tokens_as_token_ids"] = True
-
-        def call() -> ScoredTokens:
-            return self.caller.post("/completions", body, lambda reply: echoed(reply, text))
-
-        row: ScoredTokens = self._cached("scored", body, 0, call)
-        return row
-
-    def _chat_tokens(self, prompt: Rendered, answer: str | None) -> ScoredTokens:
-        """The tokens of a chat under the server's template, up to where the answer begins, or with
-        an answer that stays open."""
-        messages = openai_messages(prompt.messages)
-        if answer is not None:
-            messages = [*messages, {"role": "assistant", "content": answer}]
-        body = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "prompt_logprobs": 0,
-            "add_generation_prompt": answer is None,
-            "continue_final_message": answer is not None,
-        }
-        if self.found.thinking_off:
-            body["chat_template_kwargs"] = {"enable_thinking": False}
-
-        def call() -> ScoredTokens:
-            return self.caller.post("/chat/completions", body, prompt_tokens)
-
-        row: ScoredTokens = self._cached("scored", body, 0, call)
-        return row
-
-    def _cached(self, kind: str, body: dict[str, Any], seed: int, call: Callable[[], Any]) -> Any:
-        """The reply to a body out of the cache, else what `call` returns, which goes there."""
-        reply = self._cached_reply(kind, body, seed)
-        if reply is None:
-            with calling(self.url):
-                reply = call()
-            self._keep_reply(kind, body, seed, reply)
-        return reply
-
-    def _cached_reply(self, kind: str, body: dict[str, Any], seed: int) -> Any:
-        if self.cache is None:
-            return None
-        with _CACHE_LOCK:
-            text = self.cache.get(self._key(kind, body, seed))
-        return None if text is None else dict(json.loads(text))
-
-    def _keep_reply(self, kind: str, body: dict[str, Any], seed: int, reply: Any) -> None:
-        """Put a reply into the cache, unless it says nothing: that is worth asking again."""
-        if self.cache is not None and all(text.strip() for text in reply.get("texts", ())):
-            with _CACHE_LOCK:
-                self.cache.put(self._key(kind, body, seed), json.dumps(reply))
-
-    def _key(self, kind: str, body: dict[str, Any], seed: int) -> str:
-        return response_key(model=self.name, prompt=body, decoding=kind, seed=seed)
-
-    def _check_decoding(self, decoding: Decoding) -> None:
-        beyond = []
-        if decoding.regex is not None:
-            beyond.append("regex")
-        if decoding.guidance_scale != 1.0:
-            beyond.append("guidance_scale")
-        if beyond:
-            raise CapabilityError(
-                f"{self.name} cannot follow {' and '.join(beyond)}: the API has no such setting",
-                next_step="Open the same weights locally.",
-            )
-
-    def _check(self, adaptation: Adaptation) -> None:
-        beyond = set(adaptation.filled) - {"prompt", "decoding"}
-        if beyond:
-            raise CapabilityError(
-                f"{self.name} cannot carry {', '.join(sorted(beyond))}: it is a server of text",
-                next_step="Open the same weights locally.",
-            )
-
-
-def _stops(decoding: Decoding) -> tuple[str, ...]:
-    """The strings that end a text here. A label may stand below an introduction, so that line ends
-    do not count before it."""
-    if decoding.json_schema is not None:
-        return ()
-    return tuple(s for s in decoding.stop if s.strip() or not decoding.labels)
-
-
-def _first_text(reply: ChatReply) -> Generator[str]:
-    yield str(reply["texts"][0])
-
-
-def _plain(prompt: Rendered) -> str:
-    """Messages as plain text, for /completions applies no chat template."""
-    if not prompt.messages:
-        return prompt.text
-    turns = [f"{m.role.capitalize()}: {m.text}" for m in prompt.messages]
-    return "\n\n".join([*turns, "Assistant: "])

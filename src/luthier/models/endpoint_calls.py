@@ -19,13 +19,18 @@ from typing import Any, TypeVar
 from luthier.errors import BackendError
 from luthier.models.endpoint_parameters import Parameters
 from luthier.models.endpoint_words import server_words
+from luthier.redaction import without_secrets
+from luthier.safety.guarded_client import luthier_error
+from luthier.safety.visible import storable_json
 
 CONCURRENT_CALLS = 8
 RETRIES = 3  # of a call that failed by accident
 FIRST_WAIT = 0.5  # seconds before the first of them; doubled each time
 MOST_WAITING = 600.0  # seconds that one call waits for a server that wants fewer of them
 # What the client, or whoever reads its reply, raises where a reply is not of the API's form.
-NOT_THE_API = (ValueError, AttributeError, IndexError, KeyError, TypeError)
+NOT_THE_API = (
+    ValueError, AttributeError, IndexError, KeyError, TypeError, RecursionError, OverflowError
+)  # fmt: skip
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -77,10 +82,11 @@ class Caller:
         return self._asked_again(call, body, patient=True)
 
     def _post_once(self, path: str, sent: dict[str, Any], read: Callable[[dict[str, Any]], B]) -> B:
-        text = self.client.post(path, cast_to=str, body=sent)
+        # A server that echoes its key (in an error, in an answer) shows it nowhere.
+        text = without_secrets(self.client.post(path, cast_to=str, body=sent))
         try:
-            reply = json.loads(text)
-        except ValueError:
+            reply = storable_json(json.loads(text))
+        except (ValueError, RecursionError):
             said = server_words(text) or "an empty body"
             raise BadReplyError(said) from None
         if not isinstance(reply, dict):
@@ -113,8 +119,8 @@ class Caller:
                 accident = error.status_code >= 500 or error.status_code in (408, 409)
                 if not accident or not patient or failures >= RETRIES:
                     raise
-            except openai.APIError:
-                if not patient or failures >= RETRIES:
+            except openai.APIError as error:
+                if not patient or failures >= RETRIES or luthier_error(error) is not None:
                     raise
             except BadReplyError as error:
                 if not patient or failures >= RETRIES:
@@ -171,6 +177,9 @@ def server_error(url: str, error: Exception) -> BackendError:
     next step."""
     import openai
 
+    own = luthier_error(error)
+    if own is not None:
+        return own
     if not isinstance(error, openai.APIStatusError):
         said = str(error).splitlines()[0][:200] if str(error) else "no reason given"
         return BackendError(f"{url} failed: {type(error).__name__}: {said}", next_step=_step(0))

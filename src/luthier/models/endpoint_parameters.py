@@ -20,13 +20,21 @@ CONSEQUENCES = {
     "temperature": "it samples as it does by default, so that a repeat may differ",
     "seed": "a repeat may differ",
     "stop": "texts are cut at the stop strings here",
+    "tools": "tools are not offered",
     "n": "samples are asked for one by one",
     "response_format": "answers are not held to the schema",
+    "structured_outputs": "answers are not held to the labels",
+    "guided_choice": "answers are not held to the labels",
+    "logprobs": "how likely labels are is not known",
+    "top_logprobs": "how likely labels are is not known",
     "stream_options": "it does not count the tokens of a stream",
     "chat_template_kwargs": "thinking cannot be switched off",
     "return_tokens_as_token_ids": "tokens are told apart by their texts",
 }
-UNTOLD = {"stream_options", "chat_template_kwargs", "return_tokens_as_token_ids"}
+UNTOLD = {
+    "stream_options", "chat_template_kwargs", "return_tokens_as_token_ids", "structured_outputs",
+    "guided_choice", "logprobs", "top_logprobs",
+}  # fmt: skip
 NEW_NAMES = {"max_tokens": "max_completion_tokens"}
 # A refusal of a value that is too large for this one request is no refusal of the parameter.
 TOO_LARGE = re.compile(

@@ -29,13 +29,15 @@ class Probe:
 
     `chats`: it has a chat template. `echoes`: /completions gives the log-probabilities of a prompt.
     `scores_chats`: /chat/completions does, under the chat template. `thinking_off`: thinking is to
-    be switched off with every call. `notes` is what a user should know.
+    be switched off with every call. `thinks`: it can think before it answers.
+    `notes` is what a user should know.
     """
 
     chats: bool = True
     echoes: bool = False
     scores_chats: bool = False
     thinking_off: bool = False
+    thinks: bool = False
     notes: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
 
@@ -47,10 +49,10 @@ def probe(caller: Caller, model: str) -> Probe:
 
     echoes = _echoes(caller, model)
     notes: tuple[str, ...] = ()
-    thinking_off = False
+    thinking_off = thinks = False
     try:
-        reply = _hello(caller, model)
-        if reply["thought"]:
+        thinks = _hello(caller, model)["thought"]
+        if thinks:
             thinking_off = _can_stop_thinking(caller, model)
             notes = (THINKING_OFF if thinking_off else THINKS,)
     except (openai.BadRequestError, openai.NotFoundError) as error:
@@ -61,6 +63,7 @@ def probe(caller: Caller, model: str) -> Probe:
         echoes=echoes,
         scores_chats=echoes and _scores_chats(caller, model),
         thinking_off=thinking_off,
+        thinks=thinks,
         notes=notes,
         parameters=caller.parameters,
     )

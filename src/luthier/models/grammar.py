@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import TechniqueError
+from luthier.safety.timed_schema import SchemaTimeoutError, TimedValidator
 
 if TYPE_CHECKING:
     from luthier.models.adaptation import Decoding
@@ -27,6 +28,7 @@ JSON_OPTIONS = {
     "key_separator": ": ?",
     "lenient": True,
 }
+MOST_STEPS = 1000  # of drawing a picture
 CLOSED_TYPES = ("object", "array")  # JSON types whose text shows where it ends
 
 
@@ -69,13 +71,17 @@ def check_decoding(decoding: Decoding) -> None:
         refuse("max_new_tokens", "at least 1")
     if not 0 <= decoding.temperature < math.inf:
         refuse("temperature", "0 (greedy) or a number above it")
-    if not 0 <= decoding.guidance_scale < math.inf:
+    if not 0 <= decoding.guidance < math.inf:
         refuse("guidance_scale", "0 or a number above it; 1 is no guidance")
+    if decoding.steps is not None and not 1 <= decoding.steps <= MOST_STEPS:
+        refuse("steps", f"from 1 to {MOST_STEPS:,}")
+    if not 0 <= decoding.negative_from <= decoding.negative_until <= 1:
+        refuse("negative_from", "a share of the schedule, from 0 to `negative_until` (1 at most)")
     if decoding.votes < 1:
         refuse("votes", "at least 1")
     if decoding.thinking_tokens < 0:
         refuse("thinking_tokens", "0 (no thought) or more")
-    if decoding.thinking_tokens and decoding.guidance_scale != 1.0:
+    if decoding.thinking_tokens and decoding.guidance != 1.0:
         refuse("guidance_scale", "1 where a thought comes before the answer")
     if "" in decoding.stop:
         refuse("stop", "texts of at least one character")
@@ -123,19 +129,23 @@ def check_regex(pattern: str) -> None:
 
 def regex_grammar(pattern: str, stop: Sequence[str]) -> str:
     """A grammar of one pattern, anchored at both ends; a stop string may follow."""
-    body = pattern.removeprefix("^")
-    if re.search(r"(?<!\\)(\\\\)*\$$", body):
-        body = body[:-1]
-    ends = f"(?:{'|'.join(map(_literal, stop))})?" if stop else ""
+    body = unanchored(pattern)
+    ends = f"(?:{'|'.join(map(literal, stop))})?" if stop else ""
     whole = f" ?(?:{body}){ends}".replace("\n", r"\n")
     # A slash ends a pattern in this notation. What stands before it decides whether it is escaped.
     whole = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", whole)
     return f"start: /{whole}/"
 
 
+def unanchored(pattern: str) -> str:
+    """A pattern without ^ at its beginning and $ at its end."""
+    body = pattern.removeprefix("^")
+    return body[:-1] if re.search(r"(?<!\\)(\\\\)*\$$", body) else body
+
+
 def choices_grammar(choices: Sequence[str], stop: Sequence[str]) -> str:
     """A grammar of a list of texts; a stop string may follow."""
-    return regex_grammar("|".join(_literal(c.strip()) for c in choices), stop)
+    return regex_grammar("|".join(literal(c.strip()) for c in choices), stop)
 
 
 def schema_grammar(schema: str, stop: Sequence[str]) -> str:
@@ -145,7 +155,7 @@ def schema_grammar(schema: str, stop: Sequence[str]) -> str:
     answer = json.dumps({**content, "x-guidance": options})
     if not stop or content.get("type") in CLOSED_TYPES:
         return f'start: " "? answer\nanswer: %json {answer}'
-    ends = "|".join(map(_literal, stop))
+    ends = "|".join(map(literal, stop))
     return f'start: " "? answer END?\nEND: /{ends}/\nanswer: %json {answer}'
 
 
@@ -154,7 +164,11 @@ def _check_schema(text: str) -> None:
     from jsonschema.exceptions import SchemaError
 
     try:
-        type(_validator(text)).check_schema(json.loads(text))
+        TimedValidator(json.loads(text))
+    except (SchemaTimeoutError, RecursionError) as error:
+        raise TechniqueError(
+            f"json_schema cannot be checked: {error}", next_step="Write it more simply."
+        ) from error
     except SchemaError as error:
         raise TechniqueError(
             f"json_schema is not a valid JSON schema: {error.message[:160]} (at {error.json_path})",
@@ -166,15 +180,6 @@ def _check_schema(text: str) -> None:
         "Simplify it (no schema that nothing fits, no remote $ref), or leave it out: the scorer "
         "checks finished answers all the same.",
     )
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    import jsonschema
-
-    content = json.loads(schema)
-    kind = jsonschema.validators.validator_for(content, jsonschema.Draft202012Validator)
-    return kind(content)
 
 
 @lru_cache(maxsize=256)
@@ -191,5 +196,6 @@ def _check(grammar: str, problem: str, next_step: str) -> None:
         raise TechniqueError(f"{problem}: {message[:200]}", next_step=next_step)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A text as a pattern that matches it alone."""
     return re.sub(r"([\\.+*?()|\[\]{}^$#&~/-])", r"\\\1", text).replace("\n", r"\n")

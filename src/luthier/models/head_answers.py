@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from luthier.content import Response, Usage
+from luthier.errors import ModelError
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
@@ -28,6 +29,12 @@ def answer_by_head(model: Model, prompts: Sequence[Rendered]) -> list[Response]:
     pooled = model.backend.pooled_states(prompts, model.adaptation, layers=(head.layer,))
     for states in pooled:
         state = torch.from_numpy(states.last[0] if head.pooling == "last" else states.mean[0])
+        if head.weight.shape[1] != len(state):
+            raise ModelError(
+                f"the head reads states of width {head.weight.shape[1]}, and this base has "
+                f"{len(state)}",
+                next_step="Open it on the base that it was fitted on: --base, or load(…, base=…).",
+            )
         logprobs = torch.log_softmax(head.weight @ state + head.bias, dim=0).tolist()
         best = head.labels[max(range(len(logprobs)), key=logprobs.__getitem__)]
         responses.append(

@@ -19,7 +19,10 @@ def check_reachable(name: str) -> None:
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if any(
+        isinstance(try_to_load_from_cache(name, file), str)
+        for file in ("config.json", "model_index.json")
+    ):
         return
     host = urlsplit(constants.ENDPOINT)
     reason = "HF_HUB_OFFLINE is set"
@@ -37,3 +40,17 @@ def check_reachable(name: str) -> None:
         choices=("nano", "a folder with config.json", "http(s)://…/v1#model"),
         next_step="Check the path; or fetch it where there is a network and give its folder.",
     )
+
+
+def holds(name: str, file: str) -> bool:
+    """Whether a hub id has a file; False where that cannot be found out."""
+    from huggingface_hub import constants, file_exists, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, file), str):
+        return True
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return False
+    try:
+        return bool(file_exists(name, file))
+    except Exception:  # no network, no such name, not allowed: the opener says which
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,7 @@ from luthier.models.backend import Backend
 from luthier.records import Capability, Example, Lineage
 
 if TYPE_CHECKING:
-    from luthier.models.tool_loop import Tool
-
-MOST_STEPS = 8  # generations of one response that calls tools
+    from luthier.tools import Tool, Toolbox
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +42,8 @@ class Model:
         *,
         context: str | None = None,
         seed: int = 0,
-        tools: Mapping[str, Tool] | None = None,
-        max_steps: int = MOST_STEPS,
+        tools: Mapping[str, Tool | Callable[..., Any]] | Toolbox | None = None,
+        max_steps: int | None = None,
     ) -> Response:
         """Answer a text, parts, or the last turn of a conversation.
 
@@ -63,9 +61,11 @@ class Model:
           mappings with `role` and `content`.
         - `context`: a passage to answer from.
         - `seed`: decides what is drawn where decoding samples.
-        - `tools`: functions by name. A tool the model calls is run with the call's arguments, and
-          the model goes on with the result. Without tools, calls are returned and not run.
-        - `max_steps`: the most generations. The calls of the last one are returned and not run.
+        - `tools`: functions or `Tool`s by name, or a `Toolbox`, in place of the model's own. A tool
+          the model calls is run with the call's arguments, and the model goes on with the result.
+          Without tools, calls are returned and not run.
+        - `max_steps`: the most generations, 8 by default. The calls of the last one are returned
+          and not run.
 
         UserError where there is nothing to answer, CapabilityError for a picture where the backend
         reads text only.
@@ -76,9 +76,13 @@ class Model:
         def respond() -> Response:
             if tools is None:
                 return self.answer([example], seed=seed)[0]
-            from luthier.models.tool_loop import respond_with_tools
+            from luthier.models.tool_loop import answer_with_tools
+            from luthier.tools import Toolbox
 
-            return respond_with_tools(self, example, tools, seed=seed, max_steps=max_steps)
+            box = Toolbox.of(tools)
+            if max_steps is not None:
+                box = box.under(limits=replace(box.limits, steps=max_steps))
+            return answer_with_tools(self, [example], box, seed=seed)[0]
 
         if self.adaptation.knowledge is None:
             return respond()

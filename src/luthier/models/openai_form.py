@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.content import Image, Message, Text, ToolCall, ToolResult
+from luthier.content import Image, Message, Text, ToolCall, ToolResult, ToolSignature
 from luthier.errors import UserError
 
 
@@ -20,6 +20,21 @@ def openai_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     UserError for a picture whose file cannot be read.
     """
     return [form for message in messages for form in _forms(message)]
+
+
+def openai_tools(tools: Sequence[ToolSignature]) -> list[dict[str, Any]]:
+    """What may be called, as the API takes it."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": dict(tool.parameters) or {"type": "object", "properties": {}},
+            },
+        }
+        for tool in tools
+    ]
 
 
 def _forms(message: Message) -> list[dict[str, Any]]:

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 from luthier.content import FinishReason, Response, Usage
 from luthier.models.adaptation import Decoding
 from luthier.models.backend import Generated, ScoreResult
+from luthier.models.label_likelihood import label_likelihood
 from luthier.models.label_reading import parse_label
+from luthier.models.prompt import label_text
 from luthier.models.thoughts import without_thoughts
+from luthier.models.tool_formats import call_format
+from luthier.models.tool_prompt import format_name, tools_of
 from luthier.scripts import without_signs
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ def from_scores(scored: ScoreResult, decoding: Decoding) -> Response:
         parsed=best,
         parseable=any(scored.greedy),
         label_logprobs=dict(zip(decoding.labels, scored.logprobs, strict=True)),
+        label_scores=adjusted,
         usage=scored.usage,
     )
 
@@ -45,15 +50,31 @@ def read_response(model: Model, generated: Generated) -> Response:
     decoding, knowledge = model.adaptation.decoding, model.adaptation.knowledge
     thought = without_thoughts(generated.text.strip())
     text = answered = thought.text
+    calls = generated.tool_calls
+    tools = tools_of(model)
+    if tools and not calls:
+        found = call_format(format_name(model)).read(text, [tool.name for tool in tools])
+        calls = found.calls
+        text = answered = found.text if calls else text
     if knowledge is not None and knowledge.form != "plain":
         from luthier.models.rag.citations import without_citations
 
         answered = without_citations(text)
     parsed: str | None
-    if generated.tool_calls:
+    likely: dict[str, float] | None = None
+    scores: dict[str, float] | None = None
+    if calls:
         parsed = None
     elif decoding.labels:
-        parsed = parse_label(answered, decoding.labels, model.adaptation.prompt.format)
+        form = model.adaptation.prompt.format
+        parsed = parse_label(answered, decoding.labels, form)
+        texts = {label: label_text(label, form) for label in decoding.labels}
+        if parsed is not None and generated.first_tokens:
+            likely = label_likelihood(generated.first_tokens, texts)
+        if likely is not None:
+            bias = dict(decoding.label_bias)
+            scores = {label: value - bias.get(label, 0.0) for label, value in likely.items()}
+            parsed = max(scores, key=lambda label: scores[label]) if bias else parsed
     elif decoding.json_schema is not None:
         from luthier.models.json_reading import is_json
 
@@ -68,11 +89,13 @@ def read_response(model: Model, generated: Generated) -> Response:
         text,
         parsed,
         parsed is not None,
+        label_logprobs=likely,
+        label_scores=scores,
         usage=replace(
             generated.usage, thinking=int(ended == "thinking"), filtered=int(ended == "filtered")
         ),
-        finish_reason="tool-calls" if generated.tool_calls else ended,
-        tool_calls=generated.tool_calls,
+        finish_reason="tool-calls" if calls else ended,
+        tool_calls=calls,
     )
 
 

@@ -6,19 +6,24 @@ objective, demonstrations, format, negative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from luthier.content import Message
+from luthier.content import Message, ToolCall, ToolResult, ToolSignature, ToolStep
+
+RESULT_NAME = "Result"  # stands before a tool's result in plain text
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A solved example shown in the prompt."""
+    """A solved example shown in the prompt. `steps` are the calls that lead to its answer, shown
+    where the model has tools."""
 
     input: str
     target: str
     context: str | None = None
+    steps: tuple[ToolStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +71,33 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """What a base that thinks before it answers has thought so far, in the form of its own chat
+    template. `closed`: the thought is over, and the answer comes next."""
+
+    text: str = ""
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A prompt as the backend reads it: a plain text, or chat messages. One of the two is empty.
 
     `answer_prefix` stands before the answer ("" in chat, " " after a plain "Label:"). `inputs` are
     the texts in it that may be cut where it is too long for the context: the input and its passage,
-    as they stand in the last text or message.
+    as they stand in the last text or message. `thought`: the base is to think in its own way, or
+    has; None: it is to answer at once. `tools` are what the model may call now: a chat template or
+    a server shows them, and a grammar holds calls to them in the form `call_format`
+    (`models.tool_formats`).
     """
 
     text: str = ""
     messages: tuple[Message, ...] = ()
     answer_prefix: str = ""
     inputs: tuple[str, ...] = ()
+    thought: Thought | None = None
+    tools: tuple[ToolSignature, ...] = ()
+    call_format: str = "plain"
 
 
 def label_text(label: str, form: PromptFormat) -> str:
@@ -102,7 +122,9 @@ def render(
     if not chat:
         blocks = [head] if head else []
         blocks += [
-            input_block(form, d.input, d.context) + answer_line(form, label_text(d.target, form))
+            input_block(form, d.input, d.context)
+            + step_lines(form, d.steps)
+            + answer_line(form, label_text(d.target, form))
             for d in shown
         ]
         query = input_block(form, text, passage)
@@ -116,6 +138,7 @@ def render(
     messages = [Message("system", head)] if head else []
     for d in shown:
         messages.append(Message("user", chat_turn(form, d.input, d.context)))
+        messages += step_turns(d.steps)
         messages.append(Message("assistant", label_text(d.target, form)))
     messages.append(Message("user", chat_turn(form, text, passage)))
     return Rendered(messages=tuple(messages), inputs=inputs_of(text, passage))
@@ -180,6 +203,30 @@ def input_block(form: PromptFormat, text: str, passage: str | None) -> str:
 def answer_line(form: PromptFormat, target: str) -> str:
     """An answer under its name, in plain text, with the separator before it."""
     return f"{form.field_separator}{form.target_name}{form.name_separator}{target.strip()}"
+
+
+def step_lines(form: PromptFormat, steps: Sequence[ToolStep]) -> str:
+    """Calls and their results in plain text, each below the other."""
+    return "".join(
+        answer_line(form, step.call.text)
+        + f"{form.field_separator}{RESULT_NAME}{form.name_separator}{step.result.strip()}"
+        for step in steps
+    )
+
+
+def step_turns(steps: Sequence[ToolStep]) -> list[Message]:
+    """Calls and their results as turns of a chat."""
+    turns = []
+    for place, step in enumerate(steps):
+        call = ToolCall(step.name, step.arguments, call_id(0, place))
+        turns.append(Message("assistant", (call,)))
+        turns.append(Message("tool", (ToolResult(call.id, step.result, step.failed),)))
+    return turns
+
+
+def call_id(step: int, place: int) -> str:
+    """An id that every API takes (Mistral wants nine letters and digits)."""
+    return f"call{step % 100:02}{place % 1000:03}"
 
 
 def chat_turn(form: PromptFormat, text: str, passage: str | None) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 # Names that models give the tag (Qwen3, R1, QwQ; Granite and Magistral; Seed).
 _TAGS = r"think|thinking|thought|THINK|seed:think"
+CLOSING_TAGS = tuple(f"</{tag}>" for tag in _TAGS.split("|"))
 _BEGUN = re.compile(rf"\A\s*<({_TAGS})>")
 _ENDED = re.compile(rf"</({_TAGS})>")
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from luthier.content import Content, Conversation, Input, Message, Text
+from luthier.content import Content, Conversation, Input, Message, Text, ToolCall
 from luthier.errors import UserError
 from luthier.models.prompt import (
+    RESULT_NAME,
     Demonstration,
     Prompt,
     Rendered,
@@ -21,9 +22,10 @@ from luthier.models.prompt import (
     input_block,
     label_text,
     prompt_head,
+    step_lines,
+    step_turns,
 )
-
-TOOL_NAME = "Result"  # stands before a tool's result in a plain rendering
+from luthier.models.tool_formats.named_calls import NAMED
 
 
 def render_turns(
@@ -65,6 +67,7 @@ def _as_messages(
     messages = [Message("system", head)] if head else []
     for shown in demonstrations:
         messages.append(Message("user", chat_turn(form, shown.input, shown.context)))
+        messages += step_turns(shown.steps)
         messages.append(Message("assistant", label_text(shown.target, form)))
     return Rendered(messages=(*messages, *turns), inputs=_inputs(turns))
 
@@ -96,14 +99,15 @@ def _as_text(
     blocks = [head] if head else []
     for shown in demonstrations:
         answered = answer_line(form, label_text(shown.target, form))
-        blocks.append(input_block(form, shown.input, shown.context) + answered)
+        asked = input_block(form, shown.input, shown.context)
+        blocks.append(asked + step_lines(form, shown.steps) + answered)
     for place, message in enumerate(turns):
-        text = message.text
+        text = _called(message) or message.text
         if message.role == "user":
             blocks.append(input_block(form, text, passage if place == last_user else None))
             continue
         if message.role == "tool":
-            line = f"{form.field_separator}{TOOL_NAME}{form.name_separator}{text.strip()}"
+            line = f"{form.field_separator}{RESULT_NAME}{form.name_separator}{text.strip()}"
         else:
             line = answer_line(form, label_text(text, form) if text in prompt.labels else text)
         if place == 0:
@@ -114,6 +118,15 @@ def _as_text(
     prefix = " " if form.name_separator.endswith(" ") else ""
     whole = form.block_separator.join(blocks)
     return Rendered(whole, answer_prefix=prefix, inputs=_inputs(turns))
+
+
+def _called(message: Message) -> str:
+    """What a turn with calls says, the calls in the plain form; "" for any other turn."""
+    if isinstance(message.content, str):
+        return ""
+    calls = [part for part in message.content if isinstance(part, ToolCall)]
+    said = [part.text for part in message.content if isinstance(part, Text)]
+    return "\n".join([*said, NAMED.write(calls)]) if calls else ""
 
 
 def _inputs(turns: Sequence[Message]) -> tuple[str, ...]:

@@ -155,6 +155,17 @@ def money(value: float | None, currency: str = "USD") -> str:
     return sign + (text if value >= 0.095 else number(value, digits=2))
 
 
+def total(value: float | None, unit: str, currency: str = "USD") -> str:
+    """A technique's total cost in the unit of the verdict: $12.40, 840 k tok."""
+    if value is None or missing(value):
+        return UNMEASURED
+    if unit == "money":
+        return money(value, currency)
+    if unit == "FLOPs":
+        return f"{number(value / 1e12)}{_SPACE}TFLOP"
+    return f"{scaled(value)}{_SPACE}tok"
+
+
 def probability(value: float | None) -> str:
     """A p-value: 0.03, <0.001."""
     if value is None or missing(value):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from luthier.compare.comparison import Comparison
 from luthier.models.storage import ADAPTATION_FILE
+from luthier.records import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,19 @@ class HowToUse:
 
 
 def how_to_use(comparison: Comparison) -> HowToUse | None:
-    """How to use the pick; None where there is no pick or its folder is missing."""
-    pick = comparison.verdict.pick
+    """How to use the pick, refitted where it was; None where there is no pick or its folder is
+    missing."""
+    pick, refit = comparison.verdict.pick, comparison.refit
     path = next((r.path for r in comparison.results if r.technique == pick), None)
+    if refit is not None and refit.path is not None and Path(refit.path).is_dir():
+        path = refit.path
     if pick is None or path is None or not Path(path).is_dir():
         return None
     beside = "the base and its index" if _index_outside(Path(path)) else "the base"
+    to_file = " --out picture.png" if comparison.task.kind == str(Kind.IMAGE) else ""
     return HowToUse(
         folder_words=f"{path} holds everything but {beside}: copy it to where it is needed.",
-        ask=f'luthier ask {shlex.quote(path)} "…"',
+        ask=f'luthier ask {shlex.quote(path)} "…"{to_file}',
         python=f'import luthier\n\nmodel = luthier.load({path!r})\nprint(model.ask("…"))',
         parts=_parts(Path(path), bool(comparison.task.labels)),
     )
@@ -57,7 +62,14 @@ def _parts(folder: Path, labels: bool) -> tuple[str, ...]:
         )
     if (folder / "adapter").is_dir():
         sentences.append("`adapter/` opens with PEFT: `PeftModel.from_pretrained(base, folder)`.")
-    if (folder / "weights").is_dir():
+    if (folder / "learned_embeds.safetensors").is_file():
+        sentences.append(
+            "`learned_embeds.safetensors` holds a learnt word: `load_textual_inversion` of a "
+            "pipeline reads it."
+        )
+    if (folder / "weights" / "diffusion_pytorch_model.safetensors").is_file():
+        sentences.append("`weights/` is a denoiser: its class in diffusers opens the folder.")
+    elif (folder / "weights").is_dir():
         sentences.append(
             "`weights/` opens with Transformers: `AutoModelForCausalLM.from_pretrained(folder)`, "
             "or AutoModelForSeq2SeqLM for an encoder–decoder."

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.compare.comparison import Comparison
 from luthier.errors import StorageError
+from luthier.redaction import without_secrets
 from luthier.report import amounts
 from luthier.report.how_to_use import how_to_use
 from luthier.report.metric_view import MetricView, metric_view_of
 from luthier.report.technique_view import (
     TechniqueView,
+    advice_sentences,
     best_first,
+    by_base,
     headline,
     in_groups,
     reference_views,
+    refit_sentence,
     technique_views,
     tie_sentence,
 )
@@ -30,14 +34,22 @@ from luthier.report.technique_view import (
 if TYPE_CHECKING:
     import jinja2
 
+GENERATOR = b'<meta name="generator" content="Luthier">'  # marks a report as ours
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_html(comparison: Comparison, path: str | Path) -> Path:
     """Write the report to `path`, completely or not at all; StorageError where that fails."""
+    return write_page(render_html(comparison), path)
+
+
+def write_page(page: str, path: str | Path) -> Path:
+    """Write a page of ours, completely or not at all; StorageError where that fails, or where
+    another's file stands there."""
     target = Path(path)
     # Text from data files can hold half a surrogate pair, which UTF-8 cannot; it becomes "?".
-    content = render_html(comparison).encode("utf-8", errors="replace")
+    content = without_secrets(page).encode("utf-8", errors="replace")
+    _check_replaceable(target)
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +70,19 @@ def write_html(comparison: Comparison, path: str | Path) -> Path:
     return target
 
 
+def _check_replaceable(target: Path) -> None:
+    """StorageError where a file stands at `target` that is no report of ours."""
+    if not target.is_file():
+        return
+    with target.open("rb") as file:
+        start = file.read(4096)
+    if GENERATOR not in start:
+        raise StorageError(
+            f"{target} is to be replaced by the report, and Luthier did not write it",
+            next_step="Nothing was touched. Move it away, or give another path with --out.",
+        )
+
+
 def render_html(comparison: Comparison) -> str:
     """The report as one HTML document."""
     from markupsafe import Markup
@@ -66,7 +91,7 @@ def render_html(comparison: Comparison) -> str:
     views = technique_views(comparison)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             comparison=comparison,
@@ -81,6 +106,11 @@ def render_html(comparison: Comparison) -> str:
     )
 
 
+def stylesheet() -> str:
+    """The report's style sheet, which other pages share."""
+    return (_TEMPLATES / "report.css").read_text("utf-8")
+
+
 def _sections(
     comparison: Comparison, views: list[TechniqueView], metric_view: MetricView
 ) -> dict[str, Any]:
@@ -91,10 +121,13 @@ def _sections(
         confusion,
         cost_tables,
         differences,
+        drawn,
         facts,
         fits,
+        heard,
         plots,
         prompts,
+        tool_traces,
     )
 
     measured, unfinished = in_groups(views)
@@ -103,8 +136,11 @@ def _sections(
     return {
         "headline": headline(comparison),
         "tie": tie_sentence(comparison),
+        "refit": refit_sentence(comparison),
+        "advised": advice_sentences(comparison),
         "how_to_use": how_to_use(comparison),
         "measured": measured,
+        "groups": by_base(comparison, measured),
         "has_passes": any(view.result.epochs is not None for view in measured),
         "unfinished": [*unfinished, *failed],
         "references": references,
@@ -125,12 +161,15 @@ def _sections(
         "break_even": cost_tables.break_even(comparison),
         "prices": cost_tables.prices(comparison),
         "forgetting": cost_tables.forgetting(views),
+        "drawn": drawn.drawn_pictures(comparison),
+        "heard": heard.heard_table(comparison),
+        "tool_traces": tool_traces.tool_traces(comparison),
         "data_facts": facts.data_facts(comparison),
         "leaks": facts.leak_sentences(comparison.task.leaks),
         "leak_samples": facts.leak_samples(comparison.task.leaks),
         "how_made": facts.how_made(comparison, metric_view),
         "machine": facts.machine(comparison),
-        "base_facts": facts.base_facts(comparison),
+        "bases": [(base.name, facts.base_facts(comparison, base)) for base in comparison.bases],
     }
 
 
@@ -139,7 +178,8 @@ def _pick_first(matrices: Sequence[Any]) -> list[Any]:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of the report; all text is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -151,15 +191,15 @@ def _environment() -> jinja2.Environment:
     )
     for write in (
         amounts.count, amounts.milliseconds, amounts.money, amounts.passes, amounts.probability,
-        amounts.rate, amounts.scaled, amounts.seconds, amounts.size,
+        amounts.rate, amounts.scaled, amounts.seconds, amounts.size, amounts.total,
     ):  # fmt: skip
         environment.filters[write.__name__] = write
-    environment.filters["family_marker"] = _marker
-    environment.filters["commands"] = _commands
+    environment.filters["family_marker"] = family_marker
+    environment.filters["commands"] = commands
     return environment
 
 
-def _commands(text: str) -> Any:
+def commands(text: str) -> Any:
     """A sentence in which text between backticks becomes code."""
     from markupsafe import Markup, escape
 
@@ -167,7 +207,7 @@ def _commands(text: str) -> Any:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _marker(shape: str, cls: str) -> Any:
+def family_marker(shape: str, cls: str) -> Any:
     """A family's marker, small enough for a line of text."""
     from markupsafe import Markup
 

@@ -21,6 +21,12 @@ FAMILIES = {
     "recipe": ("f-recipe", "wedge"),
     "reference": ("f-other", "circle"),
 }
+# What a probe said of a base and the test set (`luthier.probe.contamination`).
+TEST_SET = {
+    "found": "the base has met the test set",
+    "no sign": "no sign of the test set in the base",
+    "cannot tell": "test set in the base: cannot be told",
+}
 _STEP = re.compile(r" \(step (\d+) of .*\)$")
 _STATUS = {
     "finished": "finished",
@@ -33,9 +39,10 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class TechniqueView:
-    """A result and how it is shown. `mark` is "pick", "tied", "best" or "".
+    """A result and how it is shown. `mark` is "pick", "tied", "best", "untried" or "".
 
-    `key` is short and safe as an HTML id; `cls` and `shape` are those of the family.
+    `key` is short and safe as an HTML id; `cls` and `shape` are those of the family. `test_set`
+    says whether the base has met the test set, "" where nobody looked.
     """
 
     result: TechniqueResult
@@ -43,13 +50,27 @@ class TechniqueView:
     cls: str
     shape: str
     mark: str
+    test_set: str = ""
 
     @property
     def name(self) -> str:
-        """The technique as the user wrote it; a recipe's step in short: "few-shot, step 1"."""
+        """The technique as the user wrote it, with several bases with that of the row; a recipe's
+        step in short: "few-shot, step 1"."""
         if self.result.part_of is None:
             return self.result.technique
-        return _STEP.sub(r", step \1", self.result.technique)
+        short = _STEP.sub(r", step \1", self.result.technique)
+        several = self.result.part_of.endswith(f" on {self.result.base}")
+        return f"{short} on {self.result.base}" if several else short
+
+    @property
+    def name_in_group(self) -> str:
+        """The same under the heading of its base."""
+        return self.name.removesuffix(f" on {self.result.base}")
+
+    @property
+    def mark_words(self) -> str:
+        """The mark in words."""
+        return {"best": "highest", "untried": "undertrained"}.get(self.mark, self.mark)
 
     @property
     def measured(self) -> bool:
@@ -85,6 +106,7 @@ class TechniqueView:
 def technique_views(comparison: Comparison) -> list[TechniqueView]:
     """All results, in the order of the comparison."""
     verdict = comparison.verdict
+    met = {name: TEST_SET[found] for name, found in comparison.met_test_sets.items()}
     views = []
     for index, result in enumerate(comparison.results):
         cls, shape = FAMILIES.get(result.family, ("f-other", "circle"))
@@ -95,7 +117,10 @@ def technique_views(comparison: Comparison) -> list[TechniqueView]:
             mark = "tied"
         elif result.technique == verdict.best:
             mark = "best"
-        views.append(TechniqueView(result, f"t{index + 1}", cls, shape, mark))
+        if result.technique in verdict.untried:
+            mark = "untried"
+        base = result.base or comparison.model.short
+        views.append(TechniqueView(result, f"t{index + 1}", cls, shape, mark, met.get(base, "")))
     return views
 
 
@@ -113,6 +138,16 @@ def best_first(views: Sequence[TechniqueView], metric_view: MetricView) -> list[
     measured = [view for view in views if view.result.score.value is not None]
     sign = -1.0 if metric_view.higher_is_better else 1.0
     return sorted(measured, key=lambda view: sign * (view.result.score.value or 0.0))
+
+
+def by_base(
+    comparison: Comparison, views: Sequence[TechniqueView]
+) -> list[tuple[str, list[TechniqueView]]]:
+    """The views under the name of each base; under "" where there is one base only."""
+    if len(comparison.bases) == 1:
+        return [("", list(views))]
+    groups = [(b.short, [v for v in views if v.result.base == b.short]) for b in comparison.bases]
+    return [(name, own) for name, own in groups if own]
 
 
 def in_groups(views: Sequence[TechniqueView]) -> tuple[list[TechniqueView], list[TechniqueView]]:
@@ -159,4 +194,27 @@ def tie_sentence(comparison: Comparison) -> str:
     return (
         f"Statistically tied with the best: {names}. On these test examples the tests cannot tell "
         "them apart."
+    )
+
+
+def advice_sentences(comparison: Comparison) -> list[str]:
+    """What was advised before anything was fitted, and whether the first choice was right."""
+    advice, outcome = comparison.plan.advice, comparison.advice_outcome
+    if advice is None:
+        return []
+    return [*advice.sentences(), *([outcome.sentence()] if outcome is not None else [])]
+
+
+def refit_sentence(comparison: Comparison) -> str:
+    """What became of the pick on train and dev; "" where that was not asked for."""
+    refit = comparison.refit
+    if refit is None:
+        return ""
+    run = refit.run
+    if run.status != "finished" or run.score.value is None:
+        return f"Not refitted on train and dev: {run.reason}."
+    return (
+        f"Refitted on train and dev together ({run.train_examples:,} examples, seed {run.seed}), "
+        f"with what was chosen before: {run.score.metric} {run.score.value:.3f} on the same test "
+        "examples. It is what the command below asks; the verdict is about the fits before it."
     )

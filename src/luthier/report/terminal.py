@@ -10,12 +10,17 @@ from luthier.compare.comparison import Comparison
 from luthier.report import amounts
 from luthier.report.how_to_use import how_to_use
 from luthier.report.metric_view import MetricView, metric_view_of
+from luthier.report.sections.tool_traces import call_sentences
 from luthier.report.technique_view import (
+    TEST_SET,
     TechniqueView,
+    advice_sentences,
     answer_notes,
+    by_base,
     headline,
     in_groups,
     reference_views,
+    refit_sentence,
     technique_views,
     tie_sentence,
 )
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
 
 UNEVEN = 1.5  # times the share of a label where all are equally common
 _LONGEST_NAME = 24  # columns; longer ones are folded
-_MARKS = {"pick": "►", "tied": "=", "best": "·", "": " "}
+_TEST_SET_SIGNS = dict(zip(TEST_SET.values(), ("†", "✓", "?"), strict=True))
+_MARKS = {"pick": "►", "tied": "=", "best": "·", "untried": "~", "": " "}
 
 
 def terminal_table(comparison: Comparison) -> RenderableType:
@@ -57,15 +63,18 @@ class _Terminal:
         measured, unfinished = in_groups(views)
         references, failed = in_groups(reference_views(comparison))
         unfinished += failed
-        title = Text.assemble((comparison.task.name, "bold"), ("  base model ", "dim"))
-        title.append(comparison.model.name)
+        plural = "s" if len(comparison.bases) > 1 else ""
+        title = Text.assemble((comparison.task.name, "bold"), (f"  base model{plural} ", "dim"))
+        title.append(" and ".join(base.name for base in comparison.bases))
         title.append(f"  {comparison.plan.test_examples:,} test examples", "dim")
         yield title
         if measured:
             columns = _columns(comparison, metric_view)
             shown = _fitting(columns, [*measured, *references], options.max_width)
-            yield _table(shown, measured, references)
-            yield Text(_legend(columns, shown, measured), "dim")
+            yield _table(shown, by_base(comparison, measured), references)
+            yield Text(_legend(columns, shown, measured, comparison.prices.requests), "dim")
+            for said in dict.fromkeys(v.test_set for v in measured if v.test_set):
+                yield Text(f"{_TEST_SET_SIGNS[said]} {said} (luthier probe)", "dim")
         yield Text()
         yield Text(headline(comparison), "bold green" if comparison.verdict.pick else "bold")
         for sentence in _verdict(comparison):
@@ -83,6 +92,8 @@ class _Terminal:
                 words = Text.assemble((view.name, "bold"), (f", {view.status_words}: ", "dim"))
                 yield Padding(words.append(view.reason), (0, 0, 0, 2))
         for heading, sentences in (
+            ("Calls of tools", call_sentences(comparison)),
+            ("Advised beforehand", advice_sentences(comparison)),
             ("About the answers", answer_notes(views)),
             ("What to try next", comparison.verdict.next_steps),
             ("About the data", comparison.task.notes),
@@ -124,11 +135,18 @@ def _columns(comparison: Comparison, metric_view: MetricView) -> list[_Column]:
         _Column(
             "params", lambda view: amounts.scaled(view.result.cost.trainable_parameters), drop=3
         ),
-        _Column("size", lambda view: amounts.size(view.result.cost.artifact_bytes), drop=1),
+        _Column("size", lambda view: amounts.size(view.result.cost.artifact_bytes), drop=7),
+        _Column(
+            "total",
+            lambda view: amounts.total(
+                view.result.total_cost, comparison.verdict.cost_unit, currency
+            ),
+            drop=8,
+        ),
         _Column("tokens", lambda view: amounts.count(view.result.cost.tokens_per_request), drop=4),
         _Column("p50", lambda view: amounts.milliseconds(view.result.cost.latency_p50_ms), drop=2),
         _Column(
-            "1k req", lambda view: amounts.money(view.result.cost.per_1k_requests, currency), drop=6
+            "1k req", lambda view: amounts.money(view.result.cost.per_1k_requests, currency), drop=1
         ),
     ]
 
@@ -140,7 +158,7 @@ def _macro_f1(comparison: Comparison) -> list[_Column]:
         return []
     if task.chance < UNEVEN / len(task.labels):
         return []
-    return [_Column("macro-F1", lambda view: _mean_secondary(view, "macro-f1"), drop=7)]
+    return [_Column("macro-F1", lambda view: _mean_secondary(view, "macro-f1"), drop=6)]
 
 
 def _mean_secondary(view: TechniqueView, metric: str) -> str:
@@ -160,7 +178,8 @@ def _passes(comparison: Comparison) -> list[_Column]:
 
 
 def _name(view: TechniqueView) -> str:
-    return f"└ {view.name}" if view.result.part_of else view.name
+    name = view.name_in_group
+    return f"└ {name}" if view.result.part_of else name
 
 
 def _score(view: TechniqueView, metric_view: MetricView) -> str:
@@ -168,7 +187,8 @@ def _score(view: TechniqueView, metric_view: MetricView) -> str:
     score = view.result.score
     interval = metric_view.interval(score)
     value = metric_view.write(score.value)
-    return value if interval == amounts.UNMEASURED else f"{value} [{interval}]"
+    written = value if interval == amounts.UNMEASURED else f"{value} [{interval}]"
+    return f"{written} {_TEST_SET_SIGNS[view.test_set]}" if view.test_set else written
 
 
 def _short(duration: str) -> str:
@@ -200,9 +220,12 @@ def _fitting(
 
 
 def _table(
-    columns: Sequence[_Column], views: Sequence[TechniqueView], references: Sequence[TechniqueView]
+    columns: Sequence[_Column],
+    groups: Sequence[tuple[str, list[TechniqueView]]],
+    references: Sequence[TechniqueView],
 ) -> Table:
-    """The techniques and, under a line, what needs no language model."""
+    """The techniques, under the name of their base where there are several, and, under a line, what
+    needs no language model."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -215,14 +238,20 @@ def _table(
     table.add_column(
         columns[0].heading,
         overflow="fold",
-        min_width=min(_width(columns[0], [*views, *references]), _LONGEST_NAME),
+        min_width=min(
+            _width(columns[0], [*(v for _, own in groups for v in own), *references]), _LONGEST_NAME
+        ),
     )
     for column in columns[1:]:
         table.add_column(Text(column.heading), justify="right", no_wrap=True)
     styles = {"pick": "bold green", "tied": "bold", "best": "bold"}
-    for view in views:
-        cells = [Text(_MARKS[view.mark]), *(Text(column.cell(view)) for column in columns)]
-        table.add_row(*cells, style=styles.get(view.mark, "dim" if view.result.part_of else ""))
+    for base, views in groups:
+        if base:
+            table.add_section()
+            table.add_row("", Text(base, "italic"))
+        for view in views:
+            cells = [Text(_MARKS[view.mark]), *(Text(column.cell(view)) for column in columns)]
+            table.add_row(*cells, style=styles.get(view.mark, "dim" if view.result.part_of else ""))
     if references:
         table.add_section()
         table.add_row("", Text("no language model", "dim italic"))
@@ -232,7 +261,10 @@ def _table(
 
 
 def _legend(
-    columns: Sequence[_Column], shown: Sequence[_Column], views: Sequence[TechniqueView]
+    columns: Sequence[_Column],
+    shown: Sequence[_Column],
+    views: Sequence[TechniqueView],
+    requests: int,
 ) -> str:
     marks = {view.mark for view in views}
     parts = []
@@ -242,9 +274,13 @@ def _legend(
         parts.append("= tied with the best")
     if "best" in marks:
         parts.append("· highest score")
+    if "untried" in marks:
+        parts.append("~ undertrained: not judged")
     parts.append("– not measured")
     if any(column.heading == "cut" for column in shown):
         parts.append("cut: answers cut at the limit of new tokens")
+    if any(column.heading == "total" for column in shown):
+        parts.append(f"total: one fit and {requests:,} requests")
     hidden = [c.heading for c in columns if c not in shown]
     if hidden:
         parts.append(f"no room here for {', '.join(hidden)}")
@@ -253,10 +289,11 @@ def _legend(
 
 def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
-    sentences = [verdict.because, tie_sentence(comparison), verdict.reference]
+    sentences = [verdict.because, verdict.not_tried, tie_sentence(comparison), verdict.reference]
     if verdict.break_even_requests:
         sentences.append(
             f"It has paid for its fit against the best prompt after "
             f"{amounts.plural(verdict.break_even_requests, 'request')}."
         )
+    sentences.append(refit_sentence(comparison))
     return [sentence for sentence in sentences if sentence]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from luthier.errors import UserError
 from luthier.retrieval.changes import is_unchanged
 from luthier.retrieval.embed import Embedder, check_same_embedder, embedder_facts
 from luthier.retrieval.embed.minilm import MiniLM
@@ -18,7 +19,7 @@ from luthier.retrieval.ingest.sources import SourceFile, read_document
 from luthier.retrieval.types import BadFile, IndexListener, IndexProgress, IndexSettings, Passage
 
 BATCH = 128  # passages embedded together, of any documents, and kept together
-CUTTING_VERSION = 1  # raise it when the same documents and settings would give other passages
+CUTTING_VERSION = 2  # raise it when the same documents and settings would give other passages
 
 
 class IndexRun:
@@ -106,7 +107,13 @@ class IndexRun:
         if known is not None and known.digest == document.digest:
             self._record_unchanged(file.name, known, document)
             return
-        passages = list(cut_passages(read_document(file, data), file.name, self.settings))
+        read = read_document(file, data)
+        try:
+            passages = list(cut_passages(read, file.name, self.settings))
+        except UserError:
+            raise
+        except Exception as error:
+            raise UnreadableError(f"it cannot be cut into passages: {error}") from error
         self.added[file.name] = (document, passages)
         if self.embedder is not None:
             self._waiting += passages

@@ -7,15 +7,17 @@ passages are the keys; vectors have length 1, so that the inner product is the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.errors import StorageError
 from luthier.retrieval.types import IndexSettings, Passage
+from luthier.safety.saved_parts import check_types
 
 Vectors = NDArray[np.float32]
 Ranking = list[tuple[str, float]]  # ids of passages and scores, best first
@@ -142,8 +144,33 @@ def place_of(p: Passage) -> list[object]:
     return [p.start, p.end, p.page, list(p.headings), dict(p.metadata)]
 
 
+def stored_documents(writer: IndexWriter, address: str) -> Mapping[str, StoredDocument]:
+    """The documents that an index holds; StorageError where it is damaged."""
+    with damaged_index(address):
+        stored = writer.documents()
+        for name, document in stored.items():
+            check_types(name, str, "the name of a document")
+            check_types(document, StoredDocument, f"the document {name}")
+    return stored
+
+
+@contextmanager
+def damaged_index(address: str) -> Iterator[None]:
+    """StorageError, with the index, where what it holds is not what an index holds."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise StorageError(
+            f"The index in {address} is damaged ({type(error).__name__}: {error})",
+            next_step="Make it again from its documents: luthier index DOCUMENTS --into a new "
+            "folder.",
+        ) from error
+
+
 def as_passage(id: str, source: str, text: str, place: Sequence[object]) -> Passage:
     """A passage from what a store keeps of it."""
+    if not isinstance(text, str):
+        raise TypeError(f"the text of a passage is of type {type(text).__name__}")
     start, end, page, headings, metadata = place
     return Passage(id, text, source, start, end, page, tuple(headings), metadata)  # type: ignore[arg-type]
 

@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from luthier.errors import UserError
+from luthier.redaction import plain_address
 from luthier.retrieval.changes import check_names, removed_and_kept
 from luthier.retrieval.embed import open_embedder
 from luthier.retrieval.index_run import IndexRun
+from luthier.retrieval.index_store import stored_documents
 from luthier.retrieval.ingest.sources import find_documents
 from luthier.retrieval.stores import is_address, open_store
 from luthier.retrieval.types import IndexListener, IndexReport, IndexSettings
+from luthier.safety.hosts import name_host
 
 
 def build_index(
@@ -43,10 +46,12 @@ def build_index(
     if not is_address(into):
         unwanted.append(Path(into).resolve())
     files = find_documents(sources, urls=settings.urls, leaving_out=unwanted)
+    name_host(settings.embedder)
     embedder = open_embedder(settings.embedder)
     dimension = None if embedder is None else lambda: embedder.dimension
     store = open_store(into)
-    recipe = json.dumps({k: v for k, v in asdict(settings).items() if k != "urls"})
+    plain = {k: v for k, v in asdict(settings).items() if k != "urls"}
+    recipe = json.dumps(plain | {"embedder": plain_address(settings.embedder)})
     with store.writer(settings, dimension) as writer:
         facts = writer.facts()
         if facts.get("settings", recipe) != recipe:
@@ -55,7 +60,7 @@ def build_index(
                 next_step="Use those, or another --into.",
             )
         run = IndexRun(writer, store.address, embedder, settings, facts, listener, started)
-        stored = writer.documents()
+        stored = stored_documents(writer, store.address)
         if not replace:
             check_names(files, stored)
         run.process(files, stored)

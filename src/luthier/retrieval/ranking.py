@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from luthier.retrieval.index_store import IndexReader, Ranking, Vectors
-from luthier.retrieval.types import SearchSettings
+from luthier.retrieval.types import Mode, SearchSettings
 
 FUSION = 60  # Cormack, Clarke and Büttcher 2009, section 2
 
@@ -19,6 +20,22 @@ def fuse_rankings(rankings: Sequence[Sequence[str]]) -> Ranking:
         for rank, passage_id in enumerate(ranking, 1):
             total[passage_id] = total.get(passage_id, 0.0) + 1 / (FUSION + rank)
     return sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the two searches found for one question, with cosines and with BM25 values."""
+
+    dense: Ranking
+    lexical: Ranking
+
+    def ranking(self, mode: Mode) -> Ranking:
+        """The order of a mode of search."""
+        if mode == "dense":
+            return self.dense
+        if mode == "lexical":
+            return self.lexical
+        return fuse_rankings([[i for i, _ in found] for found in (self.dense, self.lexical)])
 
 
 def diversify(reader: IndexReader, ranking: Ranking, settings: SearchSettings) -> Ranking:

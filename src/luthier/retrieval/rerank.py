@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from luthier.errors import ModelError
+from luthier.errors import ModelError, from_extra
 from luthier.retrieval.index_store import Ranking
 from luthier.retrieval.types import Passage
 
@@ -29,15 +29,14 @@ def rerank_passages(
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Any:
-    try:
+    with from_extra(
+        "embedders",
+        "Reranking needs sentence-transformers, which is not installed",
+        kind=ModelError,
+    ):
         from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        raise ModelError(
-            "Reranking needs sentence-transformers, which is not installed",
-            next_step="pip install 'luthier[embedders]'",
-        ) from error
     try:
-        return CrossEncoder(name, device="cpu", num_labels=1)
+        return CrossEncoder(name, device="cpu", num_labels=1, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"No cross-encoder {name}: {str(error).splitlines()[0]}",

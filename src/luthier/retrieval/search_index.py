@@ -10,10 +10,11 @@ from pathlib import Path
 from luthier.errors import UserError
 from luthier.retrieval.embed import Embedder, check_same_embedder, open_embedder
 from luthier.retrieval.embed.minilm import MiniLM
-from luthier.retrieval.index_store import IndexReader, Ranking
-from luthier.retrieval.ranking import diversify, fuse_rankings
+from luthier.retrieval.index_store import IndexReader, Ranking, Vectors, damaged_index
+from luthier.retrieval.ranking import Candidates, diversify
 from luthier.retrieval.stores import open_store
 from luthier.retrieval.types import LEXICAL_ONLY, Hit, IndexFacts, Passage, SearchSettings
+from luthier.safety.hosts import check_host, name_host
 
 
 class Index:
@@ -27,26 +28,29 @@ class Index:
         """
         self.store = open_store(address)
         self.address = self.store.address
-        with self.store.reader() as reader:
-            facts = reader.facts()
-            if "fingerprint" not in facts:
-                raise UserError(
-                    f"The index in {self.address} was never finished",
-                    next_step="Run the same luthier index again: it goes on.",
-                )
-            passages, files = reader.counts()
-        self.fingerprint = facts["fingerprint"]
-        self._settings = json.loads(facts["settings"])
-        own_embedder = self._settings["embedder"]
-        if own_embedder != LEXICAL_ONLY and not facts.get("embedder"):
-            # Version 1 of the format knew MiniLM only.
-            facts |= {"embedder": MiniLM.id, "dimension": str(MiniLM.dimension)}
-        self._stored_facts, self._embedder_name = facts, embedder or own_embedder
-        self.facts = IndexFacts(
-            passages, files, facts.get("embedder") or LEXICAL_ONLY,
-            int(facts["dimension"]) if facts.get("dimension") else None,
-            self.store.name, self.store.bytes(),
-        )  # fmt: skip
+        with damaged_index(self.address):
+            with self.store.reader() as reader:
+                facts = reader.facts()
+                if "fingerprint" not in facts:
+                    raise UserError(
+                        f"The index in {self.address} was never finished",
+                        next_step="Run the same luthier index again: it goes on.",
+                    )
+                passages, files = reader.counts()
+            self.fingerprint = facts["fingerprint"]
+            self._settings = json.loads(facts["settings"])
+            own_embedder = self._settings["embedder"]
+            if own_embedder != LEXICAL_ONLY and not facts.get("embedder"):
+                # Version 1 of the format knew MiniLM only.
+                facts |= {"embedder": MiniLM.id, "dimension": str(MiniLM.dimension)}
+            self._stored_facts, self._embedder_name = facts, embedder or own_embedder
+            if embedder is not None:
+                name_host(embedder)
+            self.facts = IndexFacts(
+                passages, files, facts.get("embedder") or LEXICAL_ONLY,
+                int(facts["dimension"]) if facts.get("dimension") else None,
+                self.store.name, self.store.bytes(),
+            )  # fmt: skip
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -56,6 +60,11 @@ class Index:
                 f"{self.address} holds no vectors", choices=("lexical",),
                 next_step="Search it with mode lexical.",
             )  # fmt: skip
+        check_host(
+            self._embedder_name,
+            found_in=f"The index in {self.address}",
+            next_step=f"If you trust that server, name it: --embedder '{self._embedder_name}'",
+        )
         embedder = open_embedder(self._embedder_name)
         if embedder is None:
             raise UserError(
@@ -80,21 +89,24 @@ class Index:
         if settings.mode != "lexical":
             vectors = self.embedder.embed_queries(queries)
         depth = max(settings.k, settings.candidates)
-        with self.store.reader() as reader:
-            searches = []
+        with damaged_index(self.address), self.store.reader() as reader:
+            none: list[Ranking] = [[] for _ in queries]
+            dense, lexical = none, none
             if vectors is not None:
-                searches.append(reader.nearest(vectors, depth, settings.where))
+                dense = reader.nearest(vectors, depth, settings.where)
             if settings.mode != "dense":
-                searches.append(reader.matching(queries, depth, settings.where))
-            rankings = searches[0] if len(searches) == 1 else [
-                fuse_rankings([[i for i, _ in ranking] for ranking in of_query])
-                for of_query in zip(*searches, strict=True)
-            ]  # fmt: skip
+                lexical = reader.matching(queries, depth, settings.where)
+            found = [Candidates(*both) for both in zip(dense, lexical, strict=True)]
+            rankings = [candidates.ranking(settings.mode) for candidates in found]
             if settings.rerank is not None:
                 rankings = self._rerank(reader, queries, rankings, settings)
             if settings.diversity:
                 rankings = [diversify(reader, ranking, settings) for ranking in rankings]
-            return [_hits(reader, ranking[: settings.k]) for ranking in rankings]
+            rows = [None] * len(queries) if vectors is None else list(vectors)
+            return [
+                _hits(reader, ranking[: settings.k], candidates, vector, settings)
+                for ranking, candidates, vector in zip(rankings, found, rows, strict=True)
+            ]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         """The passages of these ids, in that order. KeyError for an id that is not in the index."""
@@ -117,11 +129,33 @@ class Index:
         return reranked
 
 
-def _hits(reader: IndexReader, ranking: Ranking) -> list[Hit]:
-    passages = reader.passages([i for i, _ in ranking])
-    return [Hit(p, s, n) for n, (p, (_, s)) in enumerate(zip(passages, ranking, strict=True), 1)]
+def _hits(
+    reader: IndexReader, ranking: Ranking, candidates: Candidates, vector: Vectors | None,
+    settings: SearchSettings,
+) -> list[Hit]:  # fmt: skip
+    ids = [i for i, _ in ranking]
+    cosines = dict(candidates.dense)
+    missing = [i for i in ids if i not in cosines]
+    if vector is not None and missing:  # found by its words only
+        cosines |= {i: float(v @ vector) for i, v in reader.vectors(missing).items()}
+    bm25, fused = dict(candidates.lexical), {}
+    if settings.mode == "hybrid":
+        fused = dict(candidates.ranking("hybrid"))
+    hits = []
+    for rank, (passage, (i, score)) in enumerate(
+        zip(reader.passages(ids), ranking, strict=True), 1
+    ):
+        cosine = cosines.get(i)
+        if settings.rerank is None and settings.mode == "hybrid" and cosine is not None:
+            score = cosine
+        hits.append(Hit(passage, score, rank, cosine, bm25.get(i), fused.get(i)))
+    return hits
 
 
 def open_index(address: str | Path, *, embedder: str | None = None) -> Index:
-    """Open an index. UserError where there is none, StorageError where it is newer."""
+    """Open an index. UserError where there is none, StorageError where it is newer.
+
+    An address that is given here is one that the caller trusts (`luthier.safety.hosts`).
+    """
+    name_host(str(address))
     return Index(address, embedder=embedder)

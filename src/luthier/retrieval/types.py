@@ -50,13 +50,19 @@ class Passage:
 class Hit:
     """A passage that a search found. `rank` counts from 1.
 
-    `score` is comparable within one search only: a cosine (dense), a BM25 score (lexical), a sum
-    of reciprocal ranks (hybrid), or the reranker's.
+    `score` is the cosine of question and passage (dense and hybrid), the passage's BM25 value
+    (lexical), or what the reranker gives. A hybrid search orders by the ranks in both searches, so
+    that its scores need not fall; `fused` is the sum of reciprocal ranks it orders by. `cosine` and
+    `bm25` are None where they were not measured, and `bm25` too where the passage is not among the
+    candidates of the search for words.
     """
 
     passage: Passage
     score: float
     rank: int
+    cosine: float | None = None
+    bm25: float | None = None
+    fused: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,13 @@ def scored_by(
 
 def rescored(sample_scores: Sequence[SampleScore], scorer: Scorer) -> list[SampleScore]:
     """The same predictions, scored by another scorer."""
-    return [
-        replace(s, value=scorer.score(s.prediction or "", s.target), weight=1.0)
-        for s in sample_scores
-    ]
+    return [replace(s, value=_value(s, scorer), weight=1.0) for s in sample_scores]
+
+
+def _value(sample: SampleScore, scorer: Scorer) -> float:
+    if scorer.score_sample is not None:
+        return scorer.score_sample(sample)
+    return scorer.of(sample.prediction or "", sample.target, question=sample.input)
 
 
 def aligned(runs: Sequence[Sequence[SampleScore]]) -> list[list[SampleScore]]:

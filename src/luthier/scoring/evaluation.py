@@ -54,9 +54,11 @@ def evaluate(
     - `scorer`: replaces the scorer of the task.
 
     Raises TaskError (unknown split, empty split, targets the scorer cannot use), LockedSplitError,
-    and CapabilityError where the scorer needs log-probabilities that the model does not give, all
-    before the model runs.
+    and CapabilityError where the scorer needs log-probabilities that the model does not give, or
+    the model gives text and the task asks for pictures, or the other way round; all before the
+    model runs.
     """
+    task.check_suits(model.backend)
     chosen = scorer_for(task) if scorer is None else resolve_scorer(scorer, schema=task.schema)
     examples = _limited(task.examples(split), limit, f"{split} split of task {task.name!r}")
     if model.backend.watch is not None:
@@ -103,7 +105,10 @@ def _evaluated(
         sample_scores=tuple(sample_scores),
         usage=usage,
         eval_seconds=seconds,
-        notes=usage_notes(usage, len(examples)),
+        notes=(
+            *usage_notes(usage, len(examples)),
+            *(chosen.notes() if chosen.notes is not None else ()),
+        ),
     )
 
 
@@ -167,17 +172,23 @@ def _score_answers(
 def _sample_score(example: Example, answer: Response, scorer: Scorer) -> SampleScore:
     prediction = answer.parsed or ""
     parseable = answer.parseable and (scorer.readable is None or scorer.readable(prediction))
-    return SampleScore(
+    found = SampleScore(
         example_id=example.id,
         input=example.text,
         target=example.target,
         raw=answer.text,
         prediction=answer.parsed,
         parseable=parseable,
-        value=scorer.score(prediction, example.target),
+        value=scorer.of(prediction, example.target, question=example.text),
         group=example.group,
         cut=answer.finish_reason == "length",
+        steps=answer.steps,
+        wanted_calls=example.calls,
+        remarks=() if scorer.remarks is None else scorer.remarks(prediction, example.target),
     )
+    if scorer.score_sample is not None:
+        return replace(found, value=scorer.score_sample(found))
+    return found
 
 
 def _score_likelihoods(

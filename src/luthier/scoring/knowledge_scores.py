@@ -48,11 +48,11 @@ def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> S
     """The share of questions left unanswered when the passages with their answer are taken away.
 
     A question counts as unanswered where the model abstains, or where no remaining passage supports
-    the answer. Only the first `MOST_QUESTIONS` examples are asked.
+    the answer and fits the question. Only the first `MOST_QUESTIONS` examples are asked.
     """
     knowledge = model.adaptation.knowledge
     assert knowledge is not None
-    asked = list(examples[:MOST_QUESTIONS])
+    asked, least = list(examples[:MOST_QUESTIONS]), knowledge.least_relevance
     k = knowledge.search.k
     wide = replace(knowledge, search=replace(knowledge.search, k=k + DEPTH))
     remaining = [
@@ -66,8 +66,8 @@ def abstention(model: Model, examples: Sequence[Example], *, seed: int = 0) -> S
     prompt = with_citation_request(model.adaptation.prompt, knowledge)
     answers = model.adapt(prompt=prompt, knowledge=None).answer(shown, seed=seed)
     unanswered = [
-        float(not check_citations(a.text, hits).supported)
-        for a, hits in zip(answers, remaining, strict=True)
+        float(not check_citations(a.text, hits, question=e.text, least=least).supported)
+        for e, a, hits in zip(asked, answers, remaining, strict=True)
     ]
     return score_of("abstention", unanswered, asked)
 

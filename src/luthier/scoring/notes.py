@@ -7,7 +7,7 @@ from luthier.content import Usage
 
 def usage_notes(usage: Usage, examples: int) -> tuple[str, ...]:
     """A sentence for each of: prompts cut to the context, answers lost to thoughts or to a filter,
-    tokens that a server did not count."""
+    thoughts that were cut, tokens that a server did not count."""
     notes = []
     if usage.truncated:
         notes.append(
@@ -18,6 +18,11 @@ def usage_notes(usage: Usage, examples: int) -> tuple[str, ...]:
         notes.append(
             f"{usage.thinking} of {examples} answers ended inside a thought, at the limit of new "
             "tokens (max_new_tokens in the task file): they count as not parsed."
+        )
+    if usage.cut_thoughts:
+        notes.append(
+            f"{usage.cut_thoughts} thoughts were cut at their limit (thinking_tokens of "
+            "reasoning): the answers follow what there was of them."
         )
     if usage.filtered:
         notes.append(

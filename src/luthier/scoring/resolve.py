@@ -13,6 +13,7 @@ from luthier.scoring.scorer import ScoreFunction, Scorer
 from luthier.scoring.scorers.custom import custom_scorer
 from luthier.scoring.scorers.patterns import pattern_scorer
 from luthier.scoring.scorers.structured import json_schema_scorer
+from luthier.task.judge_spec import judge_source
 from luthier.task.reading.python_function import load_function, names_function
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _SECONDARY: Mapping[Kind, tuple[str, ...]] = {
     Kind.EXTRACT: ("exact-match", "token-f1"),
     Kind.GENERATE: ("rouge-l", "chrf", "bleu"),
     Kind.CHAT: ("rouge-l", "chrf", "bleu"),
+    Kind.IMAGE: ("scene", "scene-facts"),
 }
 
 
@@ -44,13 +46,18 @@ def resolve_scorer(
         return json_schema_scorer(schema)
     if key.startswith("regex:"):
         return pattern_scorer(name[len("regex:") :])
+    judged = judge_source(name)
+    if judged is not None:
+        from luthier.scoring.judges.judge_scorer import judge_scorer
+
+        return judge_scorer(judged)
     if names_function(name):
         return custom_scorer(load_function(name), name.rpartition(":")[2])
     if not registry.has("scorers", key):
         names = registry.names("scorers")
         raise TaskError(
             f"There is no scorer named {spec!r}.",
-            choices=(*names, "regex:PATTERN", "path/to/file.py:function"),
+            choices=(*names, "regex:PATTERN", "path/to/file.py:function", "judge(rubric.md)"),
             next_step=did_you_mean(key, names) or "Name one of these in the task's `scorer`.",
         )
     found = registry.get("scorers", key)
@@ -69,5 +76,7 @@ def secondary_scorers(task: Task, headline: Scorer) -> tuple[Scorer, ...]:
     names = list(_SECONDARY[task.kind])
     if task.kind is Kind.EXTRACT and task.schema is not None:
         names = ["json-schema", "json-fields", "exact-match"]
+    if task.spec.calls:
+        names.append("call-match")
     found = [resolve_scorer(name, schema=task.schema) for name in names]
     return tuple(s for s in found if s.metric != headline.metric)

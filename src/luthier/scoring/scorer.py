@@ -27,6 +27,11 @@ class Scorer:
     - `readable`: a further condition for an answer to count as parsed (JSON for the JSON scorers).
     - `check_target`: raises TaskError, before the model runs, for a target that this scorer cannot
       use.
+    - `score_asked`: scores (question, prediction, target) where the question counts too.
+    - `notes`: what a reader of the scores should know, asked for after all are scored.
+    - `score_sample`: scores what came before the answer as well (calls of tools), in place of
+      `score`.
+    - `remarks`: says in words what is wrong with a prediction.
     - `needs_likelihood`: sample scores are nats per token of the target; no answer is generated.
     """
 
@@ -39,6 +44,16 @@ class Scorer:
     readable: Callable[[str], bool] | None = None
     check_target: Callable[[str], Any] | None = None
     needs_likelihood: bool = False
+    score_sample: Callable[[SampleScore], float] | None = None
+    score_asked: Callable[[str, str, str], float] | None = None
+    notes: Callable[[], tuple[str, ...]] | None = None
+    remarks: Callable[[str, str], tuple[str, ...]] | None = None
+
+    def of(self, prediction: str, target: str, *, question: str) -> float:
+        """The score of one prediction."""
+        if self.score_asked is not None:
+            return self.score_asked(question, prediction, target)
+        return self.score(prediction, target)
 
     @property
     def is_corpus_level(self) -> bool:

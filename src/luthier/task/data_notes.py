@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from luthier.records import Example
+from luthier.task.label_spellings import quoted, spelling_groups, spelling_notes
 from luthier.task.leaks import LeakReport
 
 
 def data_notes(
-    splits: Mapping[str, Sequence[Example]], labels: Sequence[str], leaks: LeakReport
+    splits: Mapping[str, Sequence[Example]],
+    labels: Sequence[str],
+    leaks: LeakReport,
+    *,
+    declared: Collection[str] = (),
 ) -> list[str]:
-    """Sentences about what is missing, misspelt, repeated or leaked in the splits."""
+    """Sentences about what is missing, misspelt, repeated or leaked in the splits.
+
+    `declared` are the labels that the task file itself lists.
+    """
     notes = []
     counts = {part: Counter(e.target for e in some) for part, some in splits.items()}
     absent_in_train = [label for label in labels if not counts["train"][label]]
@@ -21,7 +29,11 @@ def data_notes(
     for absent, part in ((absent_in_train, "training"), (absent_in_test, "test")):
         if absent:
             notes.append(f"No {part} example has the label {', '.join(absent)}.")
-    notes += _misspelt(sum(counts.values(), Counter()), labels)
+    total = sum(counts.values(), Counter())
+    if labels:
+        notes += spelling_notes(total, declared)
+    alike = {label for group in spelling_groups(total, declared) for label in group}
+    notes += _misspelt(total, [label for label in labels if label not in alike])
     leaked = leaks.exact + leaks.near
     if leaked:
         done = "left out of train and dev" if leaks.dropped else "kept, so the scores are too high"
@@ -49,6 +61,7 @@ def _misspelt(counts: Mapping[str, int], labels: Sequence[str]) -> list[str]:
             often = "once" if counts[label] == 1 else "twice"
             notes.append(
                 f"The label {label!r} occurs {often}: is it {close[0]!r}? "
-                f"`rename: {{{label}: {close[0]}}}` in the task file would make it so."
+                f"`rename: {{{quoted(label)}: {quoted(close[0])}}}` in the task file would make it "
+                "so."
             )
     return notes

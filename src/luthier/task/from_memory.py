@@ -11,6 +11,7 @@ from luthier.task.build import build
 from luthier.task.read_spec import read_task_spec
 from luthier.task.reading.loaders import take
 from luthier.task.task import Task
+from luthier.tools.named_addresses import name_addresses
 
 
 def from_memory(
@@ -39,7 +40,7 @@ def from_memory(
     plain = {part: [_row(row) for row in some] for part, some in parts.items()}
     seen = {key for some in plain.values() for row in some for key in row}
     settings: dict[str, Any] = {"input": "input", "target": "target", **keys}
-    for column in ("passage", "evidence", "group", "id"):
+    for column in ("passage", "evidence", "rejected", "group", "id", "picture"):
         if column in seen:
             settings.setdefault(column, column)
     if settings["target"] == "target":
@@ -50,6 +51,7 @@ def from_memory(
     else:
         settings["split"] = dict.fromkeys(parts, "memory")
     spec = read_task_spec(settings, where="Task.from_examples")
+    name_addresses(spec.tools)
     tables = {
         part: take(enumerate(some, 1), part if part != "all" else "rows", spec.columns)
         for part, some in plain.items()
@@ -68,6 +70,8 @@ def _row(row: Any) -> Mapping[str, Any]:
             "group": row.group,
             "passage": row.context,
             "evidence": row.evidence,
+            "rejected": row.rejected,
+            "picture": row.picture,
         }
         return {key: value for key, value in filled.items() if value is not None}
     if isinstance(row, Sequence) and not isinstance(row, str) and len(row) == 2:

@@ -75,7 +75,7 @@ class KeyReader:
                 f"must be a whole number above 0, not {short(value)}",
                 next_step=f"Write for instance `{key}: 100`.",
             )
-        return value
+        return int(value)
 
     def flag(self, key: str) -> bool:
         """True or false, false where there is none."""

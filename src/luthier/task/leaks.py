@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from luthier.records import Example
+from luthier.scripts import composed
 from luthier.task.near_duplicates import (
     NEAR_LONG,
     Forms,
-    NearIndex,
     character_shingles,
     jaccard,
     plain,
     words_of,
 )
+from luthier.task.near_sketches import NearTexts
 
 ALIKE_ANSWERS = 0.5  # Jaccard index of character 4-grams from which two free answers are alike
 SAMPLES = 20
@@ -67,24 +69,35 @@ def exact_key(example: Example) -> tuple[str, str]:
     return plain(example.text), plain(example.context or "")
 
 
+def same_key(example: Example) -> bytes:
+    """A digest of `exact_key`: a hundred thousand long texts are not kept twice."""
+    return _digest(*exact_key(example))
+
+
+def _digest(*parts: str) -> bytes:
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
 def check_leaks(
-    splits: Mapping[str, Sequence[Example]], *, drop: bool, labels: bool
+    splits: Mapping[str, Sequence[Example]], *, drop: bool, labels: bool, near: bool = True
 ) -> tuple[dict[str, tuple[Example, ...]], LeakReport]:
     """The splits without what leaked (or, with `drop` false, as they were), and the report.
 
     Rows that repeat a row of their own split, with the same target, are dropped in any case: they
     carry nothing new, and in the test split they make intervals too narrow. `labels` says whether
-    two targets for one input are a contradiction.
+    two targets for one input are a contradiction. Without `near` only what is exactly the same
+    leaks: of requests for pictures every word counts.
     """
     kept: dict[str, tuple[Example, ...]] = {}
     repeated = 0
     for name, examples in splits.items():
-        first = {(exact_key(e), e.target): e for e in reversed(examples)}
+        first = {(same_key(e), e.target, e.picture): e for e in reversed(examples)}
         kept[name] = tuple(reversed(first.values()))
         repeated += len(examples) - len(kept[name])
     conflicting = _conflicting(kept) if labels else 0
     straddling = _straddling(kept)
-    forms = Forms(e.text for examples in kept.values() for e in examples)
+    forms = Forms([e.text for examples in kept.values() for e in examples])
     leaks: list[Leak] = []
     known: list[tuple[str, Example]] = [("test", e) for e in kept.get("test", ())]
     for name in ("dev", "train"):
@@ -92,7 +105,9 @@ def check_leaks(
             continue
         index = _Index(known, forms, labels=labels)
         found = {
-            n: leak for n, e in enumerate(kept[name]) if (leak := index.find(e, name)) is not None
+            n: leak
+            for n, e in enumerate(kept[name])
+            if (leak := index.find(e, name)) is not None and (near or leak.exact)
         }
         leaks.extend(found.values())
         remaining = [
@@ -120,12 +135,12 @@ class _Index:
 
     def __init__(self, known: Sequence[tuple[str, Example]], forms: Forms, *, labels: bool) -> None:
         self.known, self.forms, self.labels = known, forms, labels
-        self.exact = {exact_key(e): n for n, (_, e) in reversed(list(enumerate(known)))}
-        self.near = NearIndex([forms.body(e.text) for _, e in known])
+        self.exact = {same_key(e): n for n, (_, e) in reversed(list(enumerate(known)))}
+        self.near = NearTexts(len(known), lambda n: forms.body(known[n][1].text))
 
     def find(self, example: Example, split: str) -> Leak | None:
         """The known example that this one repeats, exactly or nearly; None when there is none."""
-        same = self.exact.get(exact_key(example))
+        same = self.exact.get(same_key(example))
         if same is not None:
             name, other = self.known[same]
             return Leak(example.id, split, other.id, name, 1.0, exact=True)
@@ -162,10 +177,12 @@ def _same_passage(one: Example, other: Example) -> bool:
 
 
 def _conflicting(splits: Mapping[str, Sequence[Example]]) -> int:
-    targets: dict[tuple[str, str], set[str]] = {}
+    """The inputs with two targets. Case and width may be what tells two inputs apart."""
+    targets: dict[bytes, set[str]] = {}
     for examples in splits.values():
         for e in examples:
-            targets.setdefault(exact_key(e), set()).add(e.target)
+            parts = (composed(" ".join(t.split())) for t in (e.text, e.context or ""))
+            targets.setdefault(_digest(*parts), set()).add(e.target)
     return sum(len(found) > 1 for found in targets.values())
 
 

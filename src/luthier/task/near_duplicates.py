@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 CHARACTER_GRAM = 4
 WORD_GRAM = 3
@@ -18,6 +21,7 @@ MOST_WORDS = 200
 MOST_CHARACTERS = 1200
 LEAST_CHARACTERS = 24  # a text with less, in fewer than three words, is only ever the same
 FORM_GRAM = 2
+BUCKET = 20  # texts: twice as fine as the tenth that is looked for
 COMMON, COMMON_SHARE = 20, 0.1  # texts in which words that belong to a form stand, at least
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
@@ -42,13 +46,13 @@ class Forms:
     Chinese, Japanese or Korean character is a word.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Collection[str]) -> None:
+        least = max(COMMON, COMMON_SHARE * len(texts))
+        # First which word pairs may be common, then how common they are: memory stays small.
+        likely = _likely_common(texts)
         counts: Counter[tuple[str, ...]] = Counter()
-        number = 0
-        for text in texts:
-            number += 1
-            counts.update(set(_grams(words_of(text), FORM_GRAM)))
-        least = max(COMMON, COMMON_SHARE * number)
+        for text in texts if likely else ():
+            counts.update(likely.intersection(_grams(words_of(text), FORM_GRAM)))
         self.common = {gram for gram, count in counts.items() if count >= least}
 
     def body(self, text: str) -> Body | None:
@@ -67,11 +71,29 @@ class Forms:
         # Both where it is about as long as either kind: texts on two sides of the border compare.
         return Body(
             characters=character_shingles(own) if len(words) <= 1.25 * SHORT else frozenset(),
-            words=frozenset(map(hash, _grams(words, WORD_GRAM)))
-            if len(words) > 0.8 * SHORT
-            else frozenset(),
+            words=word_shingles(words) if len(words) > 0.8 * SHORT else frozenset(),
             is_short=is_short,
         )
+
+
+def _likely_common(texts: Collection[str]) -> set[tuple[str, ...]]:
+    """All pairs of neighbouring words that stand in a tenth of the texts, and some others.
+
+    Manku and Motwani 2002, "Approximate frequency counts over data streams", section 4.2: at the
+    end of each bucket whatever cannot be frequent any more is forgotten.
+    """
+    counts: Counter[tuple[str, ...]] = Counter()
+    since: dict[tuple[str, ...], int] = {}
+    bucket = 0
+    for number, text in enumerate(texts, 1):
+        for gram in set(_grams(words_of(text), FORM_GRAM)):
+            counts[gram] += 1
+            since.setdefault(gram, bucket)
+        if number % BUCKET == 0:
+            bucket += 1
+            for gram in [g for g, count in counts.items() if count + since[g] <= bucket]:
+                del counts[gram], since[gram]
+    return set(counts)
 
 
 class NearIndex:
@@ -131,9 +153,19 @@ def character_shingles(text: str) -> Shingles:
     """The hashes of the character 4-grams of a text, with spaces around it, so that a change at its
     ends weighs as much as one inside."""
     edge = " " * (CHARACTER_GRAM - 1)
-    padded = f"{edge}{text}{edge}"
-    ends = range(CHARACTER_GRAM, len(padded) + 1)
-    return frozenset(hash(padded[end - CHARACTER_GRAM : end]) for end in ends)
+    codes = np.frombuffer(f"{edge}{text}{edge}".encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes = codes.astype(np.uint64)
+    count = len(codes) - CHARACTER_GRAM + 1
+    total = np.zeros(count, np.uint64)
+    for place in range(CHARACTER_GRAM):  # 21 bits are a character: of four, a few are lost
+        total = (total << np.uint64(16)) ^ (codes[place : place + count] * np.uint64(0x9E3779B1))
+    return frozenset(total.tolist())
+
+
+def word_shingles(words: Sequence[str]) -> Shingles:
+    """The hashes of runs of three words."""
+    grams = _grams(words, WORD_GRAM)
+    return frozenset(zlib.crc32(" ".join(g).encode("utf-8", "surrogatepass")) for g in grams)
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from luthier import registry
-from luthier.errors import TaskError, did_you_mean
+from luthier.errors import TaskError, UserError, did_you_mean
 from luthier.records import Kind
+from luthier.scripts import composed
 from luthier.task.data_sources import read_sources
+from luthier.task.judge_spec import judge_source
 from luthier.task.key_reader import KeyReader, short
 from luthier.task.spec import TaskSpec, title
+from luthier.tools.limits import ToolLimits
+from luthier.tools.read_limits import HOW, read_limits
 
+T = TypeVar("T")
 KEYS = (
     "name",
     "instruction",
@@ -26,6 +31,7 @@ KEYS = (
     "objective",
     "passage",
     "evidence",
+    "rejected",
     "group",
     "id",
     "split",
@@ -40,6 +46,14 @@ KEYS = (
     "target_name",
     "knowledge",
     "price_book",
+    "transcribe",
+    "transcript",
+    "tools",
+    "calls",
+    "negative",
+    "picture",
+    "steps",
+    "tool_limits",
 )
 KINDS = tuple(str(kind) for kind in Kind)
 DEFAULT_SCORERS = {
@@ -48,7 +62,9 @@ DEFAULT_SCORERS = {
     Kind.EXTRACT: "token-f1",
     Kind.GENERATE: "rouge-l",
     Kind.CHAT: "chrf",
+    Kind.IMAGE: "scene",
 }
+OF_PICTURES = ("scene", "scene-facts")  # scorers that look at pictures
 
 
 def read_task_spec(keys: Mapping[Any, Any], *, where: str, name: str = "") -> TaskSpec:
@@ -69,12 +85,20 @@ def read_task_spec(keys: Mapping[Any, Any], *, where: str, name: str = "") -> Ta
             f"belong to kind classify, not to {str(kind)!r}",
             next_step="Write `kind: classify`, or leave the labels out.",
         )
+    if read.text("rejected") and kind is Kind.CLASSIFY:
+        read.fail(
+            "rejected",
+            "belongs to answers in free text",
+            choices=("kind: generate", "kind: chat"),
+            next_step="Write one of these.",
+        )
     data, files, fractions = read_sources(read)
-    input_column, target_column = read.required_text("input"), read.required_text("target")
+    input_column = composed(read.required_text("input"))
+    target_column = composed(read.required_text("target"))
     schema = _schema(read)
     return TaskSpec(
         name=read.text("name") or name or "task",
-        instruction=read.required_text("instruction"),
+        instruction=_instruction(read, kind),
         input=input_column,
         target=target_column,
         kind=kind,
@@ -84,13 +108,14 @@ def read_task_spec(keys: Mapping[Any, Any], *, where: str, name: str = "") -> Ta
         fractions=fractions,
         labels=labels,
         label_descriptions=descriptions,
-        rename=read.pairs("rename"),
+        rename=tuple((composed(a), composed(b)) for a, b in read.pairs("rename")),
         context=read.text("context"),
         objective=read.text("objective"),
-        passage=read.text("passage") or None,
-        evidence=read.text("evidence") or None,
-        group=read.text("group") or None,
-        id=read.text("id") or None,
+        passage=composed(read.text("passage")) or None,
+        evidence=composed(read.text("evidence")) or None,
+        rejected=composed(read.text("rejected")) or None,
+        group=composed(read.text("group")) or None,
+        id=composed(read.text("id")) or None,
         drop_leaks=read.choice("leaks", ("drop", "keep"), "drop") == "drop",
         schema=schema,
         unconstrained=read.flag("unconstrained"),
@@ -102,17 +127,53 @@ def read_task_spec(keys: Mapping[Any, Any], *, where: str, name: str = "") -> Ta
         target_name=read.text("target_name") or title(target_column),
         knowledge=read.texts("knowledge"),
         price_book=read.text("price_book") or None,
+        transcribe=read.text("transcribe") or None,
+        transcript=read.text("transcript") or None,
+        tools=read.texts("tools"),
+        calls=read.text("calls") or None,
+        negative=read.text("negative"),
+        picture=_of_pictures(read, kind, "picture", composed(read.text("picture")) or None),
+        steps=_of_pictures(read, kind, "steps", read.count("steps")),
+        tool_limits=_tool_limits(read),
     )
+
+
+def _instruction(read: KeyReader, kind: Kind) -> str:
+    """What is asked; for pictures terms that go behind every request, if any."""
+    return read.text("instruction") if kind is Kind.IMAGE else read.required_text("instruction")
+
+
+def _of_pictures(read: KeyReader, kind: Kind, key: str, value: T) -> T:
+    """The value of a key that only a task of pictures has."""
+    if value is not None and kind is not Kind.IMAGE:
+        read.fail(
+            key,
+            f"belongs to kind image, not to {str(kind)!r}",
+            next_step=f"Write `kind: image`, or leave `{key}` out.",
+        )
+    return value
+
+
+def _tool_limits(read: KeyReader) -> ToolLimits | None:
+    value = read.get("tool_limits")
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        read.fail("tool_limits", f"must be keys and numbers, not {short(value)}", next_step=HOW)
+    try:
+        return read_limits({str(key): each for key, each in value.items()})
+    except UserError as error:
+        read.fail("tool_limits", error.problem, choices=error.choices, next_step=error.next_step)
 
 
 def _labels(read: KeyReader) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     value = read.get("labels")
     if isinstance(value, Mapping):
         pairs = read.pairs("labels")
-        names = tuple(name for name, _ in pairs)
-        described = tuple((name, text) for name, text in pairs if text)
+        names = tuple(composed(name) for name, _ in pairs)
+        described = tuple((composed(name), text) for name, text in pairs if text)
     else:
-        names, described = read.texts("labels"), ()
+        names, described = tuple(map(composed, read.texts("labels"))), ()
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
         read.fail("labels", f"names {', '.join(twice)} twice", next_step="Remove one of them.")
@@ -138,7 +199,7 @@ def _scorer(read: KeyReader, kind: Kind, *, has_schema: bool) -> str | Callable[
     file, colon, function_name = name.rpartition(":")
     if colon and file.endswith(".py") and function_name.isidentifier():
         return name
-    if name.lower().startswith("regex:"):
+    if name.lower().startswith("regex:") or judge_source(name) is not None:
         return name
     name = name.lower().replace("_", "-")
     if not registry.has("scorers", name):
@@ -146,8 +207,19 @@ def _scorer(read: KeyReader, kind: Kind, *, has_schema: bool) -> str | Callable[
         read.fail(
             "scorer",
             f"is {short(name)}",
-            choices=(*names, "regex:PATTERN", "file.py:function"),
+            choices=(*names, "regex:PATTERN", "file.py:function", "judge(rubric.md)"),
             next_step=did_you_mean(name, names) or "Use one of the choices.",
+        )
+    if (name in OF_PICTURES) != (kind is Kind.IMAGE) and name in registry.EXTENSION_POINTS[
+        "scorers"
+    ].built_in:
+        looks = "looks at pictures" if name in OF_PICTURES else "reads text"
+        own = OF_PICTURES if kind is Kind.IMAGE else (DEFAULT_SCORERS[kind],)
+        read.fail(
+            "scorer",
+            f"is {short(name)}, which {looks}, and the kind is {str(kind)!r}",
+            choices=(*own, "file.py:function"),
+            next_step="Use one of the choices.",
         )
     if name == "json-schema" and not has_schema:
         read.fail(
@@ -160,9 +232,22 @@ def _scorer(read: KeyReader, kind: Kind, *, has_schema: bool) -> str | Callable[
 
 def _schema(read: KeyReader) -> Mapping[str, Any] | str | None:
     value = read.get("schema")
-    if value is None or isinstance(value, Mapping):
-        return value
+    if isinstance(value, Mapping):
+        schema: Mapping[str, Any] = _plain(value)
+        return schema
     return read.text("schema") or None
+
+
+def _plain(value: Any) -> Any:
+    """The value with numbers of Python's own types in it: a task file's know how they were
+    written."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def _encoding(read: KeyReader) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.records import Kind
+from luthier.tools.limits import ToolLimits
 
 SPLITS = ("train", "dev", "test")
 
@@ -32,6 +33,19 @@ class TaskSpec:
     names the column of the passage there that answers. It is never shown to a model: it tells
     whether a search found it.
 
+    `rejected` names the column of an answer that was found worse than the target: preference data.
+
+    `transcribe` names what turns an input column of sound files into text, and `transcript` the
+    column of what was really said, where that is known: word errors are counted against it.
+
+    `tools` are the addresses of what a model may call ("sql:shop.db"); `calls` names the column
+    with the calls that lead to the answer, as JSON: [{"name": …, "arguments": {…}}]. `tool_limits`
+    bound one answer with tools; None: the usual ones.
+
+    `negative` says what answers must not be like: a negative prompt. In a task of pictures
+    `instruction` are terms that go behind every request, `picture` names the column of a file that
+    shows what a row asks for, and `steps` is how many steps a picture is drawn in.
+
     `unconstrained`: answers are generated without following the schema. `limit` counts rows for
     each source. `max_new_tokens` is the longest answer, in tokens.
     """
@@ -52,6 +66,7 @@ class TaskSpec:
     objective: str = ""
     passage: str | None = None
     evidence: str | None = None
+    rejected: str | None = None
     group: str | None = None
     id: str | None = None
     drop_leaks: bool = True
@@ -65,11 +80,22 @@ class TaskSpec:
     target_name: str = "Answer"
     knowledge: tuple[str, ...] = ()
     price_book: str | None = None
+    transcribe: str | None = None
+    transcript: str | None = None
+    tools: tuple[str, ...] = ()
+    calls: str | None = None
+    negative: str = ""
+    picture: str | None = None
+    steps: int | None = None
+    tool_limits: ToolLimits | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that this task reads."""
-        named = (self.input, self.target, self.passage, self.evidence, self.group, self.id)
+        named = (
+            self.input, self.target, self.passage, self.evidence, self.rejected, self.group,
+            self.id, self.transcript, self.calls, self.picture,
+        )  # fmt: skip
         return tuple(dict.fromkeys(c for c in named if c is not None))
 
     @property

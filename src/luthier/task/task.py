@@ -13,10 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from luthier.errors import LockedSplitError, TaskError, TechniqueError, did_you_mean
+from luthier.errors import (
+    CapabilityError,
+    LockedSplitError,
+    TaskError,
+    TechniqueError,
+    did_you_mean,
+)
 from luthier.models.adaptation import Decoding
 from luthier.models.prompt import Prompt, PromptFormat
-from luthier.records import Example, Kind
+from luthier.records import Capability, Example, Kind, Transcripts
 from luthier.task.fingerprint import example_hash, examples_digest, task_fingerprint
 from luthier.task.leaks import LeakReport
 from luthier.task.spec import SPLITS, TaskSpec
@@ -37,7 +43,9 @@ class Task:
 
     `spec` is the definition of the task, with the labels and the schema filled in; the fields that
     others read are properties here. `leaks` counts the examples that stood in two splits.
-    `notes` are sentences about the data for a reader of the results.
+    `notes` are sentences about the data for a reader of the results. `transcripts` are there where
+    the inputs were sound files. `file` is the task file it was read from; None where it is bundled
+    or was made in memory.
     """
 
     spec: TaskSpec
@@ -47,16 +55,21 @@ class Task:
     leaks: LeakReport = field(default_factory=LeakReport)
     notes: tuple[str, ...] = ()
     _test_facts: tuple[int, str] | None = None  # count and digest of a test split taken out
+    transcripts: Transcripts | None = None
+    file: str | None = field(default=None, compare=False)
 
     @classmethod
-    def load(cls, name: str | Path, *, seed: int = 0) -> Task:
+    def load(cls, name: str | Path, *, seed: int = 0, allow_code: bool = False) -> Task:
         """The task of a bundled name or a YAML task file. `seed` moves examples between splits.
+
+        A file that names Python of its own (rows, documents, a scorer) is refused without
+        `allow_code`, for that code may do whatever you may do.
 
         Raises TaskError, with the value, the choices and the next step, for anything unusable.
         """
         from luthier.task.build import load
 
-        return load(name, seed=seed)
+        return load(name, seed=seed, allow_code=allow_code)
 
     @classmethod
     def from_examples(
@@ -140,6 +153,11 @@ class Task:
         return self.spec.knowledge
 
     @property
+    def tools(self) -> tuple[str, ...]:
+        """The addresses of what a model may call."""
+        return self.spec.tools
+
+    @property
     def price_book(self) -> str | None:
         """The path of a file of prices, where the task has its own."""
         return self.spec.price_book
@@ -180,7 +198,11 @@ class Task:
 
     def without_test(self) -> Task:
         """The same task with the same fingerprint, without the test examples."""
-        return replace(self, _test=None, _test_facts=self._facts)
+        heard = self.transcripts
+        if heard is not None:
+            fitted = tuple(r for r in heard.recordings if r.split in ("train", "dev"))
+            heard = replace(heard, recordings=fitted)
+        return replace(self, _test=None, _test_facts=self._facts, transcripts=heard)
 
     def base_prompt(self) -> Prompt:
         """The prompt that the task file itself describes, without demonstrations.
@@ -197,6 +219,7 @@ class Task:
             objective=spec.objective,
             labels=spec.labels,
             label_descriptions=spec.label_descriptions,
+            negative=spec.negative,
             format=PromptFormat(
                 input_name=spec.input_name, target_name=spec.target_name, input_place=place
             ),
@@ -213,7 +236,14 @@ class Task:
 
         A task of kind extract with a schema that a grammar can follow is generated under it, unless
         the task is `unconstrained`.
+
+        CapabilityError for a backend that gives text where pictures are asked for, or pictures
+        where text is.
         """
+        if backend is not None:
+            self.check_suits(backend)
+        if self.kind is Kind.IMAGE:
+            return Decoding(steps=self.spec.steps)
         if self.labels:
             return Decoding(labels=self.labels)
         limit = self.spec.max_new_tokens or self._usual_length(backend)
@@ -224,6 +254,25 @@ class Task:
             return replace(free, json_schema=self.schema)
         except TechniqueError:  # a valid schema that no grammar can follow (a remote $ref)
             return free
+
+    def check_suits(self, backend: Backend) -> None:
+        """CapabilityError for a backend that gives text where pictures are asked for, or pictures
+        where text is."""
+        draws, asks = Capability.DRAWING in backend.capabilities, self.kind is Kind.IMAGE
+        if draws == asks:
+            return
+        if asks:
+            raise CapabilityError(
+                f"The task {self.name!r} asks for pictures, and {backend.name} answers with text",
+                choices=("mini-scene", "a folder that diffusers wrote", "org/name from the hub"),
+                next_step="Give a model that draws: --model mini-scene.",
+            )
+        raise CapabilityError(
+            f"The task {self.name!r} asks for text ({self.kind}), and {backend.name} draws "
+            "pictures",
+            choices=("nano", "a folder with config.json", "http(s)://…/v1#model"),
+            next_step="Give a model of text: --model nano. A task of pictures has `kind: image`.",
+        )
 
     def _usual_length(self, backend: Backend | None) -> int:
         by_length = sorted((e.target for e in self.train), key=_most_tokens)

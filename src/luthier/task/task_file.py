@@ -1,7 +1,8 @@
 """The YAML task file: read safely, its paths made absolute.
 
-YAML is read with two differences from PyYAML's defaults, both because labels are words: `yes`,
-`no`, `on` and `off` stay words, and so do dates. Repeated keys and aliases are refused.
+YAML is read with differences from PyYAML's defaults, all because labels are words: `yes`, `no`,
+`on` and `off` stay words, and so do dates, 007, 12:30 and 0x1F. A number keeps the way in which it
+was written: 1.10 is no other label than "1.10". Repeated keys and aliases are refused.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from typing import Any
 import yaml
 
 from luthier.errors import TaskError
+from luthier.redaction import names_secret
+from luthier.safety.hosts import check_host
+from luthier.safety.plain_files import read_plain
+from luthier.safety.user_code import check_code
+from luthier.task.judge_spec import judge_source
 from luthier.task.key_reader import MINIMAL_FILE
 from luthier.task.read_spec import read_task_spec
+from luthier.task.reading.python_function import names_function
 from luthier.task.spec import TaskSpec
 
 MOST_BYTES = 1_000_000
@@ -33,8 +40,26 @@ HUB_IDS = {
 }
 
 
+class WrittenInt(int):
+    """A whole number that knows how it was written."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+class WrittenFloat(float):
+    """A number that knows how it was written."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, dates, yes/no booleans and repeated keys."""
+    """SafeLoader without aliases, dates, yes/no booleans, octal numbers and repeated keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -63,26 +88,78 @@ _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
         for tag, pattern in resolvers
-        if tag.rpartition(":")[2] not in ("bool", "timestamp", "merge")
+        if tag.rpartition(":")[2] not in ("bool", "timestamp", "merge", "int", "float")
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
+_Loader.add_implicit_resolver(
+    "tag:luthier,2026:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:luthier,2026:float",
+    re.compile(
+        r"^(?:[-+]?(?:0|[1-9][0-9_]*)(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)"
+        r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
 
 
-def read_task_file(path: Path) -> TaskSpec:
-    """The checked definition in a YAML file, its paths absolute. TaskError when it is unusable."""
+def _whole_number(loader: _Loader, node: Any) -> WrittenInt:
+    number = WrittenInt(node.value.replace("_", ""))
+    number.written = node.value
+    return number
+
+
+def _number(loader: _Loader, node: Any) -> WrittenFloat:
+    text = node.value.replace("_", "").lower()
+    number = WrittenFloat(text.replace(".inf", "inf").replace(".nan", "nan"))
+    number.written = node.value
+    return number
+
+
+_Loader.add_constructor("tag:luthier,2026:int", _whole_number)
+_Loader.add_constructor("tag:luthier,2026:float", _number)
+
+
+def read_task_file(path: Path, *, allow_code: bool = False) -> TaskSpec:
+    """The checked definition in a YAML file, its paths absolute. TaskError when it is unusable.
+
+    Nothing of it is run here; without `allow_code` a file that names Python of its own is refused.
+    """
     keys = parse_yaml(read_text(path), where=path.name)
     spec = read_task_spec(keys, where=path.name, name=path.stem)
+    check_code(_code_of(spec), found_in=path.name, allowed=allow_code)
+    for key, source in (
+        *(("knowledge", s) for s in spec.knowledge),
+        ("transcribe", spec.transcribe),
+    ):
+        check_host(
+            source or "",
+            found_in=f"{path.name} ({key})",
+            next_step="If you trust that server, name it from Python (Task.from_examples), or an "
+            "index in a technique: --techniques \"rag(index='…')\"",
+        )
     return resolve_paths(spec, path.resolve().parent)
+
+
+def _code_of(spec: TaskSpec) -> list[str]:
+    """The functions of Python files that a task names, as the file names them."""
+    judge = judge_source(spec.scorer)
+    found = [judge] if judge is not None and ".py:" in judge else []
+    for source in (spec.data, *(spec.files or {}).values(), *spec.knowledge, spec.scorer):
+        if isinstance(source, str) and names_function(source):
+            found.append(source)
+    return found
 
 
 def read_text(path: Path) -> str:
     """The text of a small UTF-8 file."""
     try:
-        raw = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
+        raw = None if path.stat().st_size > MOST_BYTES else read_plain(path, most=MOST_BYTES)
     except OSError as error:
         raise TaskError(
             f"cannot read {path}: {error.strerror or error}",
@@ -135,7 +212,10 @@ def parse_yaml(text: str, *, where: str) -> Mapping[Any, Any]:
 def resolve_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
     """The same definition with environment variables put in and paths made absolute."""
     scorer = spec.scorer
-    if isinstance(scorer, str) and ".py:" in scorer:
+    judged = judge_source(scorer)
+    if judged is not None:
+        scorer = f"judge({source_path(judged, folder)})"
+    elif isinstance(scorer, str) and ".py:" in scorer:
         scorer = source_path(scorer, folder)
     schema = spec.schema
     files = spec.files
@@ -146,8 +226,32 @@ def resolve_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
         scorer=scorer,
         schema=source_path(schema, folder) if isinstance(schema, str) else schema,
         knowledge=tuple(k if "://" in k else source_path(k, folder) for k in spec.knowledge),
+        tools=tuple(tool_address(address, folder) for address in spec.tools),
         price_book=spec.price_book and source_path(spec.price_book, folder),
+        transcribe=_transcriber(spec.transcribe, folder),
     )
+
+
+def _transcriber(name: str | None, folder: Path) -> str | None:
+    """The name of a transcriber; a folder of a model is found from the task file."""
+    if name is None:
+        return None
+    from luthier.speech.transcriber import names_transcriber
+
+    return name if names_transcriber(name) else source_path(name, folder)
+
+
+def tool_address(address: str, folder: Path) -> str:
+    """An address of tools with its path made absolute; others stay as they are."""
+    kind, colon, rest = address.partition(":")
+    prefix = next((p for p in ("sqlite:///", "duckdb:///") if rest.startswith(p)), "")
+    if (
+        not colon
+        or kind not in ("sql", "knowledge", "lookup", "openapi")
+        or "://" in rest[len(prefix) :]
+    ):
+        return address
+    return f"{kind}:{prefix}{source_path(rest[len(prefix) :].strip(), folder)}"
 
 
 def source_path(source: str, folder: Path) -> str:
@@ -157,6 +261,11 @@ def source_path(source: str, folder: Path) -> str:
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
+        if names_secret(name):
+            raise TaskError(
+                f"`{source}` puts {name} into a path, and it may be a key",
+                next_step="Give a variable for paths another name.",
+            )
         found = os.environ.get(name)
         if not found:
             raise TaskError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from luthier.errors import TaskError
 from luthier.records import Example
+from luthier.safety.timed_schema import SchemaTimeoutError, TimedValidator
 from luthier.task.task_file import read_text
 
 # Targets checked against a schema; validation is slow, and a wrong schema shows in the first rows.
@@ -41,16 +42,20 @@ def checked_schema(
         )
     schema = dict(schema)
     try:
-        check = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-        check.check_schema(schema)
         json.dumps(schema)
-        validator = check(schema)
+        validator = TimedValidator(schema)
         for e in examples[:MOST_VALIDATED]:
             validator.validate(json.loads(e.target))
     except json.JSONDecodeError as error:
         raise TaskError(
             f"example {e.id}: its target is not JSON: {e.target[:60]!r}",
             next_step="With a schema every target must be JSON; or leave the schema out.",
+        ) from error
+    except SchemaTimeoutError as error:
+        raise TaskError(
+            f"the schema takes too long: {error}",
+            next_step="Nested repetitions in a `pattern`, or definitions that refer to each other "
+            "again and again, take for ever: write it without.",
         ) from error
     except jsonschema.ValidationError as error:
         raise TaskError(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from luthier.errors import CapabilityError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability
+from luthier.records import Budget, Capability, FitRecord
 from luthier.task.task import Task
 
 
@@ -40,6 +40,8 @@ class Footprint:
     - `passages`: passages of documents that a request shows, as a rule.
     - `gradients`: a fit keeps activations for a backward pass.
     - `copies_weights`: a fit holds a second copy of the base, its gradients and two moments.
+    - `fit_speed`: the share of the base's forward speed, measured on full batches, that a fit
+      reaches with its small batches, its evaluations and its own work (measured on nano).
     """
 
     tunes: bool = True
@@ -47,6 +49,7 @@ class Footprint:
     passages: int = 0
     gradients: bool = False
     copies_weights: bool = False
+    fit_speed: float = 0.6
 
 
 class Technique:
@@ -60,6 +63,7 @@ class Technique:
     - `name`: how a user writes it, in lower case with hyphens.
     - `family`: "prompt", "soft prompt", "adapter", "weights", "head", "retrieval" or "recipe".
     - `needs`: the capabilities that the backend must have.
+    - `draws`: whether a model that draws will do where text is needed.
     - `trained`: whether a fit trains parameters.
     - `card`: what `luthier techniques` prints.
     - `footprint`: what the plan counts.
@@ -68,6 +72,7 @@ class Technique:
     name: ClassVar[str]
     family: ClassVar[str]
     needs: ClassVar[frozenset[Capability]]
+    draws: ClassVar[bool] = False
     trained: ClassVar[bool]
     card: ClassVar[Card]
     footprint: ClassVar[Footprint] = Footprint()
@@ -107,9 +112,28 @@ class Technique:
         None where it trains nothing, or where that cannot be said beforehand."""
         return None
 
+    def settled(self, record: FitRecord) -> Technique | None:
+        """The same technique with what a fit chose on dev among its settings, so that it can be
+        fitted again on train and dev together; None where a fit cannot do without dev.
+
+        By default a learning rate is what is chosen.
+        """
+        if record.training is None or "learning_rates" not in settings_of(self):
+            return None
+        rates = (record.training.learning_rate,)
+        return dataclasses.replace(self, learning_rates=rates)  # type: ignore[type-var]
+
     def content(self) -> str | None:
         """A digest of what a setting names on disk (an index): another content is another run."""
         return None
+
+    def before(self, model: Model, task: Task) -> tuple[Model, Task]:
+        """What a technique that trains is fitted on before this one in a recipe: by default the
+        same.
+
+        A technique that gives the model tools has those before it learn to call them.
+        """
+        return model, task
 
     def chain(self) -> tuple[Technique, ...]:
         """The techniques that are fitted one after the other: this one alone, but for a recipe."""
@@ -141,7 +165,10 @@ def unmet_by_task(technique: Technique, task: Task) -> str | None:
 
 def unmet_by_model(technique: Technique, model: Model) -> str | None:
     """In words, what the technique needs and the model does not give; None when it has all."""
-    missing = sorted(technique.needs - model.capabilities)
+    given = model.capabilities
+    if technique.draws and Capability.DRAWING in given:
+        given |= {Capability.TEXT}
+    missing = sorted(technique.needs - given)
     if missing:
         return (
             f"{technique.name} needs {' and '.join(missing)}, which {model.backend.name} does not "

@@ -96,6 +96,7 @@ class Recipe(Technique):
             passages=max(f.passages for f in each),
             gradients=any(f.gradients for f in each),
             copies_weights=any(f.copies_weights for f in each),
+            fit_speed=min(f.fit_speed for f in each),
         )
 
     def unmet_by_task(self, task: Task) -> str | None:
@@ -119,6 +120,12 @@ class Recipe(Technique):
         found = (t.unmet_by_model(model) for t in self.chain())
         return next((reason for reason in found if reason), None)
 
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Those of the step that sees the examples least, with an equal share of the tokens."""
+        steps = self.chain()
+        found = [step.passes(model, task, tokens // len(steps)) for step in steps]
+        return min((passes for passes in found if passes is not None), default=None)
+
     def content(self) -> str | None:
         """What the steps name on disk."""
         found = [content for t in self.chain() if (content := t.content())]
@@ -134,9 +141,13 @@ class Recipe(Technique):
         check_needs(self, model)
         parts: list[StepRecord] = []
         left = budget
-        for place, (step, technique) in enumerate(zip(self.steps, self.chain(), strict=True)):
+        chain = self.chain()
+        for place, (step, technique) in enumerate(zip(self.steps, chain, strict=True)):
             share = step_budget(left, place, len(self.steps))
-            model = technique.fit(model, task, budget=share, seed=seed)
+            start, own_task = model, task
+            for later in chain[place + 1 :] if technique.trained else ():
+                start, own_task = later.before(start, own_task)
+            model = technique.fit(start, own_task, budget=share, seed=seed)
             fit = model.lineage.fit if model.lineage else FitRecord()
             left = budget_after(left, fit)
             score = _dev_score(model, task, seed=seed)

@@ -15,6 +15,7 @@ from luthier.testing.embedder_contract import check_embedder
 from luthier.testing.scorer_contract import check_scorer
 from luthier.testing.store_contract import check_store
 from luthier.testing.technique_contract import check_technique
+from luthier.testing.transcriber_contract import check_transcriber
 
 __all__ = [
     "FakeBackend",
@@ -23,4 +24,5 @@ __all__ = [
     "check_scorer",
     "check_store",
     "check_technique",
+    "check_transcriber",
 ]

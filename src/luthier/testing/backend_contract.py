@@ -20,6 +20,7 @@ from luthier.models.backend import (
 )
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
+from luthier.testing.drawing_contract import check_drawing
 from luthier.testing.expectations import expect, expect_close, expect_equal, expect_error
 
 PROMPTS = tuple(
@@ -43,8 +44,11 @@ def check_backend(backend: Backend) -> None:
     """
     _check_facts(backend)
     before = backend.fingerprint
-    _check_generation(backend)
-    _check_streaming(backend)
+    if Capability.DRAWING in backend.capabilities:
+        check_drawing(backend)
+    else:
+        _check_generation(backend)
+        _check_streaming(backend)
     for capability, check, ask in (
         (Capability.LOGPROBS, _check_scores, lambda: backend.score(_score_requests(), SHORT)),
         (Capability.LOGPROBS, _check_texts, lambda: backend.text_logprobs(TEXTS, SHORT)),
@@ -66,6 +70,8 @@ def _check_capability(
     if capability in backend.capabilities:
         check(backend)
         return
+    if capability is Capability.GRADIENTS and Capability.DRAWING in backend.capabilities:
+        return  # what draws is trained on pictures, and exported as a pipeline
     with expect_error(CapabilityError, f"without {capability} it must say so"):
         ask()
 
@@ -143,6 +149,10 @@ def _check_texts(backend: Backend) -> None:
         known += [x for x in result.logprobs[:1] if x is not None]
         fine = all(math.isfinite(x) and x <= 1e-6 for x in known)
         expect(fine, "log-probabilities of a text must be finite and not positive")
+        expect(len(result.spreads) in (0, len(result.tokens)), "spreads: one a token, or none")
+        spread = [x for x in result.spreads if x is not None]
+        fine = all(mean <= 1e-6 and deviation >= 0.0 for mean, deviation in spread)
+        expect(fine, "a mean log-probability is not positive, a deviation not negative")
         alone = backend.text_logprobs([text], SHORT)[0]
         expect_close(
             [x or 0.0 for x in alone.logprobs],

@@ -20,7 +20,7 @@ from luthier.models.model import Model
 from luthier.records import Example
 from luthier.task.task import Task
 from luthier.training.objectives import Objective
-from luthier.training.rows import answer_logprobs, batch_of
+from luthier.training.shared_prompt import row_logprobs
 
 ROWS_PER_BATCH = 16
 
@@ -54,9 +54,10 @@ def dev_evaluation(
         session, found, spent = session_of(), [], 0
         with torch.inference_mode():
             for first in range(0, len(rows), ROWS_PER_BATCH):
-                batch = batch_of(session, rows[first : first + ROWS_PER_BATCH])
-                found.append(answer_logprobs(session, batch, session.soft))
-                spent += batch.tokens
+                some = rows[first : first + ROWS_PER_BATCH]
+                found.append(row_logprobs(session, some, session.soft))
+                virtual = 0 if session.soft is None else int(session.soft.shape[1])
+                spent += sum(row.tokens + virtual * len(row.answers) for row in some)
         logprobs = torch.cat(found) if found else torch.zeros(0, 1)
         return objective.dev_score(rows, logprobs), spent
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.errors import BudgetError
 from luthier.models.backend import Backend
@@ -14,7 +14,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, FitRecord, TrainingFacts
 from luthier.task.task import Task
 from luthier.training.dev_eval import dev_examples
-from luthier.training.loop import EVALUATIONS, SEARCH_SHARE, Schedule, TrainingLoop
+from luthier.training.loop import EVALUATIONS, SEARCH_SHARE, HealthCheck, Schedule, TrainingLoop
 from luthier.training.objectives import Objective
 from luthier.training.rows import TrainRow
 from luthier.training.trainable import Trainable
@@ -27,6 +27,8 @@ FEWEST_STEPS = 4
 DEV_SHARE = 1 / 8  # of the tokens, for dev evaluations
 LABEL_TOKENS = 8  # what all labels of a dev example take, roughly
 FEWEST_DEV_EXAMPLES = 16
+MOST_DEV_SHARE = 1 / 4  # what that many may take of a budget that is small for its inputs
+STEPS_OF_FEW_ROWS = 8  # that smaller batches are made for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class TrainingSettings:
       below that a search costs more than it wins, and the middle rate is taken.
     - `virtual_tokens`: how many rows must leave space for.
     - `exclude`: ids of training examples that are used in another way.
+    - `dev_tokens`: what a dev example takes where it is not read as a row is: where it is drawn.
     """
 
     tokens: int
@@ -55,6 +58,7 @@ class TrainingSettings:
     search_from: int = STEPS_WORTH_SEARCHING
     virtual_tokens: int = 0
     exclude: Collection[str] = ()
+    dev_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,50 +77,58 @@ def fit(
     objective: Objective,
     settings: TrainingSettings,
     seed: int,
+    health: HealthCheck | None = None,
 ) -> FitResult:
     """Train `trainable` for `objective` inside its open session and leave it in its best state.
 
     It has a trial for each learning rate and place in `trials_per_rate`, those of one rate
-    together. About an eighth of the tokens goes to dev evaluations. BudgetError when the tokens do
-    not reach for four steps.
+    together. About an eighth of the tokens goes to dev evaluations, a quarter at most. Where the
+    rest does not reach for four steps, batches are smaller. `health` is that of the loop.
+    BudgetError when the tokens do not reach for four steps of one example.
     """
     started = time.perf_counter()
     examples = [e for e in task.train if e.id not in settings.exclude]
     rows = objective.rows(
         model, trainable.session, examples, virtual_tokens=settings.virtual_tokens
     )
+    prepared = objective.preparation_tokens(rows)
+    if prepared >= settings.tokens:
+        raise BudgetError(
+            f"{settings.tokens:,} tokens do not reach for the reference, which reads {len(rows):,} "
+            f"rows once: {prepared:,} tokens",
+            next_step=f"Give at least {2 * prepared:,} tokens a fit, or fewer rows.",
+        )
+    settings = replace(settings, tokens=settings.tokens - prepared)
     trainable.prepare(rows)
-    batch_size = max(1, min(settings.batch_size, len(rows)))
+    batch_size = step_size(trainable, rows, settings)
     rates = settings.learning_rates
     affordable = affordable_steps(trainable, rows, settings, batch_size=batch_size)
-    if affordable < FEWEST_STEPS:
-        raise BudgetError(
-            f"{settings.tokens} tokens are less than four steps of {batch_size} examples",
-            next_step="Give a larger budget.",
-        )
     if affordable < settings.search_from * len(rates):
         rates = (rates[len(rates) // 2],)
-    most = dev_size(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
+    dev = dev_plan(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
     schedule = Schedule(
         tokens=settings.tokens,
         candidates=tuple((rate,) * settings.trials_per_rate for rate in rates),
         batch_size=batch_size,
+        evaluations=dev.evaluations,
+        evaluation_tokens=dev.tokens,
         weight_decay=settings.weight_decay,
     )
     loop = TrainingLoop(
         trainable,
         objective,
         rows=rows,
-        evaluate_dev=trainable.dev_evaluator(model, dev_examples(task, most), objective),
+        evaluate_dev=trainable.dev_evaluator(model, dev_examples(task, dev.examples), objective),
         schedule=schedule,
         seed=seed,
+        health=health,
     )
     done = loop.run()
     winners = loop.winner
     scores = [entry.dev_score for entry in done.history if entry.dev_score is not None]
     record = FitRecord(
         fit_seconds=time.perf_counter() - started,
-        spent_tokens=done.total_spent,
+        spent_tokens=done.total_spent + prepared,
         trainable_parameters=sum(p.numel() for k in winners for p in trainable.parameters(k)),
         train_examples=len(task.train),
         dev_score=max(scores, default=None),
@@ -125,11 +137,12 @@ def fit(
             learning_rates_tried=tuple(rates),
             steps=done.total_steps,
             batch_size=batch_size,
-            epochs=round(done.total_steps * batch_size / len(rows), 2),
-            dev_examples=min(most, len(task.dev)),
+            epochs=round(max(done.steps[k] for k in winners) * batch_size / len(rows), 2),
+            dev_examples=min(dev.examples, len(task.dev)),
             stopped_early=not done.active,
         ),
         history=tuple(done.history),
+        notes=(f"Stopped at the last good state: {done.collapse}.",) if done.collapse else (),
     )
     return FitResult(record, winners)
 
@@ -171,22 +184,68 @@ def affordable_steps(
     return (tokens - epoch * once) / step
 
 
-def dev_size(
-    trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings, *, candidates: int
-) -> int:
-    """How many dev examples to score at most; 16 at least.
+def step_size(trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings) -> int:
+    """The rows of a step: as many as the settings say; fewer where the tokens, a quarter left for
+    dev, would not reach for four steps. BudgetError below four steps of one row."""
+    batch_size = max(1, min(settings.batch_size, len(rows)))
+    tokens = settings.tokens * (1 - MOST_DEV_SHARE)
+    row = trainable.cost(rows, range(settings.trials_per_rate)) / len(rows)
+    if tokens >= FEWEST_STEPS * batch_size * row:
+        return batch_size
+    if tokens < FEWEST_STEPS * row:
+        least = math.ceil(FEWEST_STEPS * row / (1 - MOST_DEV_SHARE))
+        usual = math.ceil(STEPS_OF_FEW_ROWS * batch_size * row / (1 - MOST_DEV_SHARE))
+        raise BudgetError(
+            f"{settings.tokens:,} tokens are less than four steps of one example, which takes "
+            f"{row:,.0f} tokens here",
+            next_step=f"Give at least {least:,} tokens a fit; {usual:,} buy {STEPS_OF_FEW_ROWS} "
+            f"steps of {batch_size} examples.",
+        )
+    return max(1, int(tokens / (STEPS_OF_FEW_ROWS * row)))
 
-    Five evaluations take an eighth of the tokens; where `candidates` learning rates begin in one
-    pass, the evaluation after a rung of the search takes at most half of that rung.
+
+@dataclass(frozen=True, slots=True)
+class DevPlan:
+    """How many dev examples each evaluation scores at most, how often, and what one takes."""
+
+    examples: int
+    evaluations: int
+    tokens: int
+
+
+def dev_plan(
+    trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings, *, candidates: int
+) -> DevPlan:
+    """The dev evaluations that a budget bears: five that take an eighth of the tokens, of 16
+    examples at least.
+
+    Where `candidates` learning rates begin in one pass, the evaluation after a rung of the search
+    takes at most half of that rung. Where five evaluations of 16 examples would take more than a
+    quarter, there are fewer, and in the end one, of fewer examples.
     """
     tokens, trials = settings.tokens, settings.trials_per_rate
     once = trainable.one_time_cost(rows) / len(rows)
     answer = sum(len(a) for r in rows for a in r.answers) / len(rows)
     trained = trainable.cost(rows, range(trials)) / len(rows) - once
     each = trained / trainable.cost_factor - trials * answer + trials * LABEL_TOKENS
+    if settings.dev_tokens is not None:
+        each = float(settings.dev_tokens)
     most = tokens * DEV_SHARE / (once + EVALUATIONS * each)
     if candidates > 1:
         # Else an evaluation eats the rungs after it, and the best of the first few steps has won.
         rung = tokens * SEARCH_SHARE / math.ceil(math.log2(candidates))
         most = min(most, rung / 2 / (once + candidates * each))
-    return max(FEWEST_DEV_EXAMPLES, int(most))
+    examples, evaluations = affordable_dev(tokens, once=once, each=each, most=int(most))
+    return DevPlan(examples, evaluations, int(examples * (once + each)))
+
+
+def affordable_dev(tokens: int, *, once: float, each: float, most: int) -> tuple[int, int]:
+    """How many dev examples are scored, and how often. An example takes `each` tokens every time
+    and `once` more the first time; `most` is what an eighth of the tokens reaches for."""
+    if most >= FEWEST_DEV_EXAMPLES:
+        return most, EVALUATIONS
+    spare = tokens * MOST_DEV_SHARE
+    times = int((spare / FEWEST_DEV_EXAMPLES - once) / each)
+    if times >= 1:
+        return FEWEST_DEV_EXAMPLES, min(EVALUATIONS, times)
+    return max(1, min(FEWEST_DEV_EXAMPLES, int(spare / (once + each)))), 1

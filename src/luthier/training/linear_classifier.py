@@ -68,7 +68,7 @@ def fit_linear(
         )
         return _scored(only, *dev)
     if not dev[1]:
-        return _fitted(features, targets, WITHOUT_DEV)
+        return _fitted(features, targets, penalties[0] if len(penalties) == 1 else WITHOUT_DEV)
     fits = [_scored(_fitted(features, targets, c), *dev) for c in penalties]
     return max(fits, key=lambda fit: (fit.accuracy or 0.0, -(fit.loss or 0.0)))
 

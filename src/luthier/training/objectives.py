@@ -4,21 +4,29 @@ An objective says which rows it reads and turns the log-probabilities of their a
 Whatever trains (an adapter, a soft prompt, all weights: see `training.trainable`) computes these
 log-probabilities, so that every objective goes with every technique. B rows, J answers a row.
 
-A preference loss is one more class: its rows carry two answers and what the reference model thinks
-of them, which `rows` can compute, because it sees the session before the first step.
+The rows of a preference loss carry two answers and what the reference model thinks of them, which
+`rows` computes, because it sees the session before the first step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from luthier.engine import Session
 from luthier.models.model import Model
 from luthier.records import Example
+from luthier.training.picture_rows import picture_rows
+from luthier.training.preference_rows import (
+    PreferenceRow,
+    kto_rows,
+    preference_rows,
+    reference_logprobs,
+)
 from luthier.training.rows import TrainRow, rows_for
+from luthier.training.shared_prompt import computed_tokens
 
 
 class Objective:
@@ -34,6 +42,10 @@ class Objective:
         Rows leave space for `virtual_tokens`. By default each has one answer, the target.
         """
         return rows_for(model, session, examples, virtual_tokens=virtual_tokens)
+
+    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
+        """Forward-token equivalents that making the rows took: none by default."""
+        return 0
 
     def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
         """The scalar to minimise. `logprobs` (B, J) are the natural log-probabilities of the rows'
@@ -59,3 +71,114 @@ class LanguageModelLoss(Objective):
     def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar."""
         return -logprobs.sum() / max(1, sum(len(answer) for r in rows for answer in r.answers))
+
+
+class DPOLoss(Objective):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290, equation 7):
+
+    L = −mean_b log σ(β [log π(y⁺)/π_ref(y⁺) − log π(y⁻)/π_ref(y⁻)]), J = 2: y⁺, then y⁻.
+
+    The reference π_ref is the model as it stands before the first step.
+    """
+
+    name: ClassVar[str] = "dpo"
+
+    def __init__(self, *, beta: float) -> None:
+        self.beta = beta
+
+    def rows(
+        self, model: Model, session: Session, examples: Sequence[Example], *, virtual_tokens: int
+    ) -> list[TrainRow]:
+        """One row for each example that has a target and a rejected answer."""
+        rows = preference_rows(model, session, examples, virtual_tokens=virtual_tokens)
+        return list(reference_logprobs(session, rows))
+
+    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
+        """The reference reads every row once."""
+        return sum(computed_tokens(row) for row in rows)
+
+    def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar."""
+        gains = logprobs - _references(rows, logprobs)
+        return -torch.nn.functional.logsigmoid(self.beta * (gains[:, 0] - gains[:, 1])).mean()
+
+
+class KTOLoss(Objective):
+    """Kahneman–Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306, equation 7), from
+    answers that are good or bad, each for itself. With g = log π(y)/π_ref(y):
+
+    L = mean_b 1 − σ(β (g − z)) where y is good, 1 − σ(β (z − g)) where it is bad, weighted;
+    z = max(0, mean_b g') with g' that of another prompt's answer to this prompt. J = 2: y, then it.
+    """
+
+    name: ClassVar[str] = "kto"
+
+    def __init__(
+        self, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+    ) -> None:
+        self.beta = beta
+        self.weights = (undesirable_weight, desirable_weight)
+
+    def rows(
+        self, model: Model, session: Session, examples: Sequence[Example], *, virtual_tokens: int
+    ) -> list[TrainRow]:
+        """A row for each target and for each rejected answer, beside the answer of the next one."""
+        rows = kto_rows(model, session, examples, virtual_tokens=virtual_tokens)
+        return list(reference_logprobs(session, rows))
+
+    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
+        """The reference reads every row once."""
+        return sum(computed_tokens(row) for row in rows)
+
+    def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar."""
+        gains = logprobs - _references(rows, logprobs)
+        baseline = gains[:, 1].detach().mean().clamp(min=0)
+        good = torch.tensor(
+            [isinstance(row, PreferenceRow) and row.good for row in rows], device=logprobs.device
+        )
+        sign = torch.where(good, 1.0, -1.0)
+        weight = torch.where(good, self.weights[1], self.weights[0])
+        return (weight * (1 - torch.sigmoid(self.beta * sign * (gains[:, 0] - baseline)))).mean()
+
+
+class DenoisingLoss(Objective):
+    """The weighted squared error of a denoiser's prediction (Ho et al. 2020, arXiv:2006.11239,
+    equation 14), for whichever of ε, v and x₀ the scheduler says that it predicts:
+
+    L = mean_b w(t_b) ‖ŷ(x_t, t, c) − y‖² / d, x_t = √ᾱ x₀ + √(1 − ᾱ) ε, y = ε, v or x₀.
+
+    w is min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4), with SNR = ᾱ / (1 − ᾱ): the
+    weight of x₀'s error is min(SNR, γ). `empty` is the share of captions that are left out, so that
+    guidance keeps its other branch (Ho and Salimans 2022, arXiv:2207.12598).
+    """
+
+    name: ClassVar[str] = "denoising"
+
+    def __init__(self, *, snr_limit: float = 5.0, empty: float = 0.1) -> None:
+        self.snr_limit, self.empty = snr_limit, empty
+        self._rows: dict[tuple[str, ...], list[TrainRow]] = {}
+
+    def rows(
+        self, model: Model, session: Any, examples: Sequence[Example], *, virtual_tokens: int
+    ) -> list[TrainRow]:
+        """One row for each example that comes with a picture; each is encoded once."""
+        key = tuple(example.id for example in examples)
+        if key not in self._rows:
+            self._rows[key] = picture_rows(model, session, examples)
+        return self._rows[key]
+
+    def weight(self, snr: torch.Tensor, prediction: str) -> torch.Tensor:
+        """w (B,) for the error of what is predicted: x₀'s weight over SNR for ε, over SNR + 1 for
+        v."""
+        over = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}
+        return snr.clamp(max=self.snr_limit) / over[prediction].clamp(min=1e-8)
+
+    def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar: `logprobs` (B, 1) are minus the weighted errors."""
+        return -logprobs.mean()
+
+
+def _references(rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
+    known = [row.reference for row in rows if isinstance(row, PreferenceRow)]
+    return torch.tensor(known, device=logprobs.device, dtype=logprobs.dtype)

@@ -9,8 +9,8 @@ from luthier.models.answering import render_for
 from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.task.task import Task
-from luthier.training.fit import DEV_SHARE, FEWEST_DEV_EXAMPLES, LABEL_TOKENS
-from luthier.training.loop import EVALUATIONS
+from luthier.training.fit import DEV_SHARE, LABEL_TOKENS, affordable_dev
+from luthier.training.loop import EVALUATIONS, SEARCH_SHARE
 from luthier.training.starting_prompt import starting_model
 
 SAMPLED_EXAMPLES = 64
@@ -37,19 +37,45 @@ def row_tokens(model: Model, task: Task, *, style: str) -> RowTokens:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RateSearch:
+    """A search over `rates` learning rates that take turns, made where the tokens reach for
+    `search_from` steps of `batch_size` rows for each."""
+
+    rates: int
+    batch_size: int
+    search_from: int
+
+    def kept(self, passes: float, examples: int) -> float:
+        """The passes of the rate that wins: the turns of the others are lost to it."""
+        steps = passes * examples / max(1, min(self.batch_size, examples))
+        if self.rates < 2 or steps < self.search_from * self.rates:
+            return passes
+        return passes * (1.0 - SEARCH_SHARE * (self.rates - 1) / self.rates)
+
+
 def planned_passes(
-    model: Model, task: Task, tokens: int, *, cost_factor: int, style: str, extra: float = 0.0
+    model: Model,
+    task: Task,
+    tokens: int,
+    *,
+    cost_factor: int,
+    style: str,
+    extra: float = 0.0,
+    search: RateSearch | None = None,
 ) -> float:
     """Passes over the training split of a fit that computes every token of every row in each step.
 
     n = (B − D) / (c N r), with B the budget, D the dev evaluations (an eighth of it, or what the
-    whole dev split takes, or what 16 examples take), c forward-token equivalents a trained token, N
-    examples of r tokens. `extra` is added to r: what a step computes beside a row.
+    whole dev split takes, or what 16 examples take, but a quarter at most), c forward-token
+    equivalents a trained token, N examples of r tokens. `extra` is added to r: what a step computes
+    beside a row. Where rates are searched one after the other, the winner's passes count.
     """
     row = row_tokens(model, task, style=style)
     whole = row.prompt + row.answer + extra
     each_dev = row.prompt + extra + LABEL_TOKENS
-    most_dev = EVALUATIONS * each_dev * len(task.dev)
-    least_dev = EVALUATIONS * each_dev * min(FEWEST_DEV_EXAMPLES, len(task.dev))
-    on_dev = min(most_dev, max(least_dev, tokens * DEV_SHARE))
-    return max(0.0, tokens - on_dev) / (cost_factor * len(task.train) * whole)
+    most = int(tokens * DEV_SHARE / EVALUATIONS / each_dev)
+    examples, times = affordable_dev(tokens, once=0.0, each=each_dev, most=most)
+    on_dev = times * each_dev * min(examples, len(task.dev))
+    passes = max(0.0, tokens - on_dev) / (cost_factor * len(task.train) * whole)
+    return passes if search is None else search.kept(passes, len(task.train))

@@ -16,7 +16,8 @@ from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.dev_eval import dev_evaluation
 from luthier.training.objectives import Objective
-from luthier.training.rows import TrainRow, answer_logprobs, batch_of
+from luthier.training.rows import TrainRow
+from luthier.training.shared_prompt import row_logprobs
 from luthier.training.trainable import DevEvaluation, State, TrialParameters
 
 
@@ -72,7 +73,7 @@ class SequentialTrials:
         for k in trials:
             session = self.session_of(k)
             with autocast(session.device, session.dtype):
-                out.append(answer_logprobs(session, batch_of(session, rows), self._of(k).soft()))
+                out.append(row_logprobs(session, rows, self._of(k).soft()))
         return out
 
     def cost(self, rows: Sequence[TrainRow], trials: Sequence[int]) -> int:

@@ -6,11 +6,10 @@ A fit trains several trials of one kind (learning rates, mostly), numbered from 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
-from luthier.engine import Session
 from luthier.models.model import Model
 from luthier.records import Example
 from luthier.training.objectives import Objective
@@ -28,12 +27,13 @@ class Trainable(Protocol):
 
     **Attributes**
 
-    - `session`: the base, with all that does not train.
+    - `session`: the base, with all that does not train: a `Session`, or of pictures a
+      `PictureSession`.
     - `parallel`: whether several trials can train at once; else they take turns.
     - `cost_factor`: forward-token equivalents of one trained token.
     """
 
-    session: Session
+    session: Any
     parallel: bool
     cost_factor: int
 

@@ -8,25 +8,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.shared_options import USUAL_BASES, AllowCode, usual_base
 from luthier.errors import TechniqueError
 
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
 DEFAULT = (
-    "zero-shot, few-shot, prompt-search, prefix (soft-prompt for an encoder–decoder), lora, full; "
+    "zero-shot, few-shot, prompt-search, soft-prompt, prefix (over a decoder), lora, full; "
     "more where there are documents"
 )
 
 
+# Where the results go, how they are shown, and what is asked: none of it changes the results.
+NOT_KEPT = ("out", "as_json", "plan", "yes")
+
+
 def compare(
+    context: typer.Context,
     task: Annotated[
         str, typer.Argument(help="A task file, or the name of a bundled task (luthier tasks).")
     ],
     model: Annotated[
-        str,
-        typer.Option("--model", "-m", help="nano, a folder, a hub id, or http(s)://…/v1#name."),
-    ] = "nano",
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="nano, nano-reader, a folder, a hub id, or http(s)://…/v1#name; several, with "
+            "commas between them, are compared in one table.",
+            show_default=USUAL_BASES,
+        ),
+    ] = None,
     techniques: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +51,11 @@ def compare(
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", "-b", help="For everything: 90s, 20m, 1h, or 5Mtok.  \\[default: 10m]"
+            "--budget",
+            "-b",
+            help="For everything: 90s, 20m, 1h, or 5Mtok.  \\[default: three passes over the "
+            "training examples in each fit, or 10m where that takes more than an hour]",
+            show_default=False,
         ),
     ] = None,
     seeds: Annotated[
@@ -68,11 +84,27 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    setfit: Annotated[
+        bool,
+        typer.Option("--setfit", help="Also score SetFit, a trained embedder; it takes minutes."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Score only so many test examples.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     tolerance: Annotated[
         float, typer.Option(help="How many points the pick may be below the best.")
     ] = 3.0,
+    allow_code: AllowCode = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="At the end fit the pick once more, on train and dev."),
+    ] = False,
+    advise: Annotated[
+        bool,
+        typer.Option(
+            "--advise",
+            help="Rank the techniques before anything is fitted, and run the likely winners first.",
+        ),
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what it would take, and stop.")
     ] = False,
@@ -84,8 +116,9 @@ def compare(
 
     The same command again goes on where the last one stopped.
     """
+    from luthier.cli.command_arguments import arguments_of
     from luthier.cli.console import data, only_data_on_stdout, print_json, talk
-    from luthier.cli.progress import TerminalListener
+    from luthier.cli.progress import TerminalListener, reading_task
     from luthier.compare.options import CURVE, Options
     from luthier.compare.parse_budget import parse_budget
     from luthier.compare.request import default_techniques, resolve_techniques
@@ -95,7 +128,8 @@ def compare(
     # Everything that may be wrong is checked before anything heavy loads.
     parsed_budget = parse_budget(budget)
     resolved = None if techniques is None else resolve_techniques(techniques)
-    opened_task = Task.load(task)
+    with reading_task(talk()):
+        opened_task = Task.load(task, allow_code=allow_code)
     if proposer is not None:
         names = resolved or resolve_techniques(default_techniques(opened_task))
         resolved = with_proposer(names, proposer)
@@ -111,13 +145,19 @@ def compare(
             plan_only=plan,
             tolerance=tolerance,
             embedder=embedder,
+            setfit=setfit,
+            refit=refit,
+            advise=advise,
             listener=listener,
+            arguments=arguments_of(context, left_out=NOT_KEPT),
         )
         with only_data_on_stdout():
             comparison = run(
-                opened_task, model, techniques=resolved, budget=parsed_budget, seeds=seeds, out=out,
-                options=options,
+                opened_task, model or usual_base(opened_task.kind), techniques=resolved,
+                budget=parsed_budget, seeds=seeds, out=out, options=options,
             )  # fmt: skip
+    if advise and comparison.plan.advice is None:
+        talk().print("No advice: this comparison had begun without one.", markup=False)
     if plan:
         if as_json:
             from luthier.serialization import to_plain

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.shared_options import AllowCode, MovedBase, PrintJson
+
 if TYPE_CHECKING:
     from luthier.models.model import Model
     from luthier.records import EvalResult, Score
@@ -19,17 +21,16 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="A task file, or the name of a bundled task.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Score only so many examples.")] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(help="The base, where it is no longer at its place.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    base: MovedBase = None,
+    allow_code: AllowCode = False,
+    as_json: PrintJson = False,
 ) -> None:
     """Score a saved model with the evaluator that compare uses.
 
     A bare base model is adapted with the task's own prompt.
     """
-    from luthier.cli.console import data, only_data_on_stdout, print_json
+    from luthier.cli.console import data, only_data_on_stdout, print_json, talk
+    from luthier.cli.progress import reading_task
     from luthier.compare.run_folder import pick_folder
     from luthier.errors import TaskError, did_you_mean
     from luthier.models.load import load
@@ -37,7 +38,8 @@ def evaluate(
     from luthier.task.spec import SPLITS
     from luthier.task.task import Task
 
-    opened_task = Task.load(task)
+    with reading_task(talk()):
+        opened_task = Task.load(task, allow_code=allow_code)
     if split not in SPLITS:
         raise TaskError(
             f"unknown split {split!r}", choices=SPLITS, next_step=did_you_mean(split, SPLITS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from luthier.retrieval import Hit
 
 
 def search(
@@ -38,7 +41,7 @@ def search(
     """Search an index."""
     from dataclasses import asdict
 
-    from luthier.cli.console import only_data_on_stdout, print_json
+    from luthier.cli.console import only_data_on_stdout, print_json, say
     from luthier.errors import UserError
     from luthier.retrieval import SearchSettings, open_index
     from luthier.retrieval.types import Mode
@@ -62,10 +65,19 @@ def search(
         print_json({"query": query, "mode": mode, "hits": [asdict(h) for h in hits]})
         return
     for hit in hits:
-        typer.echo(f"[{hit.rank}] {hit.passage.place}  ({hit.score:.3f})")
+        say(f"[{hit.rank}] {hit.passage.place}  ({scores_of(hit)})")
         if hit.passage.header:
-            typer.echo(f"    {printable(hit.passage.header)}")
-        typer.echo(f"    {printable(hit.passage.text)[:300]}")
+            say(f"    {printable(hit.passage.header)}")
+        say(f"    {printable(hit.passage.text)[:300]}")
+
+
+def scores_of(hit: Hit) -> str:
+    """The scores of a hit with their names: "cosine 0.61, BM25 7.42"."""
+    named = {"cosine": hit.cosine, "BM25": hit.bm25}
+    shown = [f"{name} {value:.2f}" for name, value in named.items() if value is not None]
+    if hit.score not in (hit.cosine, hit.bm25, hit.fused):
+        shown.insert(0, f"reranker {hit.score:.2f}")
+    return ", ".join(shown) or f"{hit.score:.3f}"
 
 
 def printable(text: str) -> str:

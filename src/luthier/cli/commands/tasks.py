@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from luthier.cli.shared_options import PrintJson
 
 
 def tasks(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: PrintJson = False,
 ) -> None:
     """The bundled tasks: their names, what they ask, and the file to copy and change."""
     from rich.padding import Padding

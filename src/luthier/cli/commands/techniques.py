@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from luthier.cli.shared_options import PrintJson
+
 if TYPE_CHECKING:
     from luthier.techniques.base import Technique
 
@@ -15,7 +17,7 @@ def techniques(
     name: Annotated[
         str | None, typer.Argument(help="One technique; all of them without it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: PrintJson = False,
 ) -> None:
     """What each technique changes, what it needs, when it pays, and its settings."""
     from luthier import registry

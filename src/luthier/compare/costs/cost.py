@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class Cost:
     """What one fit cost, and what the fitted model costs to use. None: not measured.
 
-    `fit_generated_tokens` is the part of `fit_tokens` that was generated.
+    `fit_generated_tokens` is the part of `fit_tokens` that was generated. `helper_tokens` is the
+    part that other models read and wrote (a teacher, a writer of prompts), and `helper_money` what
+    they cost; it is part of `fit_money`.
     `prompt_tokens`, `label_tokens` (computed to rank the labels) and `generated_tokens` are per
     request; `shared_prompt_tokens` is the part of
     the prompt that is the same for every request and can be cached. FLOPs follow the formulas in
@@ -24,6 +26,8 @@ class Cost:
     fit_generated_tokens: float | None = None
     fit_flops: float | None = None
     fit_money: float | None = None
+    helper_tokens: float | None = None
+    helper_money: float | None = None
     peak_memory_bytes: int | None = None
     trainable_parameters: int | None = None
     artifact_bytes: int | None = None

@@ -11,10 +11,10 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from luthier.compare.costs.cost import Cost
-from luthier.compare.costs.prices import Price
+from luthier.compare.costs.prices import Price, PriceBook
 from luthier.compare.costs.request_time import RequestTime
 from luthier.models.backend import ModelFacts
 from luthier.records import EvalResult, Example, FitRecord
@@ -85,15 +85,40 @@ def priced(cost: Cost, price: Price, time: RequestTime | None = None) -> Cost:
 
 
 def _fit_money(cost: Cost, price: Price) -> float | None:
+    helpers = cost.helper_money
+    if cost.helper_tokens and helpers is None:
+        return None  # what the teacher costs is not known
     if price.input is not None:
         if cost.fit_tokens is None:
             return None
         written = cost.fit_generated_tokens or 0.0
         output = price.input if price.output is None else price.output
-        return (cost.fit_tokens - written) * price.input + written * output
+        read = cost.fit_tokens - (cost.helper_tokens or 0.0) - written
+        return read * price.input + written * output + (helpers or 0.0)
     if price.machine_hour is None or cost.fit_seconds is None:
         return None
-    return cost.fit_seconds / 3600.0 * price.machine_hour
+    return cost.fit_seconds / 3600.0 * price.machine_hour + (helpers or 0.0)
+
+
+def with_helpers(cost: Cost, fit: FitRecord, prices: PriceBook) -> Cost:
+    """The same cost with what the fit's helpers took, at their own prices.
+
+    One on this machine costs nothing beside the fit, which its time is part of.
+    """
+    if not fit.helpers:
+        return cost
+    money: float | None = 0.0
+    for helper in fit.helpers:
+        price = prices.of(helper.model, remote=helper.remote)
+        if not helper.remote:
+            continue
+        if price.input is None or money is None:
+            money = None
+            continue
+        output = price.input if price.output is None else price.output
+        money += helper.read_tokens * price.input + helper.written_tokens * output
+    tokens = sum(helper.read_tokens + helper.written_tokens for helper in fit.helpers)
+    return replace(cost, helper_tokens=float(tokens), helper_money=money)
 
 
 def _request_money(
@@ -127,7 +152,7 @@ def _request_money(
 
 @dataclass(frozen=True, slots=True)
 class Outlay:
-    """What a technique costs once and for each request, in one unit (money or forward tokens)."""
+    """What a technique costs once and for each request, in one unit (see `outlay_unit`)."""
 
     once: float
     per_request: float
@@ -137,18 +162,42 @@ class Outlay:
         return self.once + requests * self.per_request
 
 
-def outlay(cost: Cost, price: Price, *, cached: bool = False) -> Outlay | None:
-    """The cost that the verdict compares: money where tokens are billed, else forward-token
-    equivalents.
+OutlayUnit = Literal["money", "tokens", "FLOPs"]
+
+
+def outlay_unit(prices: Sequence[Price]) -> OutlayUnit:
+    """In what the costs of a comparison are compared; `prices` has that of each base.
+
+    Money where tokens of any base are billed. Elsewhere tokens stand in for the time of one base,
+    and FLOPs for that of several, whose tokens cost differently.
+    """
+    if any(price.by_token for price in prices):
+        return "money"
+    return "tokens" if len(prices) == 1 else "FLOPs"
+
+
+def outlay(
+    cost: Cost, price: Price, *, cached: bool = False, unit: OutlayUnit | None = None
+) -> Outlay | None:
+    """The cost that the verdict compares, in `unit`; by default in that of a single base.
 
     Where machine time is paid for, tokens stand in for it: the same base runs every technique, so
-    tokens order techniques as time would, and give the same order every time. None where tokens
-    were not measured.
+    tokens order techniques as time would, and give the same order every time. None where it was not
+    measured.
     """
     tokens = cost.tokens_per_request
     if tokens is None:
         return None
-    if price.by_token:
+    unit = outlay_unit([price]) if unit is None else unit
+    if unit == "FLOPs":
+        if cost.request_flops is None:
+            return None
+        kept = (cost.shared_prompt_tokens or 0.0) / tokens if cached and tokens else 0.0
+        return Outlay(float(cost.fit_flops or 0), cost.request_flops * (1.0 - kept))
+    if unit == "money" and not price.by_token:
+        of_time = cost.per_1k_requests_cached if cached else cost.per_1k_requests
+        return None if of_time is None else Outlay(cost.fit_money or 0.0, of_time / 1000.0)
+    if unit == "money":
         with_money = priced(cost, price)
         request = with_money.per_1k_requests_cached if cached else with_money.per_1k_requests
         return None if request is None else Outlay(with_money.fit_money or 0.0, request / 1000.0)

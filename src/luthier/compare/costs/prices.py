@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import TaskError, did_you_mean
+from luthier.safety.plain_files import read_plain
+from luthier.safety.plain_yaml import load_yaml
 
+MOST_BYTES = 1_000_000  # of a price book
 SHIPPED = Path(__file__).with_name("prices.yaml")
 TOKEN_PRICES = ("input", "cached_input", "output")
 
@@ -64,7 +67,7 @@ def read_prices(path: str | Path | None = None) -> PriceBook:
 
     source = SHIPPED if path is None else Path(path)
     try:
-        content = yaml.safe_load(source.read_text("utf-8"))
+        content = load_yaml(read_plain(source, most=MOST_BYTES).decode("utf-8"))
     except OSError as error:
         raise TaskError(
             f"The price book {source} cannot be read: {error.strerror or error}",

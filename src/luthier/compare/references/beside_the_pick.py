@@ -66,6 +66,11 @@ def reference_sentence(
             f"{shown.technique} with {shown.score.value:.3f} ({difference}). This base, at this "
             "budget, does not beat it."
         )
+    if best.score.value == 0.0 and best.score.higher_is_better:
+        return (
+            f"Neither is of use here: {reached} on the same examples, and the paired test cannot "
+            f"tell {shown.technique} with {shown.score.value:.3f} from it ({difference})."
+        )
     return (
         f"You may not need a language model for this: {reached} on the same examples, and the "
         f"paired test cannot tell it from {shown.technique} ({difference}). This base, at this "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.content import Response, Usage
 from luthier.records import Example, FitRecord
+from luthier.training.word_features import whole_text as whole_text
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -44,8 +45,3 @@ class PlainReference:
     def fit(self, task: Task) -> FittedReference:
         """Fit on train, choose on dev; the task has no test split."""
         raise NotImplementedError
-
-
-def whole_text(example: Example) -> str:
-    """What a plain classifier reads of an example: its passage, if it has one, and its input."""
-    return f"{example.context}\n{example.text}" if example.context else example.text

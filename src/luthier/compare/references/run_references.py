@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from luthier.compare.costs import Cost
 from luthier.compare.references.plain_reference import PlainReference
 from luthier.errors import InterruptedRun, LuthierError, StorageError
 from luthier.ledger.provenance import luthier_version, now
+from luthier.ledger.row_reading import read_row
 from luthier.ledger.run_ledger import Ledger, PlannedRun, StoredRun
 from luthier.records import Score
-from luthier.serialization import digest, dumps, loads
+from luthier.serialization import digest, dumps
 
 if TYPE_CHECKING:
     from luthier.task.task import Task
@@ -46,8 +48,12 @@ def run_references(
     shared.ledger.add_planned_runs(run for _, run in planned)
     for reference, run in planned:
         stored = shared.ledger.run(run.key)
+        before: Run | None = None
         if stored is not None and stored.status == "finished" and stored.result is not None:
-            on_end(reference.name, loads(Run, stored.result), True)
+            with suppress(StorageError):  # a damaged row: it is run again
+                before = read_row(Run, stored.result, row=f"run {stored.key}")
+        if before is not None:
+            on_end(reference.name, before, True)
             continue
         made = _perform(shared, reference)
         shared.ledger.save_run(

@@ -7,7 +7,6 @@ then "finished". A kill loses at most what came after the last of these.
 from __future__ import annotations
 
 import errno
-import gc
 import shutil
 import traceback
 from contextlib import suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from luthier import interrupts
 from luthier.compare.comparison import Run
-from luthier.compare.costs import ResourceMonitor
+from luthier.compare.costs import ResourceMonitor, release_memory
 from luthier.compare.plan import Status
 from luthier.compare.running.run_context import (
     HardCapReached,
@@ -30,12 +29,14 @@ from luthier.context import WorkContext, working
 from luthier.errors import CapabilityError, LuthierError, StorageError
 from luthier.ledger.artifacts import write_text
 from luthier.ledger.provenance import now
+from luthier.ledger.row_reading import read_row
 from luthier.ledger.run_ledger import StoredRun
 from luthier.ledger.storage_errors import storage_error
 from luthier.models.model import Model
 from luthier.models.storage import open_adaptation
 from luthier.records import FitRecord, Lineage, Score, StepRecord
-from luthier.serialization import dumps, loads
+from luthier.redaction import redact
+from luthier.serialization import dumps
 
 
 def finished_run(context: RunContext, key: str) -> Run | None:
@@ -47,8 +48,9 @@ def finished_run(context: RunContext, key: str) -> Run | None:
         return None
     if not context.artifacts.has(stored.artifact):
         return None
-    context.finished[key] = loads(Run, stored.result)
-    return context.finished[key]
+    with suppress(StorageError):  # a damaged row: the run is made again
+        context.finished[key] = read_row(Run, stored.result, row=f"run {key}")
+    return context.finished.get(key)
 
 
 def perform_run(context: RunContext, request: RunRequest, on_progress: ProgressCallback) -> Run:
@@ -79,10 +81,11 @@ def perform_run(context: RunContext, request: RunRequest, on_progress: ProgressC
     _save_ended(context, request, run, artifact)
     if run.status == "finished":
         context.finished[request.planned.key] = run
+        # Its name is a hash: nobody but this fit wrote there.
         shutil.rmtree(_work_folder(context, request), ignore_errors=True)
         with suppress(OSError):  # other runs may still have a checkpoint there
             (context.folder / "work").rmdir()
-    gc.collect()  # the next fit needs the memory of a copy of the weights that nobody uses any more
+    release_memory()  # the next fit needs that of a copy of the weights that nobody uses
     return run
 
 
@@ -103,7 +106,7 @@ def reason_of(error: BaseException) -> str:
     """An error in one line."""
     if isinstance(error, LuthierError):
         return " ".join(filter(None, (error.problem, error.next_step)))
-    lines = str(error).strip().splitlines()
+    lines = redact(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
@@ -120,8 +123,10 @@ def _fit_or_load(
         and stored.artifact is not None
         and context.artifacts.has(stored.artifact)
     ):
-        model = saved_model(context.artifacts.path(stored.artifact), request.model)
-        return FittedModel(model, loads(FitRecord, stored.result), stored.artifact)
+        with suppress(StorageError):  # a damaged row: the fit is made again
+            record = read_row(FitRecord, stored.result, row=f"run {stored.key}")
+            model = saved_model(context.artifacts.path(stored.artifact), request.model)
+            return FittedModel(model, record, stored.artifact)
     running = StoredRun(
         key=request.planned.key,
         comparison=context.comparison,
@@ -184,7 +189,7 @@ def _failed(context: RunContext, request: RunRequest, error: Exception, started:
     """The run of a technique that raised; the traceback goes to a file beside the ledger."""
     planned, run = request.planned, _unscored(request, "failed", reason_of(error), started)
     log = context.folder / "errors" / f"{slug(planned.technique)}-{planned.seed}.txt"
-    write_text(log, "".join(traceback.format_exception(error)))
+    write_text(log, redact("".join(traceback.format_exception(error))))
     context.ledger.add_event(
         "failed", run.reason or "", comparison=context.comparison, run=planned.key
     )

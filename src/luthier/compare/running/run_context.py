@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luthier.compare.bases import OpenBases
 from luthier.compare.comparison import Run
 from luthier.compare.plan import PlannedTechnique
 from luthier.compare.running.run_keys import run_key
@@ -36,25 +37,26 @@ class RunContext:
     **Fields**
 
     - `comparison`: its id in the ledger; `folder`: the run folder.
+    - `bases`: what the techniques start from.
     - `techniques`: by the name in the plan.
-    - `model_id`: the `model_identity` of the base.
     - `limit`: how many test examples are scored; None for all.
     - `time_limit_seconds`; `deadline`, on the clock of `time.monotonic`, is set by `with_deadline`.
     - `finished`: runs by key that this process made or found finished, so that their artifacts are
       not read through again each time.
+    - `off_task_losses`: of the bases as they were given, by name, once measured.
     """
 
     ledger: Ledger
     folder: Path
     comparison: str
     task: Task
-    model: Model
-    model_id: str
+    bases: OpenBases
     techniques: Mapping[str, Technique]
     limit: int | None
     time_limit_seconds: float | None = None
     deadline: float | None = None
     finished: dict[str, Run] = field(default_factory=dict)
+    off_task_losses: dict[str, float | None] = field(default_factory=dict)
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -66,13 +68,14 @@ class RunContext:
         """The task as techniques get it."""
         return self.task.without_test()
 
-    @cached_property
-    def base_loss(self) -> float | None:
-        """Loss of the model as it was given, on text off the task."""
-        from luthier.scoring import off_task_loss
+    def base_loss(self, base: str) -> float | None:
+        """Loss of a base as it was given, on text off the task."""
+        if base not in self.off_task_losses:
+            from luthier.scoring import off_task_loss
 
-        loss = off_task_loss(self.model)
-        return None if loss is None else loss.nats_per_token
+            loss = off_task_loss(self.bases.model(base))
+            self.off_task_losses[base] = None if loss is None else loss.nats_per_token
+        return self.off_task_losses[base]
 
     def with_deadline(self) -> RunContext:
         """The same context, its time limit starting now."""
@@ -100,7 +103,7 @@ class RunContext:
             purpose, part = "curve", f"{share:g}"
         key = run_key(
             self.task,
-            self.model_id,
+            self.bases.of(planned.base).identity,
             self.techniques[planned.name],
             seed=seed,
             budget_tokens=planned.budget_tokens,
@@ -114,10 +117,10 @@ class RunContext:
 class RunRequest:
     """A run to make: what to fit, on which examples, from which model, within which budget.
 
-    `task` (without its test split) and `model` are those of the comparison, but for a point of the
-    learning curve (a share of the task) and for the later steps of a recipe (the model after the
-    step before). For the last step of a `recipe`, `earlier_steps` holds the records of those
-    before it.
+    `task` (without its test split) is that of the comparison, and `model` the one of `base`, but
+    for a point of the learning curve (a share of the task) and for the later steps of a recipe (the
+    model after the step before). For the last step of a `recipe`, `earlier_steps` holds the records
+    of those before it.
     """
 
     planned: PlannedRun
@@ -125,5 +128,6 @@ class RunRequest:
     task: Task
     model: Model
     budget: Budget
+    base: str = ""
     recipe: Technique | None = None
     earlier_steps: tuple[StepRecord, ...] = ()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_SLUG = 80
+REFIT = "refit"  # the purpose of a run in the ledger: the pick on train and dev
 
 
 def model_identity(model: Model) -> str:
@@ -81,6 +82,11 @@ def slug(name: str) -> str:
     """
     plain = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "technique"
     return plain if len(plain) <= LONGEST_SLUG else f"{plain[:LONGEST_SLUG]}-{digest(name)[:8]}"
+
+
+def refit_folder(slug: str) -> str:
+    """The folder of the refitted pick, beside that of the pick."""
+    return f"{slug}-{REFIT}"
 
 
 def _identity(value: Any) -> Any:

@@ -21,9 +21,10 @@ from luthier.compare.running.run_keys import slug
 from luthier.compare.running.time_left import TimeLeft
 from luthier.compare.running.training_shares import training_share
 from luthier.compare.technique_results import best_seed, step_name
-from luthier.ledger.artifacts import link_folder
+from luthier.ledger.artifacts import copy_folder
 from luthier.ledger.run_ledger import PlannedRun
 from luthier.records import Budget, StepRecord
+from luthier.safety.inside import inside, inside_by_name
 from luthier.techniques.recipe import budget_after, step_budget
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ class RunLoop:
         """One technique with one seed: one run, or one for each step of a recipe."""
         context, technique = self.context, self.context.techniques[planned.name]
         steps = steps_of(technique)
-        model, budget = context.model, Budget(tokens=planned.budget_tokens)
+        if self._is_finished(planned, seed, steps):
+            return
+        model, budget = context.bases.model(planned.base), Budget(tokens=planned.budget_tokens)
         earlier: list[StepRecord] = []
         for place, (step, part) in enumerate(steps):
             request = RunRequest(
@@ -115,6 +118,7 @@ class RunLoop:
                 task=context.task_without_test,
                 model=model,
                 budget=step_budget(budget, place, len(steps)),
+                base=planned.base,
                 recipe=technique if len(steps) > 1 and not part else None,
                 earlier_steps=tuple(earlier),
             )
@@ -127,10 +131,29 @@ class RunLoop:
                 ended = record_unscored(context, whole, run.status, f"{step.name}: {run.reason}")
                 self.listener.ended(planned.name, ended, from_ledger=False)
                 return
-            model = saved_model(context.folder / run.path, model)
+            saved = inside(context.folder, run.path, found_in="The ledger")
+            model = saved_model(saved, model)
             budget = budget_after(budget, run.fit)
             filled = model.adaptation.filled
             earlier.append(StepRecord(step.name, run.fit, run.dev_score, filled))
+
+    def _is_finished(
+        self, planned: PlannedTechnique, seed: int, steps: Sequence[tuple[Technique, str]]
+    ) -> bool:
+        """Whether the ledger holds all of it; it is reported then, and its base stays closed."""
+        context = self.context
+        runs = [
+            finished_run(context, context.planned_run(planned, seed, step=part).key)
+            for _, part in steps
+        ]
+        if None in runs:
+            return False
+        for (_, part), run in zip(steps, runs, strict=True):
+            assert run is not None
+            name = step_name(planned.name, part) if part else planned.name
+            self.time_left.spent(self.done, 0.0, worked=False)
+            self.listener.ended(name, run, from_ledger=True)
+        return True
 
     def _run_curve_point(self, planned: PlannedTechnique, share: float) -> None:
         """One point of a learning curve, with the first seed."""
@@ -139,8 +162,9 @@ class RunLoop:
             planned=context.planned_run(planned, planned.seeds[0], share=share),
             technique=context.techniques[planned.name],
             task=training_share(context.task_without_test, share),
-            model=context.model,
+            model=context.bases.model(planned.base),
             budget=Budget(tokens=planned.budget_tokens),
+            base=planned.base,
         )
         name = f"{planned.name}, {100 * share:.0f} % of the examples"
         self._run(request, name, start=0.0, share=1.0)
@@ -177,7 +201,8 @@ class RunLoop:
             best = next((run for run in finished if run.seed == seed), None)
             if best is not None and best.path is not None:
                 folder = slug(step_name(planned.name, part)) if part else planned.slug
-                link_folder(context.folder / best.path, context.folder / folder)
+                source = inside(context.folder, best.path, found_in="The ledger")
+                copy_folder(source, inside_by_name(context.folder, folder, found_in="The ledger"))
 
 
 def _seconds_of_one_seed(planned: PlannedTechnique) -> float | None:

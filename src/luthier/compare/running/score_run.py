@@ -12,7 +12,7 @@ from luthier.context import WorkContext, working
 from luthier.ledger.artifacts import tree_bytes
 from luthier.models.answering import render_for
 from luthier.models.model import Model
-from luthier.records import FitRecord
+from luthier.records import Capability, FitRecord
 
 if TYPE_CHECKING:
     from luthier.records import Example
@@ -38,6 +38,8 @@ def score_run(
 
     model, test = fitted.model, context.task.test
     on_curve = request.planned.purpose == "curve"
+    # Pictures of one example are drawn from one noise in all runs, so that they can be compared.
+    drawn = Capability.DRAWING in model.capabilities
 
     def progress(done: float, total: float, message: str) -> None:
         context.check_time()
@@ -48,7 +50,7 @@ def score_run(
             model,
             context.task,
             limit=context.limit,
-            seed=request.planned.seed,
+            seed=0 if drawn else request.planned.seed,
             latency=not on_curve,
         )
     folder = context.artifacts.path(fitted.artifact)
@@ -83,7 +85,7 @@ def score_run(
         secondary=(*result.secondary, *looked_up),
         sample_scores=result.sample_scores,
         fit=replace(fitted.record, notes=notes),
-        off_task=_off_task(context, model),
+        off_task=_off_task(context, model, request.base),
         prompt_text=prompt_text(model, test[0]),
     )
 
@@ -103,14 +105,14 @@ def _look_up_notes(context: RunContext, model: Model) -> tuple[str, ...]:
     )
 
 
-def _off_task(context: RunContext, model: Model) -> OffTask | None:
+def _off_task(context: RunContext, model: Model, base: str) -> OffTask | None:
     """Forgetting. A prompt leaves the base as it is, so it is measured for other slots only."""
     from luthier.scoring import off_task_loss
 
     adapted = model.adaptation
     if adapted.soft_prompt is None and adapted.adapter is None and adapted.weights is None:
         return None
-    before, after = context.base_loss, off_task_loss(model)
+    before, after = context.base_loss(base), off_task_loss(model)
     if before is None or after is None:
         return None
     return OffTask(before, after.nats_per_token, after.tokens)
@@ -126,7 +128,7 @@ def prompt_text(model: Model, example: Example) -> str:
     if rendered.messages:
         text = "\n\n".join(f"[{m.role}]\n{m.text}" for m in rendered.messages)
     soft = model.adaptation.soft_prompt
-    if soft is None:
+    if soft is None or soft.placement == "word":  # a learnt word is written as it is
         return text
     mark = f"[{int(soft.tensor.shape[1])} virtual tokens]"
     return f"{mark}\n{text}" if soft.placement == "before" else f"{text}\n{mark}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import stdev
 
 from luthier.compare.comparison import TechniqueResult
 from luthier.compare.plan import UNDERTRAINED_BELOW
 from luthier.compare.verdict.evidence import Evidence, best_of
+from luthier.compare.verdict.reasons import listed
 
 LOW_PARSE_RATE = 0.9
 MANY_CUT = 0.05
@@ -49,12 +50,12 @@ def _unfinished(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
     failed = [result.technique for result in results if result.status == "failed"]
     if stopped:
         return (
-            f"{_and(stopped)} did not finish before the time limit: run the same command again to "
-            "go on where it stopped."
+            f"{listed(stopped)} did not finish before the time limit: run the same command again "
+            "to go on where it stopped."
         )
     if failed:
         return (
-            f"{_and(failed)} failed: see the reason in the table, correct it, and run the "
+            f"{listed(failed)} failed: see the reason in the table, correct it, and run the "
             "same command again."
         )
     return None
@@ -83,18 +84,13 @@ def _all_at_ceiling(evidence: Evidence, pick: TechniqueResult | None) -> str | N
 
 
 def _undertrained(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
-    few = [
-        (result.technique, result.epochs)
-        for result in evidence.scored
-        if result.undertrained is not None and result.epochs is not None
-    ]
-    if not few:
+    untried = evidence.untried
+    if not untried or evidence.enough is None:
         return None
-    names = _and([f"{name} ({passes:.1f})" for name, passes in few])
+    names = listed([result.technique for result in untried])
     return (
-        f"Undertrained, not worse: a fit of {names} saw the training examples less than "
-        f"{UNDERTRAINED_BELOW} times, and its score says little about the technique. --plan names "
-        "a budget that is enough."
+        f"Run again with --budget {evidence.enough}: every fit then sees the training examples "
+        f"{UNDERTRAINED_BELOW} times, and {names} can be judged."
     )
 
 
@@ -121,14 +117,20 @@ def _search_without_reader(evidence: Evidence, pick: TechniqueResult | None) -> 
 
 
 def _tuned_below_untuned(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
-    untuned = [r for r in evidence.prompts if not r.cost.fit_tokens]
-    if not untuned:
-        return None
-    plain = best_of(untuned)
-    below = [r for r in evidence.prompts if r.cost.fit_tokens and best_of([r, plain]) is plain]
-    if not below or plain.score.value is None:
-        return None
-    names = _and([f"{r.technique} ({r.score.value:.3f})" for r in below])
+    for base in dict.fromkeys(r.base for r in evidence.prompts):
+        prompts = [r for r in evidence.prompts if r.base == base]
+        untuned = [r for r in prompts if not r.cost.fit_tokens]
+        if not untuned:
+            continue
+        plain = best_of(untuned)
+        below = [r for r in prompts if r.cost.fit_tokens and best_of([r, plain]) is plain]
+        if below and plain.score.value is not None:
+            return _below(below, plain)
+    return None
+
+
+def _below(below: Sequence[TechniqueResult], plain: TechniqueResult) -> str:
+    names = listed([f"{r.technique} ({r.score.value:.3f})" for r in below])
     return (
         f"{names} scored no better than {plain.technique} ({plain.score.value:.3f}), which is not "
         "tuned at all: what was chosen on dev did not carry over to the test split."
@@ -268,7 +270,3 @@ def _leaks(evidence: Evidence, pick: TechniqueResult | None) -> str | None:
         f"{leaked} examples are, exactly or nearly, in more than one split and were left there: "
         "scores are too high by what was memorised."
     )
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,35 +7,51 @@ whatever that is, is a bound with 95 % confidence (`scoring.statistics.with_best
 
 Tests decide nothing here: the cheapest of all that cannot be told from the best is often far below
 it, and the more so the fewer the examples are.
+
+An undertrained technique was not tried: it is neither the best nor the pick, and nobody is better
+than it. Where its unfinished fit is ahead all the same, the reasons say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from luthier.compare.comparison import TechniqueResult, Verdict
-from luthier.compare.costs import Outlay, break_even, outlay
+from luthier.compare.comparison import TechniqueResult
+from luthier.compare.costs import Outlay, break_even
 from luthier.compare.verdict.advice import advise
-from luthier.compare.verdict.evidence import Evidence, best_of
-from luthier.compare.verdict.reasons import because, score_words, unit_of
+from luthier.compare.verdict.evidence import Evidence, best_of, tried
+from luthier.compare.verdict.reasons import because, score_words, unit_of, untried_words
+from luthier.compare.verdict_record import Verdict
+from luthier.scoring.judges.judge_agreement import JUDGED
 from luthier.scoring.statistics.with_best import COMMONEST
 
 ABOUT_THE_SAME = 1.05
 
 
 def decide(evidence: Evidence) -> Verdict:
-    """The verdict from what was measured.
+    """The verdict from what was measured; where a judge made the scores, how often it agrees with
+    people stands in it."""
+    verdict = _by_scores(evidence)
+    notes = (n for result in evidence.results for run in result.runs for n in run.notes)
+    judged = next((note for note in notes if note.startswith(JUDGED)), None)
+    if judged is None or verdict.best is None:
+        return verdict
+    return replace(verdict, because=f"{verdict.because} {judged}")
 
-    There is no pick, and `because` says why, when no technique finished, when the best is not
-    clearly better than always answering the commonest label, or when nothing was right.
+
+def _by_scores(evidence: Evidence) -> Verdict:
+    """There is no pick, and `because` says why, when no technique finished or none was trained
+    enough, when the best is not clearly better than always answering the commonest label, or when
+    nothing was right.
     """
-    scored = evidence.scored
-    if not scored:
+    everything = evidence.scored
+    if not everything:
         return Verdict(None, _nothing_finished(evidence.results), next_steps=advise(evidence, None))
-    # A technique that did not finish with all its seeds is picked only where none did.
-    scored = [result for result in scored if result.status == "finished"] or scored
-    best = best_of(scored)
-    reason = _no_pick(evidence, best)
+    scored = tried(everything)
+    best = best_of(scored or everything)
+    untried = untried_words(evidence, best if scored else None)
+    reason = _no_pick(evidence, best) if scored else "No technique has been tried yet."
     if reason is not None:
         return Verdict(
             None,
@@ -43,11 +59,15 @@ def decide(evidence: Evidence) -> Verdict:
             best=best.technique,
             next_steps=advise(evidence, None),
             tolerance=evidence.tolerance,
-            optimism=evidence.optimism,
+            optimism=evidence.optimism if scored else None,
+            untried=tuple(result.technique for result in evidence.untried),
+            not_tried=untried,
+            enough=evidence.enough,
+            cost_unit=evidence.unit,
         )
     rivals = [result for result in scored if result is not best]
     enough = [best, *(r for r in rivals if gap(best, r) <= tolerance_of(evidence, best) + 1e-9)]
-    outlays = [(result, outlay(result.cost, evidence.price)) for result in enough]
+    outlays = [(result, evidence.outlay(result)) for result in enough]
     pick = _cheapest(outlays, evidence.prices.requests)
     plain, cached = _break_even(evidence, pick, scored)
     return Verdict(
@@ -61,6 +81,10 @@ def decide(evidence: Evidence) -> Verdict:
         tolerance=evidence.tolerance,
         bound=pick.bound,
         optimism=evidence.optimism,
+        untried=tuple(result.technique for result in evidence.untried),
+        not_tried=untried,
+        enough=evidence.enough,
+        cost_unit=evidence.unit,
     )
 
 
@@ -122,8 +146,8 @@ def _break_even(
     reference = best_of(prompts)
     requests: list[int | None] = []
     for cached in (False, True):
-        of_pick = outlay(pick.cost, evidence.price, cached=cached)
-        of_prompt = outlay(reference.cost, evidence.price, cached=cached)
+        of_pick = evidence.outlay(pick, cached=cached)
+        of_prompt = evidence.outlay(reference, cached=cached)
         if of_pick is None or of_prompt is None:
             requests.append(None)
         else:

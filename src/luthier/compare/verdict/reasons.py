@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from luthier.compare.comparison import TechniqueResult
 from luthier.compare.costs import Outlay
+from luthier.compare.plan import UNDERTRAINED_BELOW
 from luthier.compare.verdict.evidence import Evidence, best_of
 
 WORTH_SAYING = 0.005  # of the range of the score
@@ -31,6 +32,7 @@ def because(
             f"{pick.technique} scores {score}: {below} from the best, {best.technique} "
             f"({score_words(best)}), and so within the tolerance of {tolerance}."
         ]
+    sentences += _of_each_base(scored)
     if len(outlays) > 1:
         sentences.append(_costs(evidence, pick, outlays, tolerance))
     sentences += _loss(pick)
@@ -42,6 +44,36 @@ def because(
             f"{best.technique} should be lower by {points(evidence.optimism, best)} or more."
         )
     return " ".join([*sentences, *_fits_only(scored)])
+
+
+def untried_words(evidence: Evidence, best: TechniqueResult | None) -> str:
+    """What was not trained enough to be judged, and whether it is ahead of the best that was; ""
+    where everything was tried. `best` is None where nothing was."""
+    untried = evidence.untried
+    if not untried:
+        return ""
+    names = listed([f"{r.technique} ({_passes(r)}, {score_words(r)})" for r in untried])
+    many = len(untried) > 1
+    words = (
+        f"Not tried: {names}. Less than {UNDERTRAINED_BELOW} passes over the training examples say "
+        f"little about a technique, so {'these are' if many else 'this one is'} neither picked nor "
+        "beaten here."
+    )
+    ahead = [] if best is None else [r for r in untried if best_of([best, r]) is r]
+    if best is not None and ahead:
+        few = f"even so few passes put {'them' if len(ahead) > 1 else 'it'} above {best.technique}"
+        words += f" Try {listed([r.technique for r in ahead])} before you decide: {few}."
+    return words if evidence.enough is None else f"{words} --budget {evidence.enough} is enough."
+
+
+def _passes(result: TechniqueResult) -> str:
+    epochs = result.epochs or 0.0
+    return f"{epochs:.1f} pass" + "es" * (f"{epochs:.1f}" != "1.0")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def points(difference: float, result: TechniqueResult) -> str:
@@ -86,6 +118,16 @@ def _apart(evidence: Evidence, rivals: Sequence[TechniqueResult]) -> list[str]:
     return [f"It is significantly better than {words}."]
 
 
+def _of_each_base(scored: Sequence[TechniqueResult]) -> list[str]:
+    """How far each of several bases came."""
+    bases = dict.fromkeys(result.base for result in scored)
+    if len(bases) < 2:
+        return []
+    best = [(base, best_of([r for r in scored if r.base == base])) for base in bases]
+    words = ", ".join(f"{base} {r.score.value:.3f} ({r.plain_name})" for base, r in best)
+    return [f"The best of each base: {words}."]
+
+
 def _loss(pick: TechniqueResult) -> list[str]:
     """What the pick costs in score at most."""
     if pick.bound is None:
@@ -116,9 +158,13 @@ def _finished(result: TechniqueResult) -> list[object]:
 def _costs(evidence: Evidence, pick: TechniqueResult, outlays: Outlays, tolerance: str) -> str:
     """That the pick is the cheapest, and what the next one costs."""
     requests = evidence.prices.requests
-    unit = evidence.prices.currency if evidence.price.by_token else "million tokens of compute"
-    scale = 1.0 if evidence.price.by_token else 1e-6
+    unit, scale = {
+        "money": (evidence.prices.currency, 1.0),
+        "tokens": ("million tokens of compute", 1e-6),
+        "FLOPs": ("teraFLOPs", 1e-12),
+    }[evidence.unit]
     by_name = {result.technique: each for result, each in outlays}
+    sizes = {result.technique: result.cost.artifact_bytes for result, _ in outlays}
     own = by_name[pick.technique]
     where = f"within {tolerance} of the best"
     if own is None:
@@ -135,5 +181,13 @@ def _costs(evidence: Evidence, pick: TechniqueResult, outlays: Outlays, toleranc
     place = "the cheapest" if cost <= others[rival] else "no more than 5 % above the cheapest"
     return (
         f"Counting one fit and {requests:,} requests it is {place} of those {where}: "
-        f"{cost:.3g} {unit}, against {others[rival]:.3g} for {rival}."
+        f"{cost:.3g} {unit}{_saved(sizes[pick.technique])}, against {others[rival]:.3g} for "
+        f"{rival}{_saved(sizes[rival])}."
     )
+
+
+def _saved(size: int | None) -> str:
+    """The size of a saved adaptation, in brackets."""
+    if size is None:
+        return ""
+    return f" ({size / 1e6:,.1f} MB saved)" if size >= 1e5 else f" ({size / 1e3:,.1f} kB saved)"

@@ -21,6 +21,8 @@ MORE_THAN_LORA = (
     "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "modules_to_save",
     "trainable_token_indices", "lora_bias", "alora_invocation_tokens",
 )  # fmt: skip
+# While the same rows go on, their matrices are gathered once, if they take no more than this.
+GATHERED_BYTES = 256 << 20
 TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
@@ -43,6 +45,7 @@ class BatchedLoRA:
         self._module = module
         self._of_rows = torch.zeros(0, dtype=torch.long)
         self._of_all: int | None = None
+        self._gathered: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.layers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         like = module.get_input_embeddings().weight
         found: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -60,13 +63,15 @@ class BatchedLoRA:
             for k, (a, b) in each.items():
                 down[k, :, : len(a)], up[k, : len(a)] = a.T, b.T
             self.layers[name] = down.to(like), up.to(like)
+        row = [t[0] for pair in self.layers.values() for t in pair]
+        self._row_bytes = sum(t.numel() * t.element_size() for t in row)
 
     @contextmanager
     def injected(self) -> Iterator[None]:
         """The base with the products beside its layers."""
         hooks = [
-            self._module.get_submodule(name).register_forward_hook(self._beside(*pair))
-            for name, pair in self.layers.items()
+            self._module.get_submodule(name).register_forward_hook(self._beside(name))
+            for name in self.layers
         ]
         try:
             yield
@@ -76,21 +81,36 @@ class BatchedLoRA:
 
     def select(self, adapters: Sequence[int]) -> None:
         """Say which adapter each row of the coming forward pass is under."""
+        if self._of_rows.tolist() != list(adapters):
+            self._gathered = {}
         self._of_rows = torch.tensor(adapters)
         self._of_all = adapters[0] if len(set(adapters)) == 1 else None
 
-    def _beside(self, down: torch.Tensor, up: torch.Tensor) -> Any:
+    def _beside(self, name: str) -> Any:
         def hook(_: Any, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
             if self._of_all == 0:
                 return out
             if self._of_all is not None:
-                return out + inputs[0] @ down[self._of_all] @ up[self._of_all]
-            rows = len(self._of_rows)  # some layers see all rows as one long row
-            values = inputs[0].reshape(rows, -1, inputs[0].shape[-1])
-            which = self._of_rows.to(values.device)
-            return out + (values @ down[which] @ up[which]).reshape(out.shape)
+                down, up = (side[self._of_all] for side in self.layers[name])
+                return out + inputs[0] @ down @ up
+            down, up = self._matrices(name)
+            # Some layers see all rows as one long row.
+            values = inputs[0].reshape(len(down), -1, inputs[0].shape[-1])
+            beside = out.reshape(len(down), -1, out.shape[-1])
+            return torch.baddbmm(beside, values @ down, up).reshape(out.shape)
 
         return hook
+
+    def _matrices(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The matrices of each row side by side: (rows, in, r) and (rows, r, out)."""
+        found = self._gathered.get(name)
+        if found is None:
+            down, up = self.layers[name]
+            which = self._of_rows.to(down.device)
+            found = down[which], up[which]
+            if len(which) * self._row_bytes <= GATHERED_BYTES:
+                self._gathered[name] = found
+        return found
 
 
 def _scale(adapter: Adapter) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from luthier.engine.adapters.loading import load_adapter
+from luthier.engine.adapters.loading import check_config, load_adapter
+from luthier.errors import ModelError
 from luthier.models.adaptation import Adapter
 
 
@@ -29,13 +30,23 @@ def inject(module: Any, adapter: Adapter) -> Any:
     """
     import peft
 
-    config = peft.get_peft_config(dict(adapter.config))
-    config.inference_mode = False  # so that a fit can go on from these weights
-    with warnings.catch_warnings():
-        # PEFT warns of its own calls to Transformers, and that nano has another path than "nano".
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "The PEFT config's")
-        wrapped = peft.get_peft_model(module, config)
+    check_config(adapter.config)
+    try:
+        config = peft.get_peft_config(dict(adapter.config))
+        config.inference_mode = False  # so that a fit can go on from these weights
+        with warnings.catch_warnings():
+            # PEFT warns of its own calls to Transformers, and that nano has another path than
+            # "nano".
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "The PEFT config's")
+            wrapped = peft.get_peft_model(module, config)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
+        if hasattr(module, "peft_config"):
+            del module.peft_config
+        raise ModelError(
+            f"the adapter cannot be put into this base: {type(error).__name__}: {error}",
+            next_step="Open it on the base that it was fitted on, or fit it again.",
+        ) from error
     try:
         if adapter.tensors:
             load_adapter(wrapped, adapter)

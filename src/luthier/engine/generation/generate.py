@@ -21,6 +21,7 @@ from luthier.models.adaptation import Adaptation, Decoding
 from luthier.models.backend import Generated, GenerateRequest
 from luthier.models.grammar import ends_by_itself, grammar_of
 from luthier.models.prompt import Rendered, label_text
+from luthier.models.tool_formats import call_format, tool_grammar
 
 
 class RequestSequences(NamedTuple):
@@ -64,19 +65,25 @@ def sequences_of(
     decoding = request.decoding or adaptation.decoding
     labels = [label_text(label, adaptation.prompt.format) for label in decoding.labels]
     grammar = grammar_of(decoding, labels)
+    tools = request.prompt.tools
+    if tools:
+        form = call_format(request.prompt.call_format)
+        grammar = tool_grammar(form, tools, decoding, labels) or grammar
     most, max_tokens = _room(session, decoding)
     encoded = session.encode(request.prompt)
     prompt = _shortened(session, request.prompt, encoded, most)
     max_tokens = _left(session, prompt, max_tokens)
     negative: list[int] = []
-    if decoding.guidance_scale != 1.0:
+    if decoding.guidance != 1.0:
         # Without a negative prompt, what is likely after the prompt's last token alone
         # (arXiv:2306.17806, section 2.2).
         negative = prompt[-1:]
         if request.negative is not None:
             negative = _shortened(session, request.negative, session.encode(request.negative), most)
         max_tokens = min(max_tokens, _left(session, negative, max_tokens))
-    stop = () if ends_by_itself(decoding) else decoding.stop
+    stop = () if ends_by_itself(decoding) and not tools else decoding.stop
+    if tools and request.prompt.call_format != "plain":
+        stop = tuple(s for s in stop if s.strip())  # calls have lines
     ends = end_tokens(session, stop)
     if not ends and grammar is not None:
         raise CapabilityError(
@@ -96,7 +103,7 @@ def sequences_of(
                 ends=ends,
                 stop=stop,
                 temperature=decoding.temperature,
-                guidance_scale=decoding.guidance_scale,
+                guidance_scale=decoding.guidance,
                 constraint=None if grammar is None else Constraint.of(session, grammar, ends),
                 generator=generator,
             )

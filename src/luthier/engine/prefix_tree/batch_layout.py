@@ -113,7 +113,7 @@ def _first(spans: list[Span], tokens: int) -> list[Span]:
 
 
 @lru_cache(maxsize=1024)
-def _tree_mask(tree: ContinuationTree) -> torch.Tensor:
+def tree_mask(tree: ContinuationTree) -> torch.Tensor:
     """(n, n) bool: a node sees itself and its ancestors."""
     seen = torch.eye(len(tree.ids), dtype=torch.bool)
     for node, parent in enumerate(tree.parents):
@@ -145,5 +145,5 @@ def packed_batch(layouts: list[RowLayout], past: int, pad: int) -> PackedBatch:
             block = own[start : start + n]
             for lo, hi in seen:
                 block[:, lo:hi] = True
-            block[:, start : start + n] = _tree_mask(tree)
+            block[:, start : start + n] = tree_mask(tree)
     return PackedBatch(ids, positions, visible, max(row.keep for row in layouts))

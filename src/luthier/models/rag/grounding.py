@@ -28,12 +28,16 @@ def grounded(model: Model, conversation: Conversation, respond: Callable[[], Res
     search_seconds = index.search_seconds - searched_before
     read_seconds = time.perf_counter() - started - search_seconds
     (hits,) = search_knowledge(knowledge, [question_of(conversation)])
-    check = check_citations(response.text, hits)
+    check = check_citations(
+        response.text, hits, question=question_of(conversation), least=knowledge.least_relevance
+    )
     free_text = not model.adaptation.decoding.labels and not response.tool_calls
     grounding = Grounding(
         supported=check.supported,
         withheld=free_text and not check.supported,
         unknown_citations=check.unknown,
+        relevance=check.relevance,
+        complete=check.complete if free_text and check.complete != check.text else None,
         search_seconds=search_seconds,
         read_seconds=read_seconds,
     )

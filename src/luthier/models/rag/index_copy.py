@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import StorageError
-from luthier.models.adaptation import Knowledge
+from luthier.models.adaptation import Knowledge, PassageForm, Reading
+from luthier.safety.saved_parts import check_types, damaged, read_tensors
 from luthier.serialization import from_plain, to_plain
 
 FOLDER = "knowledge"
@@ -49,11 +50,18 @@ def open_knowledge(entry: Mapping[str, Any], folder: Path) -> Knowledge:
     if values.pop("copied"):
         values["index"] = str((folder / FOLDER).resolve())
     values["search"] = from_plain(SearchSettings, values["search"])
+    check_types(values["search"], SearchSettings, "knowledge.search")
+    knowledge = Knowledge(**values)
+    for name, kind in (("index", str), ("fingerprint", str), ("form", PassageForm),
+                       ("reading", Reading), ("temperature", float | None),
+                       ("shown_passages", int)):  # fmt: skip
+        check_types(getattr(knowledge, name), kind, f"knowledge.{name}")
     if (folder / MAP_FILE).is_file():
-        from safetensors.torch import load_file
-
-        values["query_map"] = load_file(folder / MAP_FILE)["query_map"]
-    return Knowledge(**values)
+        tensor = read_tensors(folder / MAP_FILE, "query_map")["query_map"]
+        if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1]:
+            raise damaged(folder / MAP_FILE, f"its shape is {tuple(tensor.shape)}")
+        return replace(knowledge, query_map=tensor)
+    return knowledge
 
 
 def _check_copy(knowledge: Knowledge, copy: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.errors import ModelError
 from luthier.models.adaptation import Knowledge
+from luthier.safety.hosts import check_host
 
 if TYPE_CHECKING:
     from luthier.models.rag.question_map import QuestionEmbedder
@@ -49,6 +50,11 @@ def cached_index(knowledge: Knowledge) -> CachedIndex:
 def _open_cached(where: str, fingerprint: str) -> CachedIndex:
     from luthier.retrieval import open_index
 
+    check_host(
+        where,
+        found_in="the knowledge of this model",
+        next_step=f"If you trust that server, name it: luthier ask --knowledge '{where}'",
+    )
     index = open_index(where)
     if fingerprint and index.fingerprint != fingerprint:
         raise ModelError(
@@ -84,11 +90,13 @@ def clear_cache(knowledge: Knowledge) -> None:
 
 
 def passage_probabilities(knowledge: Knowledge, hits: Sequence[Hit]) -> tuple[float, ...]:
-    """p(z | x): softmax over the scores of the hits divided by the temperature."""
+    """p(z | x): softmax over the scores of the hits (in a hybrid search what it orders by)
+    divided by the temperature."""
     if not hits:
         return ()
     temperature = knowledge.temperature or TEMPERATURES[knowledge.search.mode]
-    scores = np.array([h.score for h in hits], dtype=np.float64) / temperature
+    strength = [h.score if h.fused is None else h.fused for h in hits]
+    scores = np.array(strength, dtype=np.float64) / temperature
     odds = np.exp(scores - scores.max())
     return tuple(float(p) for p in odds / odds.sum())
 

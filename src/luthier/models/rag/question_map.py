@@ -8,7 +8,7 @@ it works over every store and every search mode, and no vector of the index is m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,9 +61,7 @@ def reordered(
     questions: Sequence[str],
     candidates: Sequence[Sequence[Hit]],
 ) -> list[list[Hit]]:
-    """The hits of each question in the order of the fused rank, which becomes their `score`."""
-    from luthier.retrieval import Hit
-
+    """The hits of each question in the order of the fused rank, which they keep as `fused`."""
     if not any(candidates):
         return [list(hits) for hits in candidates]
     mapped = embedder.embed(questions) @ query_map
@@ -79,5 +77,5 @@ def reordered(
             for h, p in zip(hits, place, strict=True)
         ]
         order = sorted(range(len(hits)), key=lambda i: -scores[i])
-        out.append([Hit(hits[i].passage, scores[i], n) for n, i in enumerate(order, start=1)])
+        out.append([replace(hits[i], rank=n, fused=scores[i]) for n, i in enumerate(order, 1)])
     return out

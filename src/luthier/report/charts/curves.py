@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from luthier.report.charts.grid import grid
 from luthier.report.charts.quantity import Quantity
 from luthier.report.charts.scale import Scale, linear_ticks, log_ticks, padded, spans_decades
 from luthier.report.charts.svg import drawing, element, marker, shortened, text_width, titled
@@ -59,7 +60,7 @@ def learning_curves(curves: Sequence[Curve], *, score: Quantity, narrow: bool = 
         else (log_ticks(x.low, x.high, most=6) if log else linear_ticks(x.low, x.high, about=5))
     )
     parts = [
-        _grid(x, y, ticks, score),
+        grid(x, y, ticks, [f"{t:,.0f}" for t in ticks], up=score),
         element("text", x=2.0, y=13.0, text=score.name, cls="axis-name"),
         element(
             "text",
@@ -77,22 +78,6 @@ def learning_curves(curves: Sequence[Curve], *, score: Quantity, narrow: bool = 
         for c in curves
     )
     return drawing(*parts, width=width, height=tall + 46, label=label, cls="curves")
-
-
-def _grid(x: Scale, y: Scale, ticks: Sequence[float], score: Quantity) -> str:
-    heights = linear_ticks(y.low, y.high, about=5)
-    parts = [
-        element("line", x1=x.start, x2=x.end, y1=y.at(t), y2=y.at(t), cls="grid")
-        + element("text", x=x.start - 8, y=y.at(t) + 4, text=name, cls="tick end")
-        for t, name in zip(heights, score.ticks(heights), strict=True)
-    ]
-    parts += [
-        element("line", x1=x.at(t), x2=x.at(t), y1=y.start, y2=y.start + 5, cls="axis")
-        + element("text", x=x.at(t), y=y.start + 19, text=f"{t:,.0f}", cls="tick mid")
-        for t in ticks
-    ]
-    parts.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, cls="axis"))
-    return "".join(parts)
 
 
 def _line(curve: Curve, x: Scale, y: Scale, score: Quantity) -> str:

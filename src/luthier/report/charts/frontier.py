@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from luthier.report.charts.grid import grid
 from luthier.report.charts.placing import Box, place
 from luthier.report.charts.quantity import Quantity
 from luthier.report.charts.scale import Scale, linear_ticks, log_ticks, padded, spans_decades
@@ -66,7 +67,7 @@ def frontier(
     front = on_frontier(points, higher_is_better=higher_is_better)
     axis_name = cost.name + (", logarithmic" if log else "")
     parts = [
-        _grid(x_scale, y_scale, x_ticks, cost, score),
+        grid(x_scale, y_scale, x_ticks, cost.ticks(x_ticks), up=score),
         element("text", x=2.0, y=13.0, text=score.name, cls="axis-name"),
         element("text", x=x_scale.end, y=tall + 38, text=axis_name, cls="axis-name end"),
         _steps(front, x_scale, y_scale),
@@ -79,22 +80,6 @@ def frontier(
     names = ", ".join(p.name for p in front)
     label = f"{score.name} against {cost.name}. On the frontier: {names}."
     return drawing(*parts, width=width, height=height, label=label, cls="frontier")
-
-
-def _grid(x: Scale, y: Scale, x_ticks: list[float], cost: Quantity, score: Quantity) -> str:
-    y_ticks = linear_ticks(y.low, y.high, about=5)
-    parts = [
-        element("line", x1=x.start, x2=x.end, y1=y.at(t), y2=y.at(t), cls="grid")
-        + element("text", x=x.start - 8, y=y.at(t) + 4, text=name, cls="tick end")
-        for t, name in zip(y_ticks, score.ticks(y_ticks), strict=True)
-    ]
-    parts += [
-        element("line", x1=x.at(t), x2=x.at(t), y1=y.start, y2=y.start + 5, cls="axis")
-        + element("text", x=x.at(t), y=y.start + 19, text=name, cls="tick mid")
-        for t, name in zip(x_ticks, cost.ticks(x_ticks), strict=True)
-    ]
-    parts.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, cls="axis"))
-    return "".join(parts)
 
 
 def _steps(front: list[FrontierPoint], x: Scale, y: Scale) -> str:

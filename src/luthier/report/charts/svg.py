@@ -48,12 +48,17 @@ def text_width(text: str, *, size: float = 13.0) -> float:
 
 
 def shortened(text: str, room: float, *, size: float = 13.0) -> str:
-    """The text, cut with an ellipsis when it is wider than `room` pixels."""
+    """The text, cut with an ellipsis when it is wider than `room` pixels: among the settings in
+    its parentheses, so that the base after them stays, or else at its end."""
     if text_width(text, size=size) <= room:
         return text
-    while text and text_width(text + "…", size=size) > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    head, bracket, after = text.rpartition(")")
+    tail = bracket + after
+    if not bracket or "(" not in head or text_width(tail, size=size) > 0.7 * room:
+        head, tail = text, ""
+    while head and text_width(f"{head}…{tail}", size=size) > room:
+        head = head[:-1]
+    return f"{head.rstrip()}…{tail}"
 
 
 def marker(shape: str, x: float, y: float, *, radius: float = 5.0, cls: str = "") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from luthier.compare.comparison import Comparison
-from luthier.compare.costs import Cost
+from luthier.compare.costs import Cost, Price
 from luthier.report import amounts
 from luthier.report.technique_view import TechniqueView
 
@@ -46,6 +46,7 @@ def cost_tables(comparison: Comparison, views: Sequence[TechniqueView]) -> list[
     making: list[Column] = [
         ("fit time", "wall time of one fit", lambda c: c.fit_seconds, amounts.seconds),
         ("fit cost", "paid once, at the price book's rates", lambda c: c.fit_money, money),
+        ("of which helpers", "teachers and writers, at theirs", lambda c: c.helper_money, money),
         ("fit FLOPs", "by formula", lambda c: c.fit_flops, flops),
         ("peak memory", "while fitting", lambda c: c.peak_memory_bytes, amounts.size),
         (
@@ -152,18 +153,34 @@ def break_even(comparison: Comparison) -> list[str]:
 def prices(comparison: Comparison) -> str:
     """The prices behind the money in the tables; "" where nothing has a price."""
     currency = comparison.plan.currency
-    price = comparison.prices.of(comparison.model.name, remote=comparison.model.facts.remote)
     tail = "The price book is a file: change it, and pass it with --prices."
+    written: dict[str, list[str]] = {}
+    for base in comparison.bases:
+        price = comparison.prices.of(base.name, remote=base.facts.remote)
+        written.setdefault(_price_words(price, currency), []).append(base.name)
+    written.pop("", None)
+    if not written:
+        return ""
+    several = len(comparison.bases) > 1
+    sentences = [
+        f"{' and '.join(names) + ': p' if several else 'P'}riced at {words}."
+        for words, names in written.items()
+    ]
+    return " ".join([*sentences, tail])
+
+
+def _price_words(price: Price, currency: str) -> str:
+    """The rates of one base; "" where it has no price."""
     if price.input is not None:
         parts = [f"{amounts.money(1e6 * price.input, currency)} for a million prompt tokens"]
         if price.cached_input is not None:
             parts.append(f"{amounts.money(1e6 * price.cached_input, currency)} where cached")
         if price.output is not None:
             parts.append(f"{amounts.money(1e6 * price.output, currency)} for generated ones")
-        return f"Priced at {', '.join(parts)}. {tail}"
+        return ", ".join(parts)
     if price.machine_hour is None:
         return ""
-    return f"Priced at {amounts.money(price.machine_hour, currency)} an hour of the machine. {tail}"
+    return f"{amounts.money(price.machine_hour, currency)} an hour of the machine"
 
 
 def forgetting(views: Sequence[TechniqueView]) -> list[Forgotten]:

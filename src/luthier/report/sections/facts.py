@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from luthier.compare.comparison import Comparison
+from luthier.compare.subject import BaseFacts
 from luthier.report import amounts
 from luthier.report.metric_view import MetricView
 
@@ -168,6 +169,13 @@ def how_made(comparison: Comparison, metric_view: MetricView) -> list[str]:
             "confidence for all at once. A test split that grows until p < 0.05 proves nothing: "
             "decide on its size before the run."
         )
+    if len(comparison.bases) > 1:
+        sentences.append(
+            "All bases and techniques are one family: each row is compared with the best of all. A "
+            "fit may spend equally many tokens on each base, counted by its own tokenizer. A token "
+            "of one base costs more than one of another, so that the verdict compares costs in "
+            "FLOPs, or in money where a provider bills tokens."
+        )
     sentences.append(_budget(comparison))
     if plan.seeds:
         sentences.append(
@@ -200,7 +208,7 @@ def _budget(comparison: Comparison) -> str:
 
 
 def machine(comparison: Comparison) -> Pairs:
-    """Versions and machine, and the base model."""
+    """Versions and machine."""
     provenance = comparison.provenance
     pairs = []
     for item in fields(provenance):
@@ -211,16 +219,13 @@ def machine(comparison: Comparison) -> Pairs:
         if item.name == "time" and text.endswith("+00:00"):
             text = text[:16].replace("T", " ") + " UTC"
         pairs.append((_PROVENANCE.get(item.name, item.name.replace("_", " ")), text))
-    if comparison.plan.tokens_per_second is not None:
-        speed = f"{amounts.count(round(comparison.plan.tokens_per_second))} tokens a second forward"
-        pairs.append(("measured speed", speed))
     pairs.append(("comparison", comparison.id))
     return pairs
 
 
-def base_facts(comparison: Comparison) -> Pairs:
-    """What is known about the base model."""
-    base, facts = comparison.model, comparison.model.facts
+def base_facts(comparison: Comparison, base: BaseFacts) -> Pairs:
+    """What is known about a base model."""
+    facts, speed = base.facts, comparison.plan.speeds.get(base.short)
     pairs = [("name", base.name)]
     written = [
         ("architecture", facts.architecture),
@@ -237,6 +242,10 @@ def base_facts(comparison: Comparison) -> Pairs:
         ("device", facts.device),
         ("number format", facts.dtype),
         ("capabilities", ", ".join(base.capabilities) or None),
+        (
+            "measured speed",
+            None if speed is None else f"{amounts.count(round(speed))} tokens a second forward",
+        ),
         ("fingerprint", base.fingerprint or None),
     ]
     return pairs + [(name, text) for name, text in written if text is not None]

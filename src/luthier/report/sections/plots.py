@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from luthier.compare.comparison import Comparison
-from luthier.compare.costs import Cost
+from luthier.compare.comparison import Comparison, TechniqueResult
 from luthier.records import PairedTest, Score
 from luthier.report import amounts
 from luthier.report.charts import (
@@ -23,7 +22,12 @@ from luthier.report.charts import (
     plain,
 )
 from luthier.report.metric_view import MetricView, metric_view_of_scores
-from luthier.report.technique_view import FAMILIES, TechniqueView, best_first
+from luthier.report.technique_view import (
+    FAMILIES,
+    TechniqueView,
+    best_first,
+    reference_views,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,11 @@ def _quantity(metric_view: MetricView) -> Quantity:
 def interval_plot(
     comparison: Comparison, views: Sequence[TechniqueView], metric_view: MetricView
 ) -> Plot | None:
-    """Every score with its interval, best first; None when nothing was scored."""
+    """Every score with its interval, best first, and below them what needs no language model; None
+    when nothing was scored."""
     rows = []
-    for view in best_first(views, metric_view):
+    references = best_first(reference_views(comparison), metric_view)
+    for view in [*best_first(views, metric_view), *references]:
         score = view.result.score
         values = [r.score.value for r in view.finished_runs if r.score.value is not None]
         rows.append(
@@ -58,7 +64,7 @@ def interval_plot(
                 shape=view.shape,
                 cls=view.cls,
                 ticks=tuple(values) if len(values) > 1 else (),
-                tag=view.mark,
+                tag=view.mark_words,
             )
         )
     if not rows:
@@ -80,6 +86,8 @@ def interval_plot(
     caption = f"{metric_view.name[:1].upper()}{metric_view.name[1:]} with 95 % intervals."
     if not metric_view.higher_is_better:
         caption += " Lower is better."
+    if references:
+        caption += " The grey ones at the end are references that need no language model."
     if any(row.ticks for row in rows):
         caption += " Ticks below a line are single seeds."
     if comparison.tests:
@@ -176,18 +184,30 @@ def cost_plots(
     def in_milliseconds(number: str) -> str:
         return f"{number}\u00a0ms"
 
-    kinds: list[tuple[Quantity, Callable[[Cost], float | None]]] = [
-        (Quantity("cost of 1,000 requests", money, paid), lambda c: c.per_1k_requests),
+    def in_total(value: float) -> str:
+        return amounts.total(value, comparison.verdict.cost_unit, currency)
+
+    requests = comparison.prices.requests
+    kinds: list[tuple[Quantity, Callable[[TechniqueResult], float | None]]] = [
+        (
+            Quantity(
+                f"one fit and {requests:,} requests",
+                in_total,
+                paid if comparison.verdict.cost_unit == "money" else None,
+            ),
+            lambda r: r.total_cost,
+        ),
+        (Quantity("cost of 1,000 requests", money, paid), lambda r: r.cost.per_1k_requests),
         (
             Quantity("cost of 1,000 requests with a prefix cache", money, paid),
-            lambda c: c.per_1k_requests_cached,
+            lambda r: r.cost.per_1k_requests_cached,
         ),
-        (Quantity("tokens per request", amounts.count, plain), lambda c: c.tokens_per_request),
+        (Quantity("tokens per request", amounts.count, plain), lambda r: r.cost.tokens_per_request),
         (
             Quantity("median latency", amounts.milliseconds, in_milliseconds),
-            lambda c: c.latency_p50_ms,
+            lambda r: r.cost.latency_p50_ms,
         ),
-        (Quantity("time to fit", amounts.seconds), lambda c: c.fit_seconds),
+        (Quantity("time to fit", amounts.seconds), lambda r: r.cost.fit_seconds),
     ]
     plots = []
     for quantity, read in kinds:
@@ -215,11 +235,11 @@ def cost_plots(
 
 
 def _points(
-    views: Sequence[TechniqueView], read: Callable[[Cost], float | None]
+    views: Sequence[TechniqueView], read: Callable[[TechniqueResult], float | None]
 ) -> list[FrontierPoint]:
     points = []
     for view in views:
-        cost, score = read(view.result.cost), view.result.score
+        cost, score = read(view.result), view.result.score
         if cost is None or score.value is None:
             continue
         points.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import BackendError, ModelError
+from luthier.redaction import plain_address
 from luthier.retrieval.index_store import Vectors
+from luthier.safety.guarded_client import luthier_error, open_guarded_client
 
 BATCH = 64
 
@@ -27,22 +28,14 @@ class EndpointEmbedder:
     @classmethod
     def connect(cls, address: str) -> EndpointEmbedder:
         """Open "http://host:port/v1#model". ModelError where no model is named."""
-        try:
-            import openai
-        except ImportError as error:
-            raise ModelError(
-                "An endpoint needs the openai client, which is not installed",
-                next_step="pip install 'luthier[endpoint]'",
-            ) from error
         url, _, model = address.partition("#")
         if not model:
             raise ModelError(
                 f"{url} may serve many models, and none was named",
                 next_step=f"Name one after a #: {url}#model",
             )
-        key = os.environ.get("LUTHIER_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
-        client = openai.OpenAI(base_url=url, api_key=key, max_retries=3, timeout=120.0)
-        return cls(url, model, client)
+        client = open_guarded_client(url)
+        return cls(plain_address(url), model, client)
 
     @property
     def id(self) -> str:
@@ -75,14 +68,18 @@ class EndpointEmbedder:
             rows = sorted(reply.data, key=lambda row: row.index)
             vectors = np.array([row.embedding for row in rows], np.float32)
         except openai.OpenAIError as error:
-            raise BackendError(
+            raise luthier_error(error) or BackendError(
                 f"{self.url} gave no embeddings by {self.model}: {error}",
                 next_step="Check that the server runs and serves that model, then run it again.",
             ) from error
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, RecursionError, OverflowError) as error:
             raise BackendError(f"{self.url} answered something else than embeddings") from error
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True) if vectors.ndim == 2 else vectors
-        if vectors.ndim != 2 or len(vectors) != len(texts) or not (lengths > 0).all():
+        if (
+            vectors.ndim != 2
+            or len(vectors) != len(texts)
+            or not ((lengths > 0) & (lengths < np.inf)).all()
+        ):
             raise BackendError(
                 f"{self.url} answered {vectors.shape} numbers for {len(texts)} texts: no embeddings"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.errors import ModelError
+from luthier.errors import ModelError, from_extra
 from luthier.retrieval.index_store import Vectors
 
 
@@ -46,15 +46,14 @@ class SentenceEmbedder:
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Any:
-    try:
+    with from_extra(
+        "embedders",
+        f"The embedder {name} needs sentence-transformers, which is not installed",
+        kind=ModelError,
+    ):
         from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise ModelError(
-            f"The embedder {name} needs sentence-transformers, which is not installed",
-            next_step="pip install 'luthier[embedders]'",
-        ) from error
     try:
-        return SentenceTransformer(name, device="cpu")
+        return SentenceTransformer(name, device="cpu", trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"No sentence-transformers model {name}: {str(error).splitlines()[0]}",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
-from luthier.errors import UserError
+from luthier.errors import from_extra
 from luthier.retrieval.ingest.document import Document
 from luthier.retrieval.types import IndexSettings, Passage
+
+LONG_LINE = 20_000  # characters
 
 
 def cut_passages(document: Document, source: str, settings: IndexSettings) -> Iterator[Passage]:
@@ -20,8 +23,7 @@ def cut_passages(document: Document, source: str, settings: IndexSettings) -> It
     splitter = _splitter(settings)
     for section in document.sections:
         body = document.text[section.start : section.end]
-        pieces = [(0, body)] if len(body) <= settings.chunk_characters else None
-        for offset, piece in pieces or splitter.chunk_indices(body):
+        for offset, piece in _pieces(body, splitter, settings.chunk_characters):
             text = piece.strip()
             if not text:
                 continue
@@ -34,12 +36,33 @@ def cut_passages(document: Document, source: str, settings: IndexSettings) -> It
             )  # fmt: skip
 
 
+def _pieces(body: str, splitter: Any, characters: int) -> Iterator[tuple[int, str]]:
+    """The pieces of a section, with where each begins.
+
+    The splitter's time grows with the square of a line's length: very long lines are cut into
+    stretches first.
+    """
+    if len(body) <= characters:
+        yield 0, body
+        return
+    stretch = max(LONG_LINE, 20 * characters)
+    if max(map(len, body.split("\n"))) <= stretch:
+        yield from splitter.chunk_indices(body)
+        return
+    at = 0
+    while at < len(body):
+        end = min(len(body), at + stretch)
+        if end < len(body):
+            window = body[end - stretch // 10 : end]
+            best = max(window.rfind(mark) + len(mark) for mark in ("\n", ". ", "。"))
+            best = best if best > 1 else window.rfind(" ") + 1
+            end = end - len(window) + best if best > 0 else end
+        for offset, piece in splitter.chunk_indices(body[at:end]):
+            yield at + offset, piece
+        at = end
+
+
 def _splitter(settings: IndexSettings):  # type: ignore[no-untyped-def]
-    try:
+    with from_extra("rag", "Cutting documents needs a library that is not installed"):
         from semantic_text_splitter import TextSplitter
-    except ImportError as error:
-        raise UserError(
-            "Cutting documents needs a library that is not installed",
-            next_step="pip install 'luthier[rag]'",
-        ) from error
     return TextSplitter(settings.chunk_characters, overlap=settings.overlap_characters)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from luthier.errors import UserError
 
+LARGEST_BYTES = 200_000_000  # of one document
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

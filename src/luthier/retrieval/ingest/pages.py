@@ -1,8 +1,7 @@
-"""PDF, DOCX and HTML, through pypdfium2, python-docx and markdownify."""
+"""PDF and HTML, through pypdfium2 and markdownify."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from luthier.retrieval.ingest.document import (
@@ -13,6 +12,7 @@ from luthier.retrieval.ingest.document import (
     titles,
     with_heading,
 )
+from luthier.retrieval.ingest.hyphens import without_line_hyphens
 from luthier.retrieval.ingest.text import needs_extra, sectioned
 
 NOT_CONTENT = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg")
@@ -36,13 +36,14 @@ def read_pdf(data: bytes) -> Document:
     try:
         bookmarks = _bookmarks(pdf)
         path: tuple[str, ...] = ()
-        parts = []
+        parts, pages = [], []
         for number in range(len(pdf)):
             page = pdf[number]
             words = page.get_textpage()
-            text = words.get_text_bounded().replace("\r\n", "\n").replace("￾", "-").strip()
+            pages.append(words.get_text_bounded().replace("\r\n", "\n").strip())
             words.close()
             page.close()
+        for number, text in enumerate(without_line_hyphens(pages)):
             path = bookmarks.get(number, path)
             if text:
                 parts.append((text, Section(0, 0, path, number + 1)))
@@ -69,48 +70,6 @@ def _bookmarks(pdf: Any) -> dict[int, tuple[str, ...]]:
     return found
 
 
-def read_docx(data: bytes) -> Document:
-    """A Word document with a section under each heading; tables are read row by row."""
-    try:
-        import docx
-        from docx.table import Table
-    except ImportError as error:
-        raise needs_extra("DOCX") from error
-    try:
-        document = docx.Document(io.BytesIO(data))
-        blocks = list(document.iter_inner_content())
-    except Exception as error:  # zipfile, lxml and python-docx each have their own
-        raise UnreadableError(f"it is broken, or no DOCX ({type(error).__name__})") from None
-    path: list[tuple[int, str]] = []
-    parts: list[tuple[str, Section]] = []
-    lines: list[str] = []
-
-    def close() -> None:
-        if lines:
-            parts.append(("\n\n".join(lines), Section(0, 0, titles(path))))
-            lines.clear()
-
-    for block in blocks:
-        if isinstance(block, Table):
-            rows = [" | ".join(cell.text.strip() for cell in row.cells) for row in block.rows]
-            lines.append("\n".join(rows))
-            continue
-        text = block.text.strip()
-        style = (block.style.name if block.style is not None else None) or ""
-        if not text:
-            continue
-        if style == "Title" or style.startswith("Heading "):
-            close()
-            level = 0 if style == "Title" else int(style.split()[1])
-            path = with_heading(path, level, text)
-        else:
-            lines.append(text)
-    close()
-    if not parts and path:
-        parts.append(("\n\n".join(titles(path)), Section(0, 0)))
-    return join_parts(parts)
-
-
 def read_html(data: bytes) -> Document:
     """A page's text as Markdown, without navigation and scripts, cut at its headings."""
     try:
@@ -123,6 +82,7 @@ def read_html(data: bytes) -> Document:
         tag.decompose()
     body = soup.find("main") or soup.find("article") or soup.body or soup
     text = MarkdownConverter(heading_style="ATX", strip=["a", "img"]).convert_soup(body).strip()
+    text = text.replace("\xad", "")  # where a browser may cut a word
     document = sectioned(text)
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     if not title:

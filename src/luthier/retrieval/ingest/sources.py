@@ -5,25 +5,17 @@ from __future__ import annotations
 import glob
 import os
 import stat
-import urllib.error
-import urllib.request
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import TaskError, UserError
-from luthier.retrieval.ingest.document import Document, Reader, UnreadableError
-from luthier.retrieval.ingest.pages import read_docx, read_html, read_pdf
-from luthier.retrieval.ingest.tables import read_csv, read_jsonl
-from luthier.retrieval.ingest.text import read_markdown, read_python, read_text
+from luthier.retrieval.ingest.document import LARGEST_BYTES, Document, UnreadableError
+from luthier.retrieval.ingest.fetching import fetched
+from luthier.retrieval.ingest.reading import READERS, read_bytes
+from luthier.safety.plain_files import read_plain
+from luthier.safety.walking import fixed_path, matching, walk
 
-LARGEST_BYTES = 200_000_000
-SECONDS = 30.0
-READERS: dict[str, Reader] = {
-    ".md": read_markdown, ".markdown": read_markdown, ".html": read_html, ".htm": read_html,
-    ".pdf": read_pdf, ".docx": read_docx, ".csv": read_csv, ".tsv": read_csv,
-    ".jsonl": read_jsonl, ".py": read_python,
-}  # fmt: skip
 # Suffixes of files that lie in many folders of documents and are no documents. Where such a file is
 # named itself, reading it fails.
 IGNORED_SUFFIXES = frozenset(
@@ -63,13 +55,9 @@ class SourceFile:
             )
         try:
             if _is_url(self.place):
-                with urllib.request.urlopen(self.place, timeout=SECONDS) as answer:
-                    data: bytes = answer.read(LARGEST_BYTES + 1)
-                if len(data) > LARGEST_BYTES:
-                    raise UnreadableError(f"it has more than {LARGEST_BYTES / 1e6:,.0f} MB")
-                return data
-            return Path(self.place).read_bytes()
-        except (OSError, urllib.error.URLError) as error:
+                return fetched(self.place)
+            return read_plain(self.place, most=LARGEST_BYTES)
+        except OSError as error:
             raise UnreadableError(getattr(error, "strerror", None) or str(error)) from None
 
 
@@ -78,10 +66,7 @@ def read_document(file: SourceFile, data: bytes) -> Document:
     suffix = Path(file.name).suffix.lower()
     if _is_url(file.place) and suffix not in READERS:
         suffix = ".html" if data.lstrip()[:1] == b"<" else ".txt"
-    document = READERS.get(suffix, read_text)(data)
-    if not document.text.strip():
-        raise UnreadableError("it is empty")
-    return document
+    return read_bytes(suffix, data)
 
 
 def find_documents(
@@ -118,7 +103,7 @@ def find_documents(
 
 def fixed_part(source: str) -> str:
     """The part of a source before its first pattern; an address as it is."""
-    return source if _is_url(source) else str(_fixed_path(source))
+    return source if _is_url(source) else str(fixed_path(source))
 
 
 def root_of(source: str) -> str:
@@ -142,10 +127,10 @@ def _documents_of(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int
     if not glob.has_magic(source):
         yield from _walk(base, root)
         return
-    for text in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 - knows whole paths
+    for text in matching(source):
         path = Path(text)
         # Unresolved: a link may lead elsewhere.
-        relative = path.relative_to(_fixed_path(source)).as_posix()
+        relative = path.relative_to(fixed_path(source)).as_posix()
         if "__pycache__" in relative or path.suffix.lower() in IGNORED_SUFFIXES:
             continue
         try:
@@ -158,33 +143,20 @@ def _documents_of(source: str, urls: bool) -> Iterator[tuple[str, str, tuple[int
 
 def _walk(base: Path, root: str) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
     """The files below a folder, without hidden ones; each is read from the disk once."""
-    pending = [(f"{root}/", str(base))]
-    seen: set[tuple[int, int]] = set()  # a link may lead back up
-    while pending:
-        below, folder = pending.pop()
+    for relative, entry in walk(base):
+        name = entry.name
+        if name[name.rfind(".") :].lower() in IGNORED_SUFFIXES:
+            continue
+        if relative[0] == "." or "/." in relative or "__pycache__" in relative:
+            continue
         try:
-            known = os.stat(folder)  # noqa: PTH116 - Path is slow for tens of thousands
-            entries = list(os.scandir(folder))
+            if not entry.is_file():
+                continue
+            file_stat = _stat_of(entry.stat())
         except OSError:
             continue
-        if (known.st_dev, known.st_ino) in seen:
-            continue
-        seen.add((known.st_dev, known.st_ino))
-        for entry in entries:
-            name = entry.name
-            if name[0] == "." or name == "__pycache__":
-                continue
-            try:
-                if entry.is_dir():
-                    pending.append((f"{below}{name}/", entry.path))
-                    continue
-                if name[name.rfind(".") :].lower() in IGNORED_SUFFIXES or not entry.is_file():
-                    continue
-                file_stat = _stat_of(entry.stat())
-            except OSError:
-                continue
-            place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            yield below + name, place, file_stat
+        place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        yield f"{root}/{relative}", place, file_stat
 
 
 def _stat_of(known: os.stat_result) -> tuple[int, int, int]:
@@ -195,15 +167,8 @@ def _root(source: str) -> tuple[str, Path]:
     """The name and the folder (or file) of the fixed part of a source."""
     if _is_url(source):
         return source, Path()
-    base = _fixed_path(source).resolve()
+    base = fixed_path(source).resolve()
     return base.name, base
-
-
-def _fixed_path(source: str) -> Path:
-    fixed = Path(source)
-    while glob.has_magic(str(fixed)):
-        fixed = fixed.parent
-    return fixed
 
 
 def _is_url(source: str) -> bool:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from luthier.retrieval.ingest.document import Document, Section, UnreadableError, join_parts
 from luthier.retrieval.ingest.text import decoded
+from luthier.tabular import (
+    SNIFFED_LINES,
+    column_name,
+    find_delimiter,
+    separator_line,
+    without_formula,
+)
 
 TEXT_FIELDS = ("text", "content", "body", "passage", "contents")
 TITLE_FIELDS = ("title", "heading", "name")
@@ -17,19 +23,22 @@ LONGEST_LABEL = 120
 
 
 def read_csv(data: bytes) -> Document:
-    """A table with a header line, separated by commas, semicolons or tabs."""
-    text = decoded(data)
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
+    """A table with a header line, separated by commas, semicolons, tabs or bars."""
+    lines = decoded(data).splitlines(keepends=True)
+    named = separator_line(lines[0]) if lines else None
+    if named is not None:
+        del lines[0]
+    delimiter = named or find_delimiter(lines[:SNIFFED_LINES])
     csv.field_size_limit(2**31 - 1)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        rows = [row for row in csv.reader(lines, delimiter=delimiter, strict=True) if any(row)]
     except csv.Error as error:
         raise UnreadableError(f"it is not a well-formed table: {error}") from None
-    for row in rows:
-        if None in row:
-            raise UnreadableError("a row has more fields than the header line")
-    return _document([{k: v for k, v in row.items() if v} for row in rows])
+    header = [column_name(cell) for cell in rows[0]] if rows else []
+    if any(any(cell.strip() for cell in row[len(header) :]) for row in rows):
+        raise UnreadableError("a row has more fields than the header line")
+    cells = [{k: without_formula(v) for k, v in zip(header, row, strict=False)} for row in rows[1:]]
+    return _document([{k: v for k, v in row.items() if v} for row in cells])
 
 
 def read_jsonl(data: bytes) -> Document:

@@ -13,20 +13,23 @@ from luthier.retrieval.ingest.document import (
     titles,
     with_heading,
 )
+from luthier.tabular import encoding_of
 
 SNIFFED = 65_536
 
 
 def decoded(data: bytes) -> str:
-    """Bytes as text: UTF-8, else by the byte order mark, else in the likeliest encoding.
+    """Bytes as text: by the byte order mark or the zeros of UTF-16, else UTF-8, else in the
+    likeliest encoding.
 
     UnreadableError for what is not text.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    shown = encoding_of(data[:SNIFFED])
+    if shown is not None and shown != "utf-8-sig":
         try:
-            return data.decode("utf-16")
+            return data.decode(shown)
         except UnicodeDecodeError:
-            raise UnreadableError("it begins like UTF-16 but is not") from None
+            raise UnreadableError(f"it begins like {shown.upper()} but is not") from None
     if b"\0" in data[:SNIFFED]:
         raise UnreadableError("it is a binary file, not text")
     try:
@@ -107,7 +110,7 @@ def read_python(data: bytes) -> Document:
     text = decoded(data)
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Document(text, (Section(0, len(text)),))
     lines = [0]
     for line in text.splitlines(keepends=True):

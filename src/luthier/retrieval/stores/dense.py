@@ -10,15 +10,18 @@ reader without it gets the right answer too, and a kill leaves at most an unused
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.errors import StorageError
 from luthier.retrieval.index_store import GRAPH_FROM, Ranking, Vectors
 
 KIND = "HNSW32,SQfp16"
@@ -26,6 +29,7 @@ BUILD_BREADTH, SEARCH_BREADTH = 100, 128  # candidates kept (efConstruction, efS
 STALE = 0.2  # the share of removed and added vectors from which a new graph is built
 MARGIN = 10  # found beyond k, for rounding and for removed passages
 ADD_BATCH = 10_000
+GRAPH_NAME = re.compile(r"\.?graph-[0-9A-Za-z-]{1,64}\.faiss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,8 @@ class DenseSearch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._loaded: tuple[str, int] | None = None
-        self._numbers: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._matrix: Vectors = np.zeros((0, 0), np.float32)
-        self._open_graph: tuple[str, Any] = ("", None)
+        self._loaded: tuple[tuple[str, str, int], NDArray[np.int64], Vectors] | None = None
+        self._open_graph: tuple[GraphFacts | None, Any] = (None, None)
 
     def nearest(
         self, db: sqlite3.Connection, facts: Mapping[str, str], vectors: Vectors, k: int,
@@ -59,7 +61,7 @@ class DenseSearch:
         graph = self._graph(known) if known is not None and among is None else None
         if known is None or graph is None:
             return self._exactly(db, facts, vectors, k, among)
-        self._load(db, facts["fingerprint"], known.top)
+        rest, matrix = self._load(db, facts, known.top)
         breadth = min(k + MARGIN, known.size)
         import faiss
 
@@ -74,7 +76,7 @@ class DenseSearch:
                 ranking = _scored(db, more[1][0].tolist(), vector)
                 if len(ranking) < min(k, _remaining(db, known)):  # most were removed
                     return self._exactly(db, facts, vectors, k, None)
-            ranking += _with_ids(db, exact_nearest(self._numbers, self._matrix, vector, k))
+            ranking += _with_ids(db, exact_nearest(rest, matrix, vector, k))
             out.append(sorted(ranking, key=lambda pair: (-pair[1], pair[0]))[:k])
         return out
 
@@ -112,8 +114,8 @@ class DenseSearch:
         scratch.replace(self.folder / built.file)
         recorded = json.dumps([built.file, built.top, built.size])
         db.execute("INSERT OR REPLACE INTO facts VALUES ('graph', ?)", (recorded,))
-        for old in self.folder.glob("*graph-*.faiss"):
-            if old.name != built.file:
+        for old in [*self.folder.glob("graph-*.faiss"), *self.folder.glob(".graph-*.faiss")]:
+            if old.name != built.file and GRAPH_NAME.fullmatch(old.name):
                 old.unlink(missing_ok=True)
 
     def bytes(self) -> int:
@@ -124,8 +126,7 @@ class DenseSearch:
         self, db: sqlite3.Connection, facts: Mapping[str, str], vectors: Vectors, k: int,
         among: Sequence[int] | None,
     ) -> list[Ranking]:  # fmt: skip
-        self._load(db, facts["fingerprint"], 0)
-        numbers, matrix = self._numbers, self._matrix
+        numbers, matrix = self._load(db, facts, 0)
         if among is not None:
             chosen = np.isin(numbers, np.asarray(among, np.int64))
             numbers, matrix = numbers[chosen], matrix[chosen]
@@ -133,26 +134,44 @@ class DenseSearch:
 
     def _graph(self, known: GraphFacts) -> Any:
         """The graph; None where its library is missing or it has just been replaced."""
-        if self._open_graph[0] != known.file:
+        if self._open_graph[0] != known:
             try:
                 import faiss
 
                 graph = faiss.read_index(str(self.folder / known.file))
             except (ImportError, RuntimeError):
                 return None
-            self._open_graph = (known.file, graph)
+            self._open_graph = (known, graph)
         return self._open_graph[1]
 
-    def _load(self, db: sqlite3.Connection, fingerprint: str, above: int) -> None:
-        if (fingerprint, above) == self._loaded:
-            return
-        self._numbers, self._matrix = read_vectors(db, above)
-        self._loaded = (fingerprint, above)
+    def _load(
+        self, db: sqlite3.Connection, facts: Mapping[str, str], above: int
+    ) -> tuple[NDArray[np.int64], Vectors]:
+        # The same content may come back under other numbers.
+        version = (facts["fingerprint"], facts.get("numbers", ""), above)
+        loaded = self._loaded
+        if loaded is None or loaded[0] != version:
+            loaded = self._loaded = (version, *read_vectors(db, above))
+        return loaded[1], loaded[2]
+
+
+@lru_cache(maxsize=2)
+def dense_search(folder: Path) -> DenseSearch:
+    """The search in a folder, which keeps its vectors however often the index is opened."""
+    return DenseSearch(folder)
 
 
 def graph_facts(facts: Mapping[str, str]) -> GraphFacts | None:
     """What an index records about its graph; None where it has none."""
-    return GraphFacts(*json.loads(facts["graph"])) if "graph" in facts else None
+    if "graph" not in facts:
+        return None
+    found = GraphFacts(*json.loads(facts["graph"]))
+    if GRAPH_NAME.fullmatch(found.file) is None:  # made by hand: it may lead anywhere
+        raise StorageError(
+            f"the index names {found.file!r} as the file of its graph, which is none",
+            next_step="Build the index again from its documents.",
+        )
+    return found
 
 
 def _remaining(db: sqlite3.Connection, known: GraphFacts) -> int:

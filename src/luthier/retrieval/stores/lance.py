@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import StorageError, UserError
+from luthier.errors import StorageError, UserError, from_extra
 from luthier.ledger.lock import folder_lock
 from luthier.ledger.storage_errors import storage_error
 from luthier.retrieval.index_store import Dimension
@@ -119,12 +119,8 @@ class LanceStore:
 def _connect(folder: Path) -> Any:
     for name in ("LANCE_LOG", "LANCEDB_LOG"):  # LanceDB warns about every new table
         os.environ.setdefault(name, "error")
-    try:
+    with from_extra("lancedb", "LanceDB is not installed"):
         import lancedb
-    except ImportError as error:
-        raise UserError(
-            "LanceDB is not installed", next_step="pip install 'luthier[lancedb]'"
-        ) from error
     return lancedb.connect(str(folder / "tables"))
 
 

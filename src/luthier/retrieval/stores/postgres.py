@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from luthier.errors import StorageError, UserError
+from luthier.errors import StorageError, UserError, from_extra
 from luthier.retrieval.index_store import Dimension
 from luthier.retrieval.stores.postgres_index import CONFIGURATIONS, PostgresReader, PostgresWriter
 from luthier.retrieval.types import IndexSettings
@@ -79,13 +79,8 @@ class PostgresStore:
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
-        try:
+        with from_extra("postgresql", "PostgreSQL needs psycopg, which is not installed"):
             import psycopg
-        except ImportError as error:
-            raise UserError(
-                "PostgreSQL needs psycopg, which is not installed",
-                next_step="pip install 'luthier[postgresql]'",
-            ) from error
         try:
             with psycopg.connect(self.url, autocommit=True, connect_timeout=10) as db:
                 db.execute(f'SET search_path TO "{self.index}", public')

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from luthier.errors import StorageError, UserError
+from luthier.errors import StorageError, UserError, from_extra
 from luthier.retrieval.index_store import Dimension
 from luthier.retrieval.stores.lease import Lease
 from luthier.retrieval.stores.qdrant_index import FACTS, QdrantReader, QdrantWriter
@@ -97,14 +97,9 @@ class QdrantStore:
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
-        try:
+        with from_extra("qdrant", "Qdrant needs qdrant-client, which is not installed"):
             from qdrant_client import QdrantClient
             from qdrant_client.http.exceptions import ApiException
-        except ImportError as error:
-            raise UserError(
-                "Qdrant needs qdrant-client, which is not installed",
-                next_step="pip install 'luthier[qdrant]'",
-            ) from error
         try:
             if self.url is None:
                 client = QdrantClient(path=self.folder)

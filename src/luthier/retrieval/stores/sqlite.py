@@ -16,7 +16,7 @@ from luthier.errors import StorageError, UserError
 from luthier.ledger.lock import folder_lock
 from luthier.ledger.storage_errors import storage_error
 from luthier.retrieval.index_store import Dimension
-from luthier.retrieval.stores.dense import DenseSearch
+from luthier.retrieval.stores.dense import dense_search
 from luthier.retrieval.stores.sqlite_index import SqliteReader, SqliteWriter, transaction
 from luthier.retrieval.types import IndexSettings
 from luthier.scripts import searchable
@@ -76,7 +76,7 @@ class SqliteStore:
         folder = Path(folder)
         self.folder = folder
         self.address = str(folder)
-        self._dense = DenseSearch(folder)
+        self._dense = dense_search(folder.absolute())
 
     @contextmanager
     def reader(self) -> Iterator[SqliteReader]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from luthier.retrieval.index_store import (
 )
 from luthier.retrieval.stores.dense import DenseSearch
 from luthier.retrieval.types import Passage
-from luthier.scripts import search_terms
+from luthier.scripts import FUNCTION_WORDS, search_terms
+
+FEW_PASSAGES = 1_000  # up to which all that match are scored anew
+FTS5_LEAST_RARITY = 1e-6
 
 
 @contextmanager
@@ -69,15 +73,44 @@ class SqliteReader:
         """See `IndexReader`. Words are stemmed as in the index."""
         condition, values = _condition(where)
         sql = (
-            "SELECT p.id, -bm25(words) FROM words JOIN passages p ON p.number = words.rowid "
+            "SELECT p.number, p.id, -bm25(words) FROM words "
+            "JOIN passages p ON p.number = words.rowid "
             f"WHERE words MATCH ?{condition} ORDER BY bm25(words), p.number LIMIT ?"
         )
+        passages = self.counts()[0]
+        few = passages <= FEW_PASSAGES
         rankings: list[Ranking] = []
         for query in queries:
-            words = search_terms(query)
-            terms = " OR ".join(f'"{w}"' for w in dict.fromkeys(words))
-            rankings.append(list(self._db.execute(sql, (terms, *values, k))) if words else [])
+            terms = [f'"{word}"' for word in dict.fromkeys(search_terms(query))]
+            most = passages if few else k
+            found = self._db.execute(sql, (" OR ".join(terms), *values, most)) if terms else ()
+            rows = list(found)
+            if few:
+                rows = self._with_common_words(terms, rows, passages)
+            rankings.append([(i, score) for _, i, score in rows[:k]])
         return rankings
+
+    def _with_common_words(
+        self, terms: Sequence[str], rows: Sequence[tuple[int, str, float]], passages: int
+    ) -> list[tuple[int, str, float]]:
+        """The rows with a rarity that is never negative, best first.
+
+        FTS5 takes the rarity of a word in over half of the passages for nothing, which in an index
+        of a few passages is every word. Here it is ln(1 + (N - n + 1/2) / (n + 1/2)), as in Lucene,
+        but for words such as "the", which stay as they are.
+        """
+        scores = dict.fromkeys((number for number, _, _ in rows), 0.0)
+        for term in terms:
+            sql = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
+            found = self._db.execute(sql, (term,)).fetchall()
+            odds = (passages - len(found) + 0.5) / (len(found) + 0.5)
+            counted = max(math.log(odds), FTS5_LEAST_RARITY)
+            rarity = counted if term.strip('"').casefold() in FUNCTION_WORDS else math.log1p(odds)
+            for number, score in found:
+                if number in scores:
+                    scores[number] += score / counted * rarity
+        rescored = [(number, i, scores[number]) for number, i, _ in rows]
+        return sorted(rescored, key=lambda row: (-row[2], row[0]))
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         """See `IndexReader`."""

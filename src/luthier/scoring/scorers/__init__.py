@@ -8,5 +8,6 @@
 | regex, regex:PATTERN | the target is a pattern; or one pattern for all examples |
 | json-schema, json-fields | extraction: valid at all; right, field by field |
 | perplexity | the log-probabilities of targets; lower is better |
+| judge(rubric.md) | running text, as a model sees it by a rubric, both orders |
 | path/to/file.py:function | a function of your own, (prediction, target) -> number |
 """

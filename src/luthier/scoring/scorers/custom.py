@@ -32,7 +32,7 @@ def checked_function(function: Callable[[str, str], Any], name: str) -> ScoreFun
             value = float(function(prediction, target))
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TaskError(
                 f"The scorer {name} failed with {type(error).__name__}: {error} "
                 f"(prediction {prediction[:80]!r}, target {target[:80]!r}).",

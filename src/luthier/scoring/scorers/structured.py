@@ -9,6 +9,7 @@ from typing import Any
 
 from luthier.errors import TaskError
 from luthier.models.json_reading import is_json, read_json
+from luthier.safety.timed_schema import SchemaTimeoutError, TimedValidator
 from luthier.scoring.scorer import ScoreFunction, Scorer
 from luthier.scripts import composed
 
@@ -21,26 +22,26 @@ def schema_validity(schema: Mapping[str, Any] | None) -> ScoreFunction:
     if schema is None:
         return lambda prediction, target: float(is_json(prediction))
     from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
-    from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    kind = validator_for(schema)
     try:
-        kind.check_schema(dict(schema))
+        validator = TimedValidator(schema)
     except SchemaError as error:
         raise TaskError(
             f"The task's JSON schema is not valid: {error.message}.",
             next_step="Mend `schema` in the task file (https://json-schema.org).",
         ) from error
-    # An empty registry: the default one would open the URL of a remote $ref.
-    validator = kind(dict(schema), registry=Registry())
 
     def score(prediction: str, target: str) -> float:
         try:
             return float(validator.is_valid(read_json(prediction)))
         except (ValueError, RecursionError):
             return 0.0
+        except SchemaTimeoutError as error:
+            raise TaskError(
+                f"The task's JSON schema takes too long on {prediction[:80]!r}: {error}.",
+                next_step="Nested repetitions in a `pattern` take for ever: write it without.",
+            ) from error
         except Unresolvable as error:
             raise TaskError(
                 f"The task's JSON schema refers to {error.ref!r}, which it does not contain.",

@@ -1,7 +1,7 @@
 """The tasks that come with Luthier.
 
-The messages of routing and the questions of pydoc were written for it; docstrings are made at load
-time.
+The messages of routing and the questions of pydoc were written for it; docstrings and scenes are
+made at load time.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ def bundled_rows(name: str) -> Iterator[Mapping[str, Any]]:
         from luthier.task.bundled.pydoc import pydoc_rows
 
         return pydoc_rows()
+    if name.startswith("scenes-"):
+        from luthier.task.bundled.scene_rows import scene_rows
+
+        return scene_rows(name.removeprefix("scenes-"))
     names = bundled_names()
     raise TaskError(
         f"there is no bundled data {name!r}",

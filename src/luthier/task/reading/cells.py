@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from luthier.errors import TaskError
+from luthier.safety.visible import storable
+from luthier.task.reading.dialogues import dialogue_text
 
 
-def cell_text(value: Any, *, where: str) -> str | None:
+def cell_text(value: Any, *, where: str, plain: bool = False) -> str | None:
     """A cell as text; None where it is missing, empty or NaN. `where` is its place, for messages.
 
-    A list of chat messages becomes one line `Role: content` for each message; other lists and
-    objects become JSON. TaskError for what cannot be read as text.
+    A list of chat messages becomes one line `Role: content` for each message (`plain` as in
+    `dialogues.turns_of`); other lists and objects become JSON. TaskError for what cannot be read
+    as text.
     """
     if value is None:
         return None
     if isinstance(value, str):
-        return _clean(value)
+        return _clean(dialogue_text(value, plain=plain) or value)
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         value = value.tolist()
     if isinstance(value, bool):
@@ -32,7 +35,9 @@ def cell_text(value: Any, *, where: str) -> str | None:
         if isinstance(value, bytes):
             return _clean(value.decode("utf-8"))
         if isinstance(value, Mapping | list | tuple):
-            text = _messages(value) or json.dumps(value, ensure_ascii=False, default=str)
+            text = dialogue_text(value, plain=plain) or json.dumps(
+                value, ensure_ascii=False, default=str
+            )
         elif type(value).__name__ in ("NAType", "NaTType"):  # pandas' own missing values
             return None
         else:
@@ -47,20 +52,5 @@ def cell_text(value: Any, *, where: str) -> str | None:
 
 def _clean(text: str) -> str | None:
     # Half a surrogate pair (a broken emoji in JSON) becomes "?": no tokenizer accepts it.
-    valid = text.encode("utf-8", "replace").decode("utf-8")
-    return valid.replace("\r\n", "\n").strip() or None
-
-
-def _messages(value: Any) -> str | None:
-    """The lines of a dialogue [{"role": ..., "content": ...}, ...]; None for anything else."""
-    if not isinstance(value, Sequence) or not value:
-        return None
-    lines = []
-    for message in value:
-        if not isinstance(message, Mapping):
-            return None
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
-            return None
-        lines.append(f"{role.capitalize()}: {content}")
-    return "\n".join(lines)
+    # A text that needs no change stays the one that was read: no copy of a whole file.
+    return storable(text).replace("\r\n", "\n").replace("\r", "\n").strip() or None

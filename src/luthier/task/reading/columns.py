@@ -25,3 +25,16 @@ def check_columns(needed: Sequence[str], found: Sequence[str], where: str) -> No
         next_step=" ".join(c for c in close if c)
         or "Name one of these columns in `input`, `target`, `passage`, `group` or `id`.",
     )
+
+
+def check_named_once(
+    needed: Sequence[str], found: Sequence[str], where: str, *, next_step: str
+) -> None:
+    """TaskError where the name of a needed column is that of several."""
+    twice = [column for column in needed if found.count(column) > 1]
+    if twice:
+        raise TaskError(
+            f"{where} has {found.count(twice[0])} columns {twice[0]!r}",
+            choices=found,
+            next_step=next_step,
+        )

@@ -18,10 +18,13 @@ from pathlib import Path
 
 from luthier.errors import StorageError, TaskError, UserError
 from luthier.ledger.cache import default_cache_path
+from luthier.safety.plain_files import open_plain
+from luthier.safety.walking import matching, walk
 from luthier.task.reading.python_function import load_function, names_function, split_function
 
 BUNDLED = "bundled:"
 BLOCK = 1 << 20
+LARGEST_BYTES = 200_000_000  # a larger file is no document (`retrieval.ingest`)
 
 
 def check_documents(knowledge: Sequence[str], leaving_out: Collection[Path] = ()) -> list[Path]:
@@ -107,9 +110,8 @@ def documents_digest(knowledge: Sequence[str], leaving_out: Collection[Path] = (
             if leaving_out and path.resolve() in leaving_out:
                 continue
             total.update(path.name.encode("utf-8", "surrogatepass") + b"\0")
-            with path.open("rb") as file:
-                while block := file.read(BLOCK):
-                    total.update(block)
+            for block in _blocks(path):
+                total.update(block)
     return total.hexdigest()
 
 
@@ -133,11 +135,24 @@ def _files(source: str) -> Iterator[Path]:
     if path.is_file():
         yield path
     elif path.is_dir():
-        yield from (p for p in path.rglob("*") if p.is_file())
+        yield from (Path(entry.path) for _, entry in walk(path) if entry.is_file())
     else:
-        # Path.glob takes no absolute pattern.
-        found = (Path(p) for p in glob.iglob(source, recursive=True))  # noqa: PTH207
-        yield from (p for p in found if p.is_file())
+        yield from (p for p in map(Path, matching(source)) if p.is_file())
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The content of a document. What cannot be read, or is too large to be one, counts by its
+    size."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_BYTES:
+            yield f"{size} bytes".encode()
+            return
+        with open_plain(path) as file:
+            while block := file.read(BLOCK):
+                yield block
+    except OSError as error:
+        yield f"not read: {error.strerror}".encode()
 
 
 def _bundled_name(source: str) -> str:
@@ -163,7 +178,14 @@ def _texts_of_function(source: str) -> dict[str, str]:
     file, name = split_function(source)
     function = load_function(source)
     texts: dict[str, str] = {}
-    for row in function():
+    try:
+        rows = list(function())
+    except (Exception, SystemExit) as error:
+        raise TaskError(
+            f"{file.name}:{name} failed: {type(error).__name__}: {error}",
+            next_step=f"Mend the function {name} in {file}.",
+        ) from error
+    for row in rows:
         if not isinstance(row, Mapping) or not {"name", "text"} <= set(row):
             raise TaskError(
                 f"{file.name}:{name} yielded something else than {{name, text}}",

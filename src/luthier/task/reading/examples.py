@@ -6,11 +6,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from luthier.content import ToolCall
 from luthier.errors import TaskError, did_you_mean
 from luthier.records import Example, Kind
+from luthier.scripts import composed
 from luthier.task.key_reader import short
+from luthier.task.label_spellings import declared_spelling, quoted, spelling_key
 from luthier.task.reading.cells import cell_text
+from luthier.task.reading.dialogues import question_and_answer, without_answer
 from luthier.task.reading.loaders import Table
 from luthier.task.spec import TaskSpec
 
@@ -29,15 +34,29 @@ def read_examples(table: Table, spec: TaskSpec) -> tuple[list[Example], list[str
     empty: dict[str, list[int]] = {}
     unknown: list[tuple[int, str]] = []
     places: dict[str, list[int]] = {}
+    cut = ends = 0
     for place, row in table.rows:
         where = f"{table.source}, {table.place} {place}"
-        cells = {c: cell_text(row.get(c), where=f"{where}, {c!r}") for c in spec.columns}
-        target = cells[spec.target]
-        if target is not None:
-            target = renamed.get(target, target)
+        cells = {
+            c: cell_text(row.get(c), where=f"{where}, {c!r}", plain=c == spec.target)
+            for c in spec.columns
+        }
+        target, text = cells[spec.target], cells[spec.input]
+        if spec.input == spec.target and target is not None:
+            text, target = _parted(row[spec.input], where, spec.input)
+        if spec.kind is Kind.CLASSIFY and target is not None:
+            target = composed(target)
+            target = renamed.get(target, target) or None
+            if target is not None and labels:
+                target = declared_spelling(target, labels)
+        elif target is not None:
+            target = renamed.get(target, target) or None
+            shorter = without_answer(row[spec.input], target) if target else None
+            cut += shorter is not None
+            text = shorter or text
+            ends += bool(target and text and len(target) > 11 and text.endswith(target))
         if target in NOT_A_NUMBER and target not in labels:
             target = None
-        text = cells[spec.input]
         if text in NOT_A_NUMBER:
             text = None
         if target is None or text is None:
@@ -48,8 +67,12 @@ def read_examples(table: Table, spec: TaskSpec) -> tuple[list[Example], list[str
             unknown.append((place, target))
             continue
         group = cells[spec.group] if spec.group else None
+        group = group and composed(group)
         passage = cells[spec.passage] if spec.passage else None
         evidence = cells[spec.evidence] if spec.evidence else None
+        rejected = cells[spec.rejected] if spec.rejected else None
+        if rejected == target:
+            rejected = None  # neither is better
         identity = cells[spec.id] if spec.id else None
         if spec.id:
             if identity is None:
@@ -57,11 +80,61 @@ def read_examples(table: Table, spec: TaskSpec) -> tuple[list[Example], list[str
                 continue
             places.setdefault(identity, []).append(place)
         key = identity or content_id(text, target, passage)
-        examples.append(Example(key, text, target, group, passage, evidence))
+        calls = read_calls(row.get(spec.calls), where=where) if spec.calls else None
+        picture = cells[spec.picture] if spec.picture else None
+        examples.append(
+            Example(key, text, target, group, passage, evidence, rejected, calls, picture)
+        )
     notes = list(table.notes) + _check_empty(table, empty, spec)
+    notes += _answer_notes(table, spec, cut, ends)
     _check_labels(table, unknown, spec)
     _check_ids(table, places, spec)
     return examples, notes
+
+
+def _parted(cell: object, where: str, column: str) -> tuple[str, str]:
+    """The question and the answer in a dialogue that is input and target at once."""
+    found = question_and_answer(cell)
+    if found is None:
+        raise TaskError(
+            f"{where}: `input` and `target` both name {column!r}, and it holds no dialogue that "
+            "ends with an answer",
+            next_step="Name two columns, or one with messages of which the last is the "
+            "assistant's.",
+        )
+    return found
+
+
+def _answer_notes(table: Table, spec: TaskSpec, cut: int, ends: int) -> list[str]:
+    notes = []
+    if cut:
+        notes.append(
+            f"In {cut:,} rows of {table.source} the dialogue in {spec.input!r} ended with the "
+            "answer: the input stops before it."
+        )
+    if ends * 2 > len(table.rows):
+        notes.append(
+            f"In {ends:,} of {len(table.rows):,} rows of {table.source} the input ends with the "
+            "answer, word for word: whatever copies it scores high."
+        )
+    return notes
+
+
+def read_calls(cell: Any, *, where: str) -> tuple[ToolCall, ...] | None:
+    """The calls of a cell: [{"name": …, "arguments": {…}}], as JSON or as it stands in JSON data.
+
+    None for an empty cell: nobody wrote them down.
+    """
+    if cell is None or cell == "":
+        return None
+    try:
+        listed = json.loads(cell) if isinstance(cell, str) else cell
+        return tuple(ToolCall(str(c["name"]), dict(c["arguments"])) for c in listed)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TaskError(
+            f"{where}: the calls are {short(cell)}",
+            next_step='Write [{"name": "calculator", "arguments": {"expression": "2"}}], or [].',
+        ) from error
 
 
 def content_id(text: str, target: str, passage: str | None) -> str:
@@ -131,7 +204,10 @@ def _check_labels(table: Table, unknown: Sequence[tuple[int, str]], spec: TaskSp
         return
     place, value = unknown[0]
     more = f" ({len(unknown):,} rows have a label that is not listed)" * (len(unknown) > 1)
+    alike = [label for label in spec.labels if spelling_key(label) == spelling_key(value)]
     close = did_you_mean(value, spec.labels)
+    if alike:
+        close = f"`rename: {{{quoted(value)}: {quoted(alike[0])}}}` would join the two."
     raise TaskError(
         f"{table.source}, {table.place} {place}: unknown label {short(value)}{more}",
         choices=spec.labels,

@@ -6,14 +6,17 @@ A new kind of source is one more function here that yields (place, row).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError, TaskError
+from luthier.tabular import column_name
 from luthier.task.reading.columns import Row, Rows, check_columns
 from luthier.task.reading.formats import read_file
+from luthier.task.reading.open_text import encoding_note
+from luthier.task.reading.parquet import class_names, named
 from luthier.task.reading.python_function import load_function, names_function, split_function
 
 # All rows together: a set that does not fit here does not fit beside a model in 3 GB either.
@@ -54,9 +57,10 @@ def read_source(
     if names_function(source):
         return take(_rows_of_function(source), source, columns, limit=limit)
     path = Path(source)
-    rows_of_file = read_file(path, encoding=encoding, columns=columns)
-    place = "row" if path.suffix.lower() in (".parquet", ".json") else "line"
-    return take(rows_of_file, path.name, columns, limit=limit, place=place)
+    place, rows_of_file = read_file(path, encoding=encoding, columns=columns)
+    table = take(rows_of_file, path.name, columns, limit=limit, place=place)
+    note = encoding_note(path, encoding)
+    return replace(table, notes=(*table.notes, note)) if note else table
 
 
 def take(
@@ -86,6 +90,8 @@ def take(
             break
         if len(seen) < 200:
             seen.update((str(key), None) for key in row)
+        if any(c not in row for c in columns):  # the same name in another normal form
+            row = {column_name(str(key)): value for key, value in row.items()}
         needed = {c: row[c] for c in columns if c in row}
         characters += sum(len(v) for v in needed.values() if isinstance(v, str))
         kept.append((number, needed))
@@ -111,7 +117,7 @@ def _rows_of_function(source: str) -> Rows:
             yield number, row
     except LuthierError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(
             f"{file.name}:{name} failed: {type(error).__name__}: {error}",
             next_step=f"Mend the function {name} in {file}.",
@@ -146,16 +152,6 @@ def _hub(source: str, columns: Sequence[str]) -> Rows:
             "name its file in `data`.",
         ) from error
     check_columns(columns, list(found.column_names), source)
-    names = {c: f.names for c, f in found.features.items() if hasattr(f, "names")}
-    yield from enumerate(_named(found.select_columns(list(columns)), names), 1)
-
-
-def _named(rows: Iterable[Row], names: Mapping[str, Sequence[str]]) -> Iterator[Row]:
-    """Rows with class names in place of class numbers; -1 means that the label is withheld."""
-    for row in rows:
-        yield {
-            column: (names[column][value] if value >= 0 else None)
-            if column in names and isinstance(value, int)
-            else value
-            for column, value in row.items()
-        }
+    names = class_names(found.features)
+    for number, row in enumerate(found.select_columns(list(columns)), 1):
+        yield number, {column: named(value, names.get(column)) for column, value in row.items()}

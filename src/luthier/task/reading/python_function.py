@@ -25,7 +25,8 @@ def split_function(source: str) -> tuple[Path, str]:
 def load_function(source: str) -> Any:
     """The function that "path/to/file.py:function" names.
 
-    The file is run: only open task files of people you trust. TaskError where there is no such file
+    The file is run: whoever reads its name out of a file asks `safety.user_code` first. TaskError
+    where there is no such file
     or function, or the file fails.
     """
     file, name = split_function(source)
@@ -43,7 +44,7 @@ def load_function(source: str) -> Any:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(
             f"{file.name} failed on import: {type(error).__name__}: {error}",
             next_step=f"Run `python {file}` and mend it.",

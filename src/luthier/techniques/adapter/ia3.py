@@ -41,7 +41,7 @@ class IA3(Technique):
     family: ClassVar[str] = "adapter"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
-    footprint: ClassVar[Footprint] = Footprint(gradients=True)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.4)
     card: ClassVar[Card] = Card(
         changes="scales keys, values and feed-forward activations by learnt vectors",
         needs="gradients; works from few examples",
@@ -52,16 +52,21 @@ class IA3(Technique):
 
     def passes(self, model: Model, task: Task, tokens: int) -> float | None:
         """Passes over the training examples that the tokens buy, roughly."""
-        from luthier.training.passes import planned_passes
+        from luthier.training.fit import STEPS_WORTH_SEARCHING
+        from luthier.training.passes import RateSearch, planned_passes
         from luthier.training.trainable import FROZEN_BASE
 
-        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+        search = RateSearch(len(self.learning_rates), self.batch_size, STEPS_WORTH_SEARCHING)
+        return planned_passes(
+            model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt, search=search
+        )
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the scales; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import AdapterPlan, fit_adapter, has_transposed_weights
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
         from luthier.training.objectives import LanguageModelLoss
+        from luthier.training.peft_config import has_transposed_weights
 
         def config(module: Any) -> Any:
             import peft

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from luthier.errors import TechniqueError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.setting_checks import check_whole_numbers
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LoRA(Technique):
     family: ClassVar[str] = "adapter"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
-    footprint: ClassVar[Footprint] = Footprint(gradients=True)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.3)
     card: ClassVar[Card] = Card(
         changes="adds low-rank matrices beside every linear layer; the base stays",
         needs="gradients, and from about a hundred labelled examples",
@@ -63,22 +63,26 @@ class LoRA(Technique):
     )
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise TechniqueError(f"rank={self.rank} is not a rank", next_step="Take 1 or more.")
+        check_whole_numbers(self, rank=1)
 
     def passes(self, model: Model, task: Task, tokens: int) -> float | None:
         """Passes over the training examples that the tokens buy, roughly."""
-        from luthier.training.passes import planned_passes
+        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
+        from luthier.training.passes import RateSearch, planned_passes
         from luthier.training.trainable import FROZEN_BASE
 
-        return planned_passes(model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt)
+        search = RateSearch(len(self.learning_rates), self.batch_size, SMALL_STEPS_WORTH_SEARCHING)
+        return planned_passes(
+            model, task, tokens, cost_factor=FROZEN_BASE, style=self.prompt, search=search
+        )
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the two factors of every update; the base is not written to."""
         check_needs(self, model)
-        from luthier.training.adapter_fit import AdapterPlan, fit_adapter, has_transposed_weights
+        from luthier.training.adapter_fit import AdapterPlan, fit_adapter
         from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
         from luthier.training.objectives import LanguageModelLoss
+        from luthier.training.peft_config import has_transposed_weights
 
         def config(module: Any) -> Any:
             import peft

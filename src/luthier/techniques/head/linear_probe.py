@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.context import report_progress
@@ -22,6 +22,7 @@ from luthier.records import Budget, Capability, Example, FitRecord, FitStep, Lin
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.search.token_budget import prompt_text
+from luthier.techniques.setting_checks import check_choices, check_number, check_whole_numbers
 from luthier.training.starting_prompt import starting_model
 
 if TYPE_CHECKING:
@@ -45,12 +46,15 @@ class LinearProbe(Technique):
       five from a third of the way up and takes the best on dev.
     - `pooling`: the state of the "last" token, the "mean" over all tokens, or "auto": whichever
       does best on dev.
+    - `penalty`: C of the logistic regression, the inverse of its penalty; None takes the best of
+      four on dev.
     - `prompt`: "bare" (default) reads the input with the names of its columns, so that requests are
       short; "task" reads it under the task's own prompt.
     """
 
     layer: int | None = None
     pooling: Literal["auto", "last", "mean"] = "auto"
+    penalty: float | None = None
     prompt: str = "bare"
 
     name: ClassVar[str] = "linear-probe"
@@ -68,14 +72,17 @@ class LinearProbe(Technique):
     )
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("auto", *POOLINGS):
-            raise TechniqueError(
-                f"linear-probe: pooling={self.pooling!r} is unknown", choices=("auto", *POOLINGS)
-            )
-        if self.layer is not None and self.layer < 0:
-            raise TechniqueError(
-                f"linear-probe: layer={self.layer} is no layer", next_step="Count from 0."
-            )
+        check_choices(self, pooling=("auto", *POOLINGS))
+        check_whole_numbers(self, optional=("layer",), layer=0)
+        if self.penalty is not None:
+            check_number(self, "penalty", above=0)
+
+    def settled(self, record: FitRecord) -> LinearProbe | None:
+        """With the layer, the pooling and the penalty that a fit chose."""
+        chosen = record.settled
+        if not {"layer", "pooling", "C"} <= chosen.keys():
+            return None
+        return replace(self, layer=chosen["layer"], pooling=chosen["pooling"], penalty=chosen["C"])
 
     def unmet_by_task(self, task: Task) -> str | None:
         """In words, that the task has no labels; None where it has."""
@@ -105,7 +112,8 @@ class LinearProbe(Technique):
                 next_step="Give a larger budget.",
             )
         poolings = POOLINGS if self.pooling == "auto" else (self.pooling,)
-        head, fitted, history = _best_head(layers, poolings, train, dev)
+        penalties = PENALTIES if self.penalty is None else (self.penalty,)
+        head, fitted, history = _best_head(layers, poolings, penalties, (train, dev))
         record = FitRecord(
             fit_seconds=time.perf_counter() - began,
             spent_tokens=reader.spent,
@@ -179,9 +187,14 @@ class _Reader:
 
 
 def _best_head(
-    layers: tuple[int, ...], poolings: Sequence[Pooling], train: Read, dev: Read
+    layers: tuple[int, ...],
+    poolings: Sequence[Pooling],
+    penalties: Sequence[float],
+    read: tuple[Read, Read],
 ) -> tuple[Head, LinearFit, tuple[FitStep, ...]]:
-    """The head that is right most often on dev, of equals the surest; and all that were tried."""
+    """The head that is right most often on dev, of equals the surest; and all that were tried.
+    `read` is train and dev."""
+    train, dev = read
     import numpy as np
     import torch
 
@@ -193,14 +206,14 @@ def _best_head(
     for pooling in poolings:
         for place, layer in enumerate(layers):
             x, held = (
-                np.array([getattr(s, pooling)[place] for _, s in read] or [[]], np.float32)
-                for read in (train, dev)
+                np.array([getattr(s, pooling)[place] for _, s in split] or [[]], np.float32)
+                for split in (train, dev)
             )
             mean, scale = x.mean(0), x.std(0) + 1e-6
             fitted = fit_linear(
                 ((x - mean) / scale, [e.target for e, _ in train]),
                 ((held - mean) / scale if dev else x[:0], [e.target for e, _ in dev]),
-                penalties=PENALTIES,
+                penalties=penalties,
             )
             # The scaling of the states goes into the weights.
             weight = torch.from_numpy(fitted.weight / scale)

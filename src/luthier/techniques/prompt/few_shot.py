@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from luthier.errors import TechniqueError
 from luthier.models.model import Model
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.prompt.zero_shot import require_label_scores
@@ -29,6 +28,7 @@ from luthier.techniques.search.demonstrations import (
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose, ranked, successive_halving
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.techniques.setting_checks import check_choices, check_whole_numbers
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,8 @@ class FewShot(Technique):
 
     def __post_init__(self) -> None:
         check_calibration(self.name, self.calibrate)
-        if self.selection not in SELECTIONS:
-            raise TechniqueError(
-                f"few-shot: selection={self.selection!r} is unknown", choices=SELECTIONS
-            )
-        for setting, least in (("shots", 1), ("sets", 1), ("orders", 0)):
-            value = getattr(self, setting)
-            if value is None and setting == "shots":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise TechniqueError(
-                    f"few-shot: {setting}={value!r} must be a whole number of at least {least}"
-                )
+        check_choices(self, selection=SELECTIONS)
+        check_whole_numbers(self, optional=("shots",), shots=1, sets=1, orders=0)
 
     @property
     def seeded(self) -> bool:
@@ -123,11 +113,7 @@ class FewShot(Technique):
         choice = choose(finalists or candidates[:1])
         fitted = evaluator.fitted_model(choice.candidate, choice.calibration)
         shown = choice.candidate.prompt
-        record = FitRecord(
-            fit_seconds=evaluator.seconds,
-            spent_tokens=evaluator.token_budget.spent,
-            generated_tokens=evaluator.token_budget.generated,
-            trainable_parameters=0,
+        record = evaluator.record(
             train_examples=len(shown.demonstrations),
             dev_score=choice.dev_score,
             settled={
@@ -136,7 +122,6 @@ class FewShot(Technique):
                 "shots": shown.shots or len(shown.demonstrations),
                 "calibration": choice.calibration,
             },
-            history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),
         )
         lineage = Lineage(

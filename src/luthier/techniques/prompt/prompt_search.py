@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from luthier.errors import TechniqueError, did_you_mean
 from luthier.models.model import Model
 from luthier.models.prompt import Prompt
-from luthier.records import Budget, Capability, FitRecord, Lineage
+from luthier.records import Budget, Capability, HelperUse, Lineage
+from luthier.safety.hosts import refuse_password
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
 from luthier.techniques.prompt.zero_shot import require_label_scores
@@ -37,16 +38,18 @@ from luthier.techniques.search.halving import (
     successive_halving,
 )
 from luthier.techniques.search.proposer import Proposer, evolve_instruction, require_gepa
+from luthier.techniques.search.sharpening import sharpen
 from luthier.techniques.search.token_budget import TokenBudget
 from luthier.techniques.search.variants import (
     Variant,
     format_variants,
     instruction_variants,
 )
+from luthier.techniques.setting_checks import check_whole_numbers
 from luthier.training.starting_prompt import starting_model
 
 UNCHANGED = "as it was"  # the name of the prompt that the model brings
-PARTS = ("demonstrations", "format", "instruction")
+PARTS = ("demonstrations", "format", "instruction", "wording")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class PromptSearch(Technique):
     Each round takes one of `parts` in turn: it changes that part of the best prompts so far, the
     most promising changes first, and runs successive halving under its share of the budget. The
     first round has half of it, and where that does not pay for a comparison, as much as one takes.
+    The last part, "wording", is no draw: it sharpens the best prompt step by step (pointed,
+    labels described, what the labels that are mixed up differ in) and keeps what helps.
 
     **Settings**
 
@@ -69,7 +74,7 @@ class PromptSearch(Technique):
     """
 
     candidates: int = 12
-    rounds: int = 3
+    rounds: int = 4
     parts: tuple[str, ...] = PARTS
     calibrate: bool | Literal["auto", "none", "contextual", "batch", "prior"] = "auto"
     proposer: str | None = None
@@ -100,12 +105,8 @@ class PromptSearch(Technique):
                     choices=PARTS,
                     next_step=did_you_mean(part, PARTS),
                 )
-        for setting in ("candidates", "rounds", "rewrites"):
-            value = getattr(self, setting)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise TechniqueError(
-                    f"prompt-search: {setting}={value!r} must be a whole number of at least 1"
-                )
+        refuse_password(self.proposer or "", of="the address of the proposer")
+        check_whole_numbers(self, candidates=1, rounds=1, rewrites=1)
 
     @property
     def seeded(self) -> bool:
@@ -140,14 +141,13 @@ class PromptSearch(Technique):
             finalists = self._round(evaluator, finalists, number=number, reserve=reserve, seed=seed)
         choice = choose(finalists)
         proposer_facts: dict[str, int] = {}
+        helpers: tuple[HelperUse, ...] = ()
         if self.proposer is not None:
-            choice, proposer_facts = self._rewritten(evaluator, finalists, choice, seed=seed)
+            choice, proposer_facts, use = self._rewritten(evaluator, finalists, choice, seed=seed)
+            helpers = (use,)
         prompt = choice.candidate.prompt
-        record = FitRecord(
-            fit_seconds=evaluator.seconds,
-            spent_tokens=evaluator.token_budget.spent,
-            generated_tokens=evaluator.token_budget.generated,
-            trainable_parameters=0,
+        record = evaluator.record(
+            helpers=helpers,
             train_examples=len(prompt.demonstrations),
             dev_score=choice.dev_score,
             settled={
@@ -158,7 +158,6 @@ class PromptSearch(Technique):
                 "calibration": choice.calibration,
                 **proposer_facts,
             },
-            history=tuple(evaluator.history),
             notes=(*notes, *choice.notes),
         )
         lineage = Lineage(
@@ -180,6 +179,12 @@ class PromptSearch(Technique):
         `number` is that of the round, from 0; `reserve` is what the round leaves of the budget.
         """
         part = self.parts[number % len(self.parts)]
+        if part == "wording":
+            start = choose(best).candidate
+            left = evaluator.token_budget.left
+            later = left - (left - reserve) / min(2, self.rounds - number)
+            found = sharpen(evaluator, start, most=self.candidates, reserve=later)
+            return ranked([*found, *(c for c in best if c not in found)])
         parents = _parents(best)
         sources = {
             place: self._variants(evaluator, parent.prompt, part, number=number, seed=seed)
@@ -232,12 +237,13 @@ class PromptSearch(Technique):
         choice: HalvingResult,
         *,
         seed: int,
-    ) -> tuple[HalvingResult, dict[str, int]]:
+    ) -> tuple[HalvingResult, dict[str, int], HelperUse]:
         from luthier.models.load import load
 
         assert self.proposer is not None
         budget = evaluator.token_budget
-        proposer = Proposer(load(self.proposer), seed=seed, budget=budget)
+        writer = load(self.proposer)
+        proposer = Proposer(writer, seed=seed, budget=budget)
         candidate = evolve_instruction(
             evaluator,
             choice.candidate,
@@ -247,12 +253,18 @@ class PromptSearch(Technique):
             seed=seed,
         )
         facts = {"proposer_calls": proposer.calls, "proposer_tokens": proposer.tokens}
+        use = HelperUse(
+            writer.backend.name,
+            writer.backend.facts.remote,
+            proposer.tokens - proposer.written,
+            proposer.written,
+        )
         if candidate is None:
             note = (
                 f"{self.proposer} wrote {proposer.calls} instructions, and none did better on dev."
             )
-            return replace(choice, notes=(*choice.notes, note)), facts
-        return choose([*finalists, candidate]), facts
+            return replace(choice, notes=(*choice.notes, note)), facts, use
+        return choose([*finalists, candidate]), facts, use
 
 
 def _parents(best: list[Candidate]) -> list[Candidate]:

@@ -7,12 +7,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from luthier.errors import TechniqueError
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.setting_checks import check_choices, check_number, check_whole_numbers
 from luthier.training.starting_prompt import starting_model
+
+MODES = ("words", "template")
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,16 @@ class Reasoning(Technique):
 
     **Settings**
 
-    - `thinking_tokens`: the longest thought, 128 by default.
+    - `mode`: "words" asks for a thought in words; "template" lets a base that was trained to think
+      (Qwen3, R1, a server's thinking model) do so in its own way.
+    - `thinking_tokens`: the longest thought, 128 by default. Models that think in their own way
+      want more, 1,024 say; what is cut is answered after all, and told.
     - `votes`: so many thoughts are drawn, each leads to an answer, and the commonest one counts
       (self-consistency, arXiv:2203.11171, section 2).
     - `temperature`: of the thoughts where there are several votes; a single one is greedy.
     """
 
+    mode: str = "words"
     thinking_tokens: int = 128
     votes: int = 1
     temperature: float = 0.7
@@ -45,16 +51,18 @@ class Reasoning(Technique):
     )
 
     def __post_init__(self) -> None:
-        for setting in ("thinking_tokens", "votes"):
-            value = getattr(self, setting)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise TechniqueError(
-                    f"reasoning: {setting}={value!r} must be a whole number of at least 1"
-                )
-        if self.temperature <= 0:
-            raise TechniqueError(
-                f"reasoning: temperature={self.temperature!r} must be a number above 0"
-            )
+        check_whole_numbers(self, thinking_tokens=1, votes=1)
+        check_choices(self, mode=MODES)
+        check_number(self, "temperature", above=0)
+
+    def unmet_by_model(self, model: Model) -> str | None:
+        """A thinking mode is a matter of the base."""
+        if self.mode == "words" or model.backend.facts.thinks:
+            return None
+        return (
+            f"reasoning(mode={self.mode}) needs a base that thinks before it answers, and the chat "
+            f"template of {model.backend.name} has no such mode"
+        )
 
     @property
     def seeded(self) -> bool:
@@ -67,9 +75,15 @@ class Reasoning(Technique):
         check_needs(self, model)
         began = time.perf_counter()
         start = starting_model(model, task)
+        own = self.mode == "template"
+        if own:  # a template is there for chats
+            prompt = start.adaptation.prompt
+            chat = replace(prompt, format=replace(prompt.format, style="chat"))
+            start = start.adapt(prompt=chat)
         decoding = replace(
             start.adaptation.decoding,
             thinking_tokens=self.thinking_tokens,
+            own_thoughts=own,
             votes=self.votes,
             temperature=self.temperature if self.votes > 1 else 0.0,
         )

@@ -39,11 +39,12 @@ class ZeroShot(Technique):
     name: ClassVar[str] = "zero-shot"
     family: ClassVar[str] = "prompt"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
+    draws: ClassVar[bool] = True
     trained: ClassVar[bool] = False
     footprint: ClassVar[Footprint] = Footprint(tunes=False)
     card: ClassVar[Card] = Card(
         changes="the prompt: the task's instruction, context and labels",
-        needs="text; log-probabilities to calibrate",
+        needs="text or drawn pictures; log-probabilities to calibrate",
         pays_when="there are no examples, or the model already does the task",
         costs="nothing to fit; a short prompt at each request",
         source="arXiv:2005.14165, section 2; calibration arXiv:2102.09690, section 5",

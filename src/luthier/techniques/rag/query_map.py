@@ -30,9 +30,10 @@ from luthier.scoring.retrieval_metrics import (
     with_known_relevance,
 )
 from luthier.task.task import Task
-from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.base import Card, Footprint, check_needs, settings_of
+from luthier.techniques.rag.over_documents import OverDocuments
 from luthier.techniques.rag.rag import RAG, with_knowledge
-from luthier.techniques.rag.task_index import index_content, missing_documents
+from luthier.techniques.setting_checks import check_whole_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class QueryMap(Technique):
+class QueryMap(OverDocuments):
     """A trained map of questions, for a model with knowledge ("rag -> query-map"). Without
     knowledge, `RAG` is fitted first.
 
@@ -62,7 +63,6 @@ class QueryMap(Technique):
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)
 
     name: ClassVar[str] = "query-map"
-    family: ClassVar[str] = "retrieval"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
     trained: ClassVar[bool] = True
     footprint: ClassVar[Footprint] = Footprint(passages=3)
@@ -75,16 +75,7 @@ class QueryMap(Technique):
     )
 
     def __post_init__(self) -> None:
-        if self.negatives < 1:
-            raise TechniqueError(f"query-map: negatives={self.negatives} contrasts nothing")
-
-    def unmet_by_task(self, task: Task) -> str | None:
-        """In words, what the task lacks for this technique; None where it has documents."""
-        return missing_documents(task, self.index)
-
-    def content(self) -> str | None:
-        """The fingerprint of the index that is named: with another content it is another run."""
-        return index_content(self.index)
+        check_whole_numbers(self, negatives=1)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with a query map in its knowledge. The model itself is not asked.

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from luthier.errors import TechniqueError
 from luthier.models.model import Model
 from luthier.models.rag.lookup import search_knowledge
 from luthier.models.rag.passages import joined, with_passages
 from luthier.records import Budget, Capability, Example, FitRecord, Lineage
 from luthier.scoring.retrieval_metrics import relevant
 from luthier.task.task import Task
-from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.base import Card, Footprint, check_needs, settings_of
+from luthier.techniques.rag.over_documents import OverDocuments
 from luthier.techniques.rag.rag import RAG, with_knowledge
-from luthier.techniques.rag.task_index import index_content, missing_documents
 from luthier.techniques.search.halving import NOT_SEARCHED
+from luthier.techniques.setting_checks import check_number, check_whole_numbers
 
 SEARCH_FACTOR = 3  # so many times the passages that are shown are searched, for distractors
 
 
 @dataclass(frozen=True)
-class RAFT(Technique):
+class RAFT(OverDocuments):
     """Trains LoRA on questions that stand behind passages.
 
     **Settings**
@@ -43,7 +43,6 @@ class RAFT(Technique):
     rank: int = 8
 
     name: ClassVar[str] = "raft"
-    family: ClassVar[str] = "retrieval"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
     footprint: ClassVar[Footprint] = Footprint(passages=3, gradients=True)
@@ -56,20 +55,8 @@ class RAFT(Technique):
     )
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise TechniqueError(f"raft: k={self.k} shows no passage", next_step="Take 1 or more.")
-        if not 0.0 <= self.oracle_share <= 1.0:
-            raise TechniqueError(f"raft: oracle_share={self.oracle_share} is no share of 1")
-        if self.rank < 1:
-            raise TechniqueError(f"raft: rank={self.rank} is not a rank")
-
-    def unmet_by_task(self, task: Task) -> str | None:
-        """In words, what the task lacks for this technique; None where it has documents."""
-        return missing_documents(task, self.index)
-
-    def content(self) -> str | None:
-        """The fingerprint of the index that is named: with another content it is another run."""
-        return index_content(self.index)
+        check_whole_numbers(self, k=1, rank=1)
+        check_number(self, "oracle_share", least=0, most=1)
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with knowledge and an adapter trained on what it looks up.

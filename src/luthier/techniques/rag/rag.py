@@ -12,20 +12,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from luthier.errors import TechniqueError
 from luthier.models.adaptation import Knowledge, PassageForm, Reading
 from luthier.models.answering import wants_chat
 from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord, Lineage
 from luthier.task.task import Task
-from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.base import Card, Footprint, check_needs, settings_of
+from luthier.techniques.rag.over_documents import OverDocuments
 from luthier.techniques.rag.search_settings import DocumentSearch, best_searches
-from luthier.techniques.rag.task_index import index_content, missing_documents
 from luthier.techniques.search.candidate import Candidate
 from luthier.techniques.search.context_window import fits, shrink_to_context
 from luthier.techniques.search.evaluator import CandidateEvaluator
 from luthier.techniques.search.halving import choose, successive_halving
 from luthier.techniques.search.token_budget import TokenBudget
+from luthier.techniques.setting_checks import check_choices, check_whole_numbers
 from luthier.training.starting_prompt import starting_model
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ COUNTS = (3, 1, 5, 8)  # passages, in order of promise
 
 
 @dataclass(frozen=True)
-class RAG(Technique):
+class RAG(OverDocuments):
     """Retrieval-augmented generation over the task's documents.
 
     **Settings**
@@ -62,7 +62,6 @@ class RAG(Technique):
     shown_passages: int = 0
 
     name: ClassVar[str] = "rag"
-    family: ClassVar[str] = "retrieval"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TEXT})
     trained: ClassVar[bool] = False
     footprint: ClassVar[Footprint] = Footprint(passages=3)
@@ -76,26 +75,10 @@ class RAG(Technique):
     )
 
     def __post_init__(self) -> None:
-        for setting, choices in (("mode", MODES), ("form", FORMS), ("reading", READINGS)):
-            value = getattr(self, setting)
-            if value not in choices:
-                raise TechniqueError(f"rag: {setting}={value!r} is unknown", choices=choices)
-        for setting, least in (("k", 1), ("chunk_characters", 50), ("shown_passages", 0)):
-            value = getattr(self, setting)
-            if value is None and setting != "shown_passages":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise TechniqueError(
-                    f"rag: {setting}={value!r} must be a whole number of at least {least}"
-                )
-
-    def unmet_by_task(self, task: Task) -> str | None:
-        """In words, what the task lacks for this technique; None where it has documents."""
-        return missing_documents(task, self.index)
-
-    def content(self) -> str | None:
-        """The fingerprint of the index that is named: with another content it is another run."""
-        return index_content(self.index)
+        check_choices(self, mode=MODES, form=FORMS, reading=READINGS)
+        check_whole_numbers(
+            self, optional=("k", "chunk_characters"), k=1, chunk_characters=50, shown_passages=0
+        )
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """The model with knowledge, searched and shown in the way that did best on dev.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from luthier.retrieval import IndexSettings
     from luthier.task.task import Task
 
-FORMAT = 2  # raise when the same documents and settings would give another index
+FORMAT = 3  # raise when the same documents and settings would give another index
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,16 @@ class AnswerLog:
         """Write answers, with the seconds they took, under `key`."""
         if self._path is None:
             return
-        entry = {"key": key, "seconds": seconds, "answers": [asdict(a) for a in answers]}
+        entry = {"key": key, "seconds": seconds, "answers": [asdict(_plain(a)) for a in answers]}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         ends_whole = not self._path.exists() or self._path.read_bytes()[-1:] in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(("" if ends_whole else "\n") + json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _plain(answer: Response) -> Response:
+    """The answer without the way to it, which no search looks at."""
+    return replace(answer, turns=(), tool_calls=())
 
 
 def answer_key(model: Model, examples: Sequence[Example], *, seed: int) -> str:
@@ -63,4 +68,6 @@ def answer_key(model: Model, examples: Sequence[Example], *, seed: int) -> str:
     )  # fmt: skip
     if adaptation.knowledge is not None:
         asked = (*asked, adaptation.knowledge.identity)
+    if adaptation.tools is not None:
+        asked = (*asked, adaptation.tools)
     return hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass")).hexdigest()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.models.answering import label_continuations, render_for, wants_chat
+from luthier.models.drawing_prompt import draws
 from luthier.models.model import Model
 from luthier.models.prompt import Demonstration, Prompt, render
 from luthier.records import Example
@@ -77,6 +78,8 @@ def shrink_to_context(model: Model, examples: Sequence[Example]) -> tuple[Model,
 
     Label descriptions are left out first, then the list of labels.
     """
+    if draws(model):
+        return model, ()  # how many prompts were cut is counted as they are drawn
     notes: list[str] = []
     prompt = model.adaptation.prompt
     if prompt.label_descriptions and not fits(model, examples):

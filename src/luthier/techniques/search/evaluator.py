@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from luthier.models.answering import label_continuations, render_for
 from luthier.models.model import Model
 from luthier.models.nearest import NearestDemonstrations
 from luthier.models.prompt import Prompt
-from luthier.records import Example, FitStep
+from luthier.records import Example, FitRecord, FitStep, HelperUse
 from luthier.scoring import score_samples, scorer_for
 from luthier.task.task import Task
 from luthier.techniques.search.answer_log import AnswerLog, answer_key
@@ -84,15 +85,39 @@ class CandidateEvaluator:
         """Wall time of the search, with what it took before an interruption."""
         return time.monotonic() - self._started + self._logged_seconds
 
+    def record(
+        self, *, train_examples: int, dev_score: float | None, settled: dict[str, Any],
+        notes: tuple[str, ...], helpers: tuple[HelperUse, ...] = (),
+    ) -> FitRecord:  # fmt: skip
+        """What the search did, as the record of a fit that trains nothing."""
+        return FitRecord(
+            fit_seconds=self.seconds,
+            spent_tokens=self.token_budget.spent,
+            generated_tokens=self.token_budget.generated - sum(h.written_tokens for h in helpers),
+            helpers=helpers,
+            trainable_parameters=0,
+            train_examples=train_examples,
+            dev_score=dev_score,
+            settled=settled,
+            history=tuple(self.history),
+            notes=notes,
+        )
+
     def add(self, name: str, prompt: Prompt, **changes: str) -> Candidate:
         """The candidate with this prompt; nothing is asked yet. The same prompt is one candidate.
 
         `changes` says for the record what was changed ("part", "change", "selection").
         """
+        return self.add_model(name, self.model.adapt(prompt=prompt), **changes)
+
+    def add_model(self, name: str, model: Model, **changes: str) -> Candidate:
+        """The same for a model that may differ in its decoding as well."""
         for known in self.candidates:
-            if known.prompt == prompt:
+            own = known.model.adaptation
+            same = own.prompt == model.adaptation.prompt
+            if same and own.decoding == model.adaptation.decoding:
                 return known
-        candidate = Candidate(name, self.model.adapt(prompt=prompt), changes)
+        candidate = Candidate(name, model, changes)
         self.candidates.append(candidate)
         return candidate
 
@@ -155,6 +180,15 @@ class CandidateEvaluator:
         else:
             bias = prior_bias(self._label_scores(candidate, candidate.answers), self._prior)
         return tuple((label, float(b)) for label, b in zip(labels, bias, strict=True))
+
+    def predictions(self, candidate: Candidate) -> list[str | None]:
+        """What a candidate answered to the first dev examples, under its best calibration."""
+        if self.calibrations == ("none",) or not candidate.answers:
+            return [answer.parsed for answer in candidate.answers]
+        labels = self.model.adaptation.decoding.labels
+        label_scores = self._label_scores(candidate, candidate.answers)
+        adjusted = self._calibrated(candidate, label_scores, candidate.best[0])
+        return [labels[int(i)] for i in adjusted.argmax(axis=1)]
 
     def fitted_model(self, candidate: Candidate, calibration: Calibration) -> Model:
         """The model with this prompt and this calibration."""
@@ -309,7 +343,7 @@ def score_answers(
         return [-(a.label_logprobs or {})[NATS] for a in answers]
     sign = 1.0 if scorer.higher_is_better else -1.0
     scores = [
-        sign * scorer.score(answer.parsed or "", example.target)
+        sign * scorer.of(answer.parsed or "", example.target, question=example.text)
         for answer, example in zip(answers, examples, strict=True)
     ]
     if scorer.metric != "macro-f1":

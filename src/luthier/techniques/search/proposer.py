@@ -58,6 +58,7 @@ class Proposer:
         self.calls = 0
         self.tokens = 0
         self.longest = 2 * MOST_NEW_TOKENS  # tokens of the dearest call, at first a guess
+        self.written = 0  # of its tokens, those it generated
 
     def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
         """What the model writes after `prompt`: a text, or chat messages as dicts."""
@@ -81,6 +82,7 @@ class Proposer:
         spent = computed_tokens_of(written.usage)
         self.longest = max(spent, self.longest if self.calls > 1 else 0)
         self.tokens += spent
+        self.written += written.usage.generated_tokens
         if self._budget is not None:
             self._budget.spend(written.usage)
         return written.text

@@ -50,7 +50,7 @@ def estimate_tokens(model: Model, examples: Sequence[Example]) -> TokenEstimate:
     beginning_tokens = count(beginning) if beginning else 0
     other_tokens = sum(count(text[len(beginning) :]) + 1 for text in texts)
     decoding = model.adaptation.decoding
-    answer_tokens = decoding.max_new_tokens
+    answer_tokens = model.backend.answer_tokens(decoding)
     if decoding.labels:
         label_tokens = sum(count(c) + 1 for c in label_continuations(model, prompts[0]))
         answer_tokens = max(label_tokens, 1)

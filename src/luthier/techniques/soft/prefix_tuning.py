@@ -51,7 +51,7 @@ class PrefixTuning(Technique):
     family: ClassVar[str] = "soft prompt"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
-    footprint: ClassVar[Footprint] = Footprint(gradients=True)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.3)
     card: ClassVar[Card] = Card(
         changes="puts learnt keys and values before every layer's own",
         needs="gradients and a decoder-only base",
@@ -86,10 +86,11 @@ class PrefixTuning(Technique):
         import peft
 
         from luthier.models.adaptation import Adapter
-        from luthier.training.adapter_fit import adapter_config, require_free_adapter_slot
+        from luthier.training.adapter_fit import require_free_adapter_slot
         from luthier.training.fit import TrainingSettings, budget_tokens, fit
         from luthier.training.objectives import LanguageModelLoss
         from luthier.training.parameters import KeysAndValues
+        from luthier.training.peft_config import adapter_config
         from luthier.training.prompt_tuning.prefixes import PrefixTrials, keys_and_values, scales
         from luthier.training.starting_prompt import starting_model
 
@@ -103,7 +104,7 @@ class PrefixTuning(Technique):
             pairs = keys_and_values(bare_session, prefix.ids)
             scale = scales(pairs)
             trials = [KeysAndValues(pairs.flatten(1), scale) for _ in prefix.learning_rates]
-            session = replace(bare_session, bos_in_prefix=prefix.starts_with_bos)
+            session = replace(bare_session, bos_in_prefix=prefix.starts_with_bos, head=prefix.head)
             result = fit(
                 start,
                 task,
@@ -127,7 +128,8 @@ class PrefixTuning(Technique):
         config = adapter_config(
             peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
         )
-        adapter = Adapter(config, {"prompt_embeddings": learnt}, prefix.starts_with_bos)
+        tensors = {"prompt_embeddings": learnt}
+        adapter = Adapter(config, tensors, prefix.starts_with_bos, prefix.head)
         lineage = Lineage(
             self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
         )
@@ -154,6 +156,7 @@ class PrefixTuning(Technique):
                     shown.ids[:1] == (session.tokenizer.bos_token_id,),
                     self.learning_rates or (0.03,),
                     frozenset(e.id for e in shown.examples),
+                    shown.head,
                 )
         count = self.tokens or TEXT_TOKENS
         text = " ".join([task.instruction, ", ".join(task.labels)]).strip() or task.name
@@ -167,8 +170,8 @@ class PrefixStart:
     """Where a prefix begins.
 
     `init` names it ("demonstrations" or "text"); `ids` are the tokens whose keys and values it
-    begins as; `starts_with_bos` is as in `Adapter`; `shown` holds the ids of the examples that
-    stand in it.
+    begins as; `starts_with_bos` and `head` are as in `Adapter`; `shown` holds the ids of the
+    examples that stand in it.
     """
 
     init: str
@@ -176,3 +179,4 @@ class PrefixStart:
     starts_with_bos: bool
     learning_rates: tuple[float, ...]
     shown: frozenset[str]
+    head: tuple[int, ...] = ()

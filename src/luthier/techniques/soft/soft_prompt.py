@@ -16,6 +16,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, Technique, check_needs, settings_of
+from luthier.techniques.setting_checks import check_choices, check_whole_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ Init = Literal["demonstrations", "labels", "text", "vocabulary"]
 PLACEMENTS = ("before", "after")
 MOST_NAMED = 16  # virtual tokens whose nearest words the record names
 VOTE_SEEDS = 1000  # between the seeds of two votes
+RATES = (0.3, 1.0)  # in units of the RMS of the embeddings, where a prompt begins as words
+BATCH = 4  # rows a step, over a decoder that begins as words 16
 
 
 @dataclass(frozen=True)
@@ -36,24 +39,26 @@ class SoftPrompt(Technique):
 
     **Settings** (what is None follows from `init`)
 
-    - `tokens`: P, how many virtual tokens. By default as many as the demonstrations take, at most
-      512; 8 for the other starts.
+    - `tokens`: P, how many virtual tokens; 5 to 100 in the paper. By default as many as the
+      demonstrations take, at most 512; 8 for the other starts, and 20 over an encoder–decoder.
     - `init`: where the virtual tokens begin. "demonstrations": the embeddings of one short example
       of each label; where these do not fit, or the model has a prompt already, "labels". "labels":
       those of the class labels. "text": those of the instruction. "vocabulary": those of sampled
-      frequent tokens. By default demonstrations, unless `placement` is "after".
+      frequent tokens. By default demonstrations; labels, as in the paper, over an encoder–decoder
+      or where `placement` is "after".
     - `placement`: "before" or "after" the input. Demonstrations stand before it. Other starts
       stand after it by default, where a step costs virtual tokens and answers only, for the input
-      is computed once.
+      is computed once; over an encoder–decoder nothing can be kept, and they stand before it.
     - `bottleneck`: None trains the tokens alone; a number reparameterises them through a residual
       bottleneck of that width, which is dropped afterwards.
     - `votes`: V prompts are trained on V seeds side by side, on one budget, and vote in one forward
       pass; 1 by default.
     - `learning_rates`: those that are tried, in units of the RMS of the base's embeddings (a step
       of AdamW is absolute, and tables differ in scale by a factor of twenty from base to base). By
-      default 0.03 for demonstrations, which have much to lose, 0.3 and 1 for the other starts.
-    - `batch_size`: rows a step. By default 4 for demonstrations, for a step pays for the prompt as
-      well; 16 otherwise.
+      default 0.03 for demonstrations, which have much to lose, 0.3 (the paper's number, in other
+      units) and 1 for the other starts.
+    - `batch_size`: rows a step. By default 4 where a step pays for the prompt as well, which is for
+      demonstrations and over an encoder–decoder; 16 otherwise.
     - `prompt`: "bare" (default) trains without the instruction, so that requests are shorter;
       "task" trains under the task's own prompt.
     """
@@ -71,7 +76,7 @@ class SoftPrompt(Technique):
     family: ClassVar[str] = "soft prompt"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
-    footprint: ClassVar[Footprint] = Footprint(gradients=True)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.5)
     card: ClassVar[Card] = Card(
         changes="puts learnt vectors among the token embeddings; base and text stay",
         needs="gradients through the base, and from some tens of labelled examples",
@@ -82,26 +87,33 @@ class SoftPrompt(Technique):
     )
 
     def __post_init__(self) -> None:
-        choices = {
-            "init": get_args(Init),
-            "placement": PLACEMENTS,
-        }
-        for field, allowed in choices.items():
-            value = getattr(self, field)
-            if value is not None and value not in allowed:
-                raise TechniqueError(f"{field}={value!r} is unknown", choices=allowed)
+        check_choices(
+            self, optional=("init", "placement"), init=get_args(Init), placement=PLACEMENTS
+        )
         if self.init == "demonstrations" and self.placement == "after":
             raise TechniqueError(
                 "init='demonstrations' with placement='after' would show examples after the input",
                 next_step="Leave placement out, or take another init.",
                 choices=[i for i in get_args(Init) if i != "demonstrations"],
             )
-        for field in ("tokens", "votes"):
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise TechniqueError(
-                    f"{field}={getattr(self, field)} is too small", next_step="Take 1 or more."
-                )
+        check_whole_numbers(self, optional=("tokens",), tokens=1, votes=1)
+
+    def passes(self, model: Model, task: Task, tokens: int) -> float | None:
+        """Passes over the training examples that the tokens buy over an encoder–decoder, roughly;
+        over a decoder that depends on what can be kept."""
+        from luthier.training.fit import STEPS_WORTH_SEARCHING
+        from luthier.training.passes import RateSearch, planned_passes
+        from luthier.training.trainable import FROZEN_BASE
+
+        if not model.backend.facts.encoder_decoder:
+            return None
+        share, extra = tokens // self.votes, float(self.tokens or 20)
+        rates = self.learning_rates or RATES
+        search = RateSearch(len(rates), self.batch_size or BATCH, STEPS_WORTH_SEARCHING)
+        return planned_passes(
+            model, task, share, cost_factor=FROZEN_BASE, style=self.prompt, extra=extra,
+            search=search,
+        )  # fmt: skip
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train the virtual tokens; the base is not written to."""
@@ -120,6 +132,7 @@ class SoftPrompt(Technique):
         with backend.session(start.adaptation) as session, torch.random.fork_rng():
             scale = float(session.embeddings.weight.detach().float().pow(2).mean().sqrt())
             chosen = self._start(session, model, start, task, seed)
+            session = replace(session, head=(*session.head, *chosen.head))
             trials = []
             for _ in chosen.learning_rates:
                 for vote, tensor in enumerate(chosen.tensors):
@@ -154,13 +167,16 @@ class SoftPrompt(Technique):
         lineage = Lineage(
             self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
         )
-        return start.adapt(soft_prompt=VirtualTokens(stacked, chosen.placement), lineage=lineage)
+        soft = VirtualTokens(stacked, chosen.placement, chosen.head)
+        return start.adapt(soft_prompt=soft, lineage=lineage)
 
     def _start(
         self, session: Session, model: Model, start: Model, task: Task, seed: int
     ) -> SoftPromptStart:
         """The settings that were left out, and a start for each vote. `start` is the model with its
         prompt for training."""
+        import torch
+
         from luthier.models.prompt import Prompt
         from luthier.training.prompt_tuning.initialization import (
             from_demonstrations,
@@ -169,7 +185,9 @@ class SoftPrompt(Technique):
         )
 
         fresh = model.adaptation.prompt == Prompt() and model.adaptation.knowledge is None
-        wanted = self.init or ("labels" if self.placement == "after" else "demonstrations")
+        both_ways = session.encoder_decoder
+        by_labels = both_ways or self.placement == "after"
+        wanted = self.init or ("labels" if by_labels else "demonstrations")
         if wanted == "demonstrations" and fresh:
             most = most_demonstration_tokens(session, self.tokens)
             found = [
@@ -178,29 +196,34 @@ class SoftPrompt(Technique):
             ]
             shown = [demonstrations for demonstrations in found if demonstrations]
             if len(shown) == self.votes:
-                # Votes are stacked: the longer ones lose their beginning.
-                length = min(len(s.start) for s in shown)
+                # Votes are stacked: the longer ones lose their beginning, after a template's head.
+                length, kept = min(len(s.start) for s in shown), len(shown[0].head)
                 return SoftPromptStart(
                     "demonstrations",
                     "before",
                     self.learning_rates or (0.03,),
-                    [s.start[-length:] for s in shown],
-                    4,
+                    [torch.cat([s.start[:kept], s.start[kept - length :]]) for s in shown],
+                    BATCH,
                     frozenset(e.id for s in shown for e in s.examples),
+                    shown[0].head,
                 )
         init = "labels" if wanted == "demonstrations" else wanted
         tensors = [
-            from_words(session, task, self.tokens or 8, init, seed + vote)
+            from_words(
+                session, task, self.tokens or (20 if both_ways else 8), init, seed, vote=vote
+            )
             for vote in range(self.votes)
         ]
-        rates = self.learning_rates or (0.3, 1.0)
-        return SoftPromptStart(init, self.placement or "after", rates, tensors, 16, frozenset())
+        rates = self.learning_rates or RATES
+        place = self.placement or ("before" if both_ways else "after")
+        size = BATCH if both_ways else 16
+        return SoftPromptStart(init, place, rates, tensors, size, frozenset())
 
 
 @dataclass(frozen=True)
 class SoftPromptStart:
     """Where soft prompts begin: `tensors` holds (P, H) for each vote, `shown` the ids of the
-    examples that stand in them."""
+    examples that stand in them, `head` is as in `VirtualTokens`."""
 
     init: str
     placement: Literal["before", "after"]
@@ -208,6 +231,7 @@ class SoftPromptStart:
     tensors: list[torch.Tensor]
     batch_size: int
     shown: frozenset[str]
+    head: tuple[int, ...] = ()
 
 
 def trials_of(

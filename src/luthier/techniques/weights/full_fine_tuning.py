@@ -39,7 +39,7 @@ class FullFineTuning(Technique):
     family: ClassVar[str] = "weights"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.GRADIENTS})
     trained: ClassVar[bool] = True
-    footprint: ClassVar[Footprint] = Footprint(gradients=True, copies_weights=True)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, copies_weights=True, fit_speed=0.4)
     card: ClassVar[Card] = Card(
         changes="every weight, in a fork of the base",
         needs="gradients, optimiser memory of several times the model, and the most examples",
@@ -50,10 +50,14 @@ class FullFineTuning(Technique):
 
     def passes(self, model: Model, task: Task, tokens: int) -> float | None:
         """Passes over the training examples that the tokens buy, roughly."""
-        from luthier.training.passes import planned_passes
+        from luthier.training.fit import SMALL_STEPS_WORTH_SEARCHING
+        from luthier.training.passes import RateSearch, planned_passes
         from luthier.training.trainable import TRAINED_WEIGHTS
 
-        return planned_passes(model, task, tokens, cost_factor=TRAINED_WEIGHTS, style=self.prompt)
+        search = RateSearch(len(self.learning_rates), self.batch_size, SMALL_STEPS_WORTH_SEARCHING)
+        return planned_passes(
+            model, task, tokens, cost_factor=TRAINED_WEIGHTS, style=self.prompt, search=search
+        )
 
     def fit(self, model: Model, task: Task, *, budget: Budget, seed: int = 0) -> Model:
         """Train a copy; the base is not written to."""

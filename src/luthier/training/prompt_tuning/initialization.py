@@ -29,20 +29,29 @@ WITHOUT_LABELS = 4  # demonstrations of a task that has none
 class InitialDemonstrations:
     """`start` (P, H), the ids it is made of (BOS first where the base begins with one, though
     `start` does not), and the examples that stand in it: they are not to be trained on, for they
-    would be copied."""
+    would be copied. `head`: the ids among them that a chat template puts before the first turn,
+    which rows begin without (as in `VirtualTokens`)."""
 
     start: torch.Tensor
     ids: tuple[int, ...]
+    head: tuple[int, ...]
     examples: tuple[Example, ...]
 
 
-def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) -> torch.Tensor:
+def from_words(
+    session: Session, task: Task, tokens: int, init: str, seed: int, *, vote: int = 0
+) -> torch.Tensor:
     """(P, H) from the base's own embeddings.
 
     "labels" cycles through the tokens of the labels; a task without labels falls back to "text",
-    and one without text to "vocabulary", drawn from the 5,000 first (most frequent) tokens.
+    and one without text to "vocabulary", drawn from the 5,000 first (most frequent) tokens. Each
+    `vote` after the first begins elsewhere: further on in the text, or in the labels, which stand
+    in another order there.
     """
-    words = ", ".join(label.replace("_", " ").replace("-", " ") for label in task.labels)
+    labels = list(task.labels)
+    if vote:
+        random.Random(f"{seed}/{vote}").shuffle(labels)
+    words = ", ".join(label.replace("_", " ").replace("-", " ") for label in labels)
     text = task.instruction
     if init == "labels" and words:
         source = words
@@ -52,9 +61,11 @@ def from_words(session: Session, task: Task, tokens: int, init: str, seed: int) 
         source = ""
     if source:
         ids = list(session.tokenizer(source, add_special_tokens=False).input_ids)
+        at = vote % max(len(ids), 1)
+        ids = ids[at:] + ids[:at]
         ids = (ids * (tokens // max(len(ids), 1) + 1))[:tokens]
     else:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed + vote)
         most = min(5000, session.vocabulary)
         ids = torch.randint(0, most, (tokens,), generator=generator).tolist()
     return _embedded(session, ids)
@@ -73,28 +84,43 @@ def from_demonstrations(
     """One short demonstration of each label, drawn by `seed`, as the prompt of `bare` shows them.
 
     None where `most` tokens do not hold one of each label (or a single one, without labels), and
-    where the prompt is not the end of the prompt with demonstrations: where an instruction or a
-    chat template begins it.
+    where the prompt is not a head and the end of the prompt with demonstrations: where an
+    instruction begins it. The head is what a chat template puts before the first turn.
     """
+    probe = task.train[0]
+    tail = session.encode(render_for(bare, [probe])[0])
+    begun = _template_head(session, bare, probe, tail)
     chosen = _short(task, random.Random(seed))
     while chosen:
         shown = tuple(Demonstration(e.text, e.target, e.context) for e in chosen)
         prompt = replace(bare.adaptation.prompt, demonstrations=shown)
-        probe = task.train[0]
         whole = session.encode(render_for(bare.adapt(prompt=prompt), [probe])[0])
-        tail = session.encode(render_for(bare, [probe])[0])
-        bos, first = session.tokenizer.bos_token_id, []
-        if bos is not None and tail[:1] == [bos] == whole[:1]:
-            first, whole, tail = [bos], whole[1:], tail[1:]
-        if len(whole) <= len(tail) or whole[-len(tail) :] != tail:
+        rest = tail[begun:]
+        if len(whole) <= len(tail) or whole[:begun] != tail[:begun] or whole[-len(rest) :] != rest:
             return None
-        head = whole[: -len(tail)]
-        if len(head) <= most:
-            return InitialDemonstrations(_embedded(session, head), (*first, *head), tuple(chosen))
+        ids = whole[: -len(rest)]
+        first = int(ids[:1] == [session.tokenizer.bos_token_id] == tail[:1])
+        if len(ids) - first <= most:
+            start = _embedded(session, ids[first:])
+            return InitialDemonstrations(start, tuple(ids), tuple(ids[first:begun]), tuple(chosen))
         if task.labels:
             return None
         chosen = chosen[:-1]
     return None
+
+
+def _template_head(session: Session, bare: Model, probe: Example, ids: list[int]) -> int:
+    """How many ids of a prompt stand before any input: those that the template makes itself, BOS
+    among them. In plain text BOS alone, for there the names of columns belong to each example."""
+    if not render_for(bare, [probe])[0].messages:
+        return int(ids[:1] == [session.tokenizer.bos_token_id])
+    others = [replace(probe, input=text, context=None) for text in ("0", "Zx", "\u00a7 q")]
+    begun = len(ids) - 1
+    for prompt in render_for(bare, others):
+        other = session.encode(prompt)
+        while ids[:begun] != other[:begun]:
+            begun -= 1
+    return begun
 
 
 def _short(task: Task, draw: random.Random) -> list[Example]:

@@ -1,0 +1,1 @@
+"""Pretraining of `mini-scene`, the embedded text-to-image model."""

@@ -1,0 +1,1 @@
+"""What do people and judges say? Sampling, opinions, agreement, reward models, rounds."""

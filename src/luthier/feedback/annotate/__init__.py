@@ -1,0 +1,1 @@
+"""The annotation page: one item after the other, for people, by invite link."""

@@ -1,0 +1,1 @@
+"""Scenes of coloured shapes: drawn from words, and read back from pixels by a program."""

@@ -1,0 +1,1 @@
+"""A comparison in other people's trackers: each technique a run, its artifacts linked."""

@@ -1,0 +1,1 @@
+"""How is the server doing? Prometheus metrics, OpenTelemetry traces, logs, health."""

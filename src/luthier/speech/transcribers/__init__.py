@@ -1,0 +1,1 @@
+"""What transcribes: a small model that ships in a wheel, a Whisper folder, a server."""

@@ -1,0 +1,1 @@
+"""Techniques for models that draw."""

@@ -1,0 +1,1 @@
+"""Techniques that learn from which of two answers is better."""

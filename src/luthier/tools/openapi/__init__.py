@@ -1,0 +1,1 @@
+"""Services that publish an OpenAPI specification: each operation becomes a tool."""

@@ -1,0 +1,2 @@
+"""The web as tools: pages and search. No request reaches a private network unless the user named
+the address."""
