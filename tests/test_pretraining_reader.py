@@ -227,6 +227,18 @@ def test_the_exported_folder_opens_and_agrees(folder):
     assert all(p.stat().st_size <= 16 * 2**20 for p in folder.glob("*.safetensors"))
 
 
+def test_training_goes_on_from_a_model_folder(folder, tokenizer, small):
+    model = network.opened(folder, tokenizer)
+    wanted = small.model.encoder.layers[0].fc1.weight.to(torch.bfloat16).float()
+    assert torch.equal(model.model.encoder.layers[0].fc1.weight, wanted)
+    other = vocabulary.build([*vocabulary.SPECIAL, *vocabulary.fixed()])
+    with pytest.raises(ValueError, match="another vocabulary"):
+        network.opened(folder, other)
+    again = train.Settings(start=folder)
+    assert train.whole(0.0, again) == 0.5
+    assert train.scales(0.0, again)["encoder"] > 0
+
+
 def test_scores_are_those_of_the_whole_answer(folder, tokenizer):
     scorer = EncodedScorer(folder)
     prompt, labels = "Labels: a, b\n\nInput: card\nLabel:", ["a", "b", "card arrival"]

@@ -108,8 +108,10 @@ def moved():
     pytest.importorskip("trl")
     model, task = tiny.model("llama"), make_task()
     with model.backend.session(replace(model.adaptation, adapter=Adapter(CONFIG, {}))) as session:
-        pairs = DPOLoss(beta=0.3).rows(model, session, task.train[:6], virtual_tokens=0)
-        singles = KTOLoss(beta=0.3).rows(model, session, task.train[:4], virtual_tokens=0)
+        dpo, kto = DPOLoss(beta=0.3), KTOLoss(beta=0.3)
+        pairs = dpo.rows(model, session, task.train[:6], virtual_tokens=0)
+        singles = kto.rows(model, session, task.train[:4], virtual_tokens=0)
+        pairs, singles = dpo.ready(session, pairs), kto.ready(session, singles)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in session.peft.parameters():
@@ -261,3 +263,25 @@ def test_a_budget_that_the_reference_uses_up_is_refused_with_what_it_takes():
     with pytest.raises(BudgetError, match="do not reach for the reference") as caught:
         KTO().fit(tiny.model("llama"), make_task(), budget=Budget(tokens=200))
     assert "Give at least" in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize("technique", [DPO, KTO])
+def test_the_reference_reads_the_rows_that_the_budget_reaches_for(technique, monkeypatch):
+    from luthier.training import objectives
+
+    read: list[int] = []
+    real = objectives.reference_logprobs
+
+    def counted(session, rows):
+        read.append(len(rows))
+        return real(session, rows)
+
+    monkeypatch.setattr(objectives, "reference_logprobs", counted)
+    task, spent = make_task(), {}
+    for tokens in (2_500, 60_000):
+        read.clear()
+        fitted = technique().fit(tiny.model("llama"), task, budget=Budget(tokens=tokens))
+        spent[tokens] = read[0]
+    assert fitted.lineage is not None
+    assert (fitted.lineage.fit.spent_tokens or 0) <= 60_000
+    assert 4 <= spent[2_500] < spent[60_000]

@@ -40,7 +40,8 @@ def pairs(*, examples: int = 64) -> Sequence[Ratio]:
         Example(a.id, a.input, a.target, rejected=b.target) for a, b in itertools.pairwise(some)
     ]
     with nano().session(_fresh(model)) as session:
-        rows = DPOLoss(beta=BETA).rows(model, session, preferred, virtual_tokens=0)
+        loss = DPOLoss(beta=BETA)
+        rows = loss.ready(session, loss.rows(model, session, preferred, virtual_tokens=0))
     known = [row for row in rows if isinstance(row, PreferenceRow)]
     tokens = sum(2 * row.start + sum(map(len, row.answers)) for row in known)
     _ours(model, known[: 2 * BATCH])

@@ -21,10 +21,16 @@ def _pools(a: argparse.Namespace) -> None:
 
 
 def _vocabulary(a: argparse.Namespace) -> None:
+    from transformers import AutoTokenizer
+
     from pretraining.reader import vocabulary
 
-    if not (a.out / "vocabulary").exists():
+    if (a.out / "vocabulary").exists():
+        return
+    if a.start is None:
         vocabulary.train(a.out, a.encoder, a.seed)
+    else:
+        AutoTokenizer.from_pretrained(a.start).save_pretrained(a.out / "vocabulary")
 
 
 def _settings(a: argparse.Namespace) -> Any:
@@ -40,6 +46,7 @@ def _settings(a: argparse.Namespace) -> Any:
         seed=a.seed,
         data=a.data,
         encoder=a.encoder,
+        start=a.start,
         **{name: kinds[name](value) for name, value in given.items()},
     )
 
@@ -86,6 +93,7 @@ def main() -> None:
                         help="checkpoint and curve")  # fmt: skip
     parser.add_argument("--model", type=Path, help="model folder to write")
     parser.add_argument("--encoder", type=Path, help="sentence encoder's folder")
+    parser.add_argument("--start", type=Path, help="model folder to go on training from")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of this call")
     parser.add_argument("--planned", type=float, default=95.0, help="minutes of the whole run")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",

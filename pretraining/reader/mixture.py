@@ -41,8 +41,9 @@ class ReaderMixture(Mixture):
     def shares(self, progress: float) -> dict[str, float]:
         """Share of each family, in episodes."""
         early = max(0.0, 1 - progress / 0.15)
+        late = min(1.0, max(0.0, (progress - 0.4) / 0.1))  # labels come first, reading later
         return {
-            "classification": 0.3,
+            "classification": 0.3 - 0.08 * late,
             "shown": 0.1,
             "wide": 0.08,
             "review": 0.22,
@@ -50,13 +51,13 @@ class ReaderMixture(Mixture):
             "look-up": 0.03,
             "rule": 0.015,
             "arithmetic": 0.005,
-            "tool": 0.08,
+            "tool": 0.08 + 0.03 * late,
             "slot call": 0.04,
             "slot question": 0.03,
             "facts": 0.02,
             "extract": 0.01,
-            "reading": 0.16,
-            "natural": 0.06,
+            "reading": 0.16 + 0.08 * late,
+            "natural": 0.06 + 0.04 * late,
             "asked": 0.02,
             "prompted": 0.05,
             "reply": 0.02,

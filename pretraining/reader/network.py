@@ -98,6 +98,13 @@ def create(
     return model
 
 
+def opened(folder: Path, tokenizer: PreTrainedTokenizerFast) -> BartForConditionalGeneration:
+    """The model of ``folder`` in float32, if it was trained over the pieces of ``tokenizer``."""
+    if AutoTokenizer.from_pretrained(folder).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{folder} has another vocabulary than the pools' folder")
+    return BartForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
 def _copy(ours: Any, theirs: Any) -> None:
     """A BERT layer's weights into the same sublayers of BART's."""
     _copy_attention(ours.self_attn, theirs.attention)

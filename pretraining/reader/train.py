@@ -2,8 +2,9 @@
 
 The loss is that of the answers, plus where the pointing heads should look, plus which tokens the
 last states stand for. Rates follow the time that was planned: a run that is continued with more
-``planned_minutes`` goes on at a higher rate. Pool ``i`` of pairs is drawn with the seed
-``(seed, i)``.
+``planned_minutes`` goes on at a higher rate. A run that starts from a model folder is the second
+half of a run: no share of it is frozen, and the help of being shown is small. Pool ``i`` of pairs
+is drawn with the seed ``(seed, i)``, so a second half takes another seed.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Settings:
     device: str = "auto"
     data: Path | None = None  # where the domain that the probes ask about is
     encoder: Path | None = None  # the encoder's folder; None is the one of the package
+    start: Path | None = None  # a model folder to go on from, instead of the encoder's weights
 
 
 def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
@@ -74,11 +76,14 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
     tokenizer = vocabulary.load(out)
     pools = Pools(out)
     mixture = ReaderMixture(pools, out)
-    model = network.create(tokenizer, teacher.folder(s.encoder), s.seed, layers=s.layers)
+    if s.start is None:
+        model = network.create(tokenizer, teacher.folder(s.encoder), s.seed, layers=s.layers)
+    else:
+        model = network.opened(s.start, tokenizer)
     checkpoint = run / "checkpoint.safetensors"
     at: dict[str, float] = {"pool": 0, "batch": 0, "tokens": 0, "step": 0, "seconds": 0.0}
     at["pool_seconds"] = 0.0
-    if not checkpoint.exists():
+    if s.start is None and not checkpoint.exists():
         fit_start(model, mixture, tokenizer, s)
     rates = {
         "encoder": s.encoder_rate, "decoder": s.decoder_rate, "attention": s.attention_rate,
@@ -108,7 +113,8 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
         progress = min(1.0, at["pool_seconds"] / planned)
         made = batches.pool(
             mixture, tokenizer, seed=s.seed, number=int(at["pool"]), size=s.pool,
-            progress=progress, limit=s.limit, most_tokens=s.batch_tokens, most_rows=s.batch_rows,
+            progress=whole(progress, s), limit=s.limit, most_tokens=s.batch_tokens,
+            most_rows=s.batch_rows,
         )  # fmt: skip
         for i, batch in enumerate(made):
             if i < at["batch"]:
@@ -144,11 +150,17 @@ def train(out: Path, run: Path, s: Settings, steps: int | None = None) -> None:
         at |= {"pool": at["pool"] + 1, "batch": 0}
 
 
+def whole(done: float, s: Settings) -> float:
+    """Share of the whole training after the share ``done`` of this run."""
+    return done if s.start is None else 0.5 + 0.5 * done
+
+
 def scales(done: float, s: Settings) -> dict[str, float]:
     """Share of its peak rate for each group after the share ``done`` of the run."""
     fall = max(0.05, min(1.0, (1 - done) / s.cool))
     new = min(1.0, (done + 0.0002) / 0.01) * fall
-    old = 0.0 if done < s.frozen else min(1.0, (done - s.frozen + 0.002) / 0.06) * fall
+    frozen = s.frozen if s.start is None else 0.0
+    old = 0.0 if done < frozen else min(1.0, (done - frozen + 0.002) / 0.06) * fall
     return {"encoder": old, "decoder": new, "attention": new, "embedding": old, "position": old}
 
 
@@ -156,11 +168,11 @@ def loss_of(
     model: Any, batch: Batch, telling: Tensor, done: float, s: Settings, record: Record
 ) -> Tensor:
     """The loss of one batch; its parts go into ``record``."""
-    below = s.below if done >= s.frozen else len(model.model.encoder.layers)
+    below = s.below if s.start is not None or done >= s.frozen else len(model.model.encoder.layers)
     states, mask = network.encode(model, batch.source, batch.first, below)
     decoded = network.decode(model, batch.given, states, mask)
     total, rows = losses.answer_loss(model, decoded, batch)
-    shown = max(0.1, 1 - done / 0.8)
+    shown = max(0.1, 1 - whole(done, s) / 0.8)
     for kind, value in zip(batch.kinds, rows.tolist(), strict=True):
         record.add(f"loss.{kind}", value)
         record.add("loss", value)

@@ -49,6 +49,7 @@ def dev_evaluation(
         return by_labels
 
     rows = objective.rows(model, session_of(), examples, virtual_tokens=0)
+    rows = objective.ready(session_of(), rows)
 
     def by_objective() -> tuple[float, int]:
         session, found, spent = session_of(), [], 0

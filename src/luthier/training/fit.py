@@ -4,6 +4,7 @@ calls it."""
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -91,13 +92,10 @@ def fit(
     rows = objective.rows(
         model, trainable.session, examples, virtual_tokens=settings.virtual_tokens
     )
+    known = len(rows)
+    rows = rows_within(trainable, objective, rows, settings, seed=seed)
     prepared = objective.preparation_tokens(rows)
-    if prepared >= settings.tokens:
-        raise BudgetError(
-            f"{settings.tokens:,} tokens do not reach for the reference, which reads {len(rows):,} "
-            f"rows once: {prepared:,} tokens",
-            next_step=f"Give at least {2 * prepared:,} tokens a fit, or fewer rows.",
-        )
+    rows = objective.ready(trainable.session, rows)
     settings = replace(settings, tokens=settings.tokens - prepared)
     trainable.prepare(rows)
     batch_size = step_size(trainable, rows, settings)
@@ -137,7 +135,7 @@ def fit(
             learning_rates_tried=tuple(rates),
             steps=done.total_steps,
             batch_size=batch_size,
-            epochs=round(max(done.steps[k] for k in winners) * batch_size / len(rows), 2),
+            epochs=round(max(done.steps[k] for k in winners) * batch_size / known, 2),
             dev_examples=min(dev.examples, len(task.dev)),
             stopped_early=not done.active,
         ),
@@ -182,6 +180,36 @@ def affordable_steps(
     if tokens < epoch * (step + once):
         return tokens / (step + once)
     return (tokens - epoch * once) / step
+
+
+def rows_within(
+    trainable: Trainable,
+    objective: Objective,
+    rows: list[TrainRow],
+    settings: TrainingSettings,
+    *,
+    seed: int,
+) -> list[TrainRow]:
+    """All rows; where making them ready costs and the tokens do not reach for all of them once,
+    as many as they reach for, drawn with `seed`. BudgetError where that is less than four."""
+    ready = objective.preparation_tokens(rows)
+    if not ready:
+        return rows
+    once = ready + trainable.cost(rows, range(settings.trials_per_rate))
+    reach = int(settings.tokens * (1 - MOST_DEV_SHARE) / once * len(rows))
+    if reach >= len(rows):
+        return rows
+    if reach < FEWEST_STEPS:
+        row = once / len(rows)
+        least = math.ceil(FEWEST_STEPS * row / (1 - MOST_DEV_SHARE))
+        raise BudgetError(
+            f"{settings.tokens:,} tokens do not reach for the reference and four steps of one "
+            f"example: {row:,.0f} tokens an example here",
+            next_step=f"Give at least {least:,} tokens a fit; "
+            f"{math.ceil(once / (1 - MOST_DEV_SHARE)):,} reach for all {len(rows):,} rows once.",
+        )
+    drawn = random.Random(seed).sample(range(len(rows)), reach)
+    return [rows[i] for i in sorted(drawn)]
 
 
 def step_size(trainable: Trainable, rows: Sequence[TrainRow], settings: TrainingSettings) -> int:

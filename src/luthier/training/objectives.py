@@ -5,7 +5,7 @@ Whatever trains (an adapter, a soft prompt, all weights: see `training.trainable
 log-probabilities, so that every objective goes with every technique. B rows, J answers a row.
 
 The rows of a preference loss carry two answers and what the reference model thinks of them, which
-`rows` computes, because it sees the session before the first step.
+`ready` computes, because it sees the session before the first step.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ class Objective:
         """
         return rows_for(model, session, examples, virtual_tokens=virtual_tokens)
 
+    def ready(self, session: Session, rows: Sequence[TrainRow]) -> list[TrainRow]:
+        """The rows with what `loss` needs of the model as it stands: as they are by default."""
+        return list(rows)
+
     def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
-        """Forward-token equivalents that making the rows took: none by default."""
+        """Forward-token equivalents that `ready` takes: none by default."""
         return 0
 
     def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
@@ -60,6 +64,18 @@ class Objective:
         return -float(self.loss(rows, logprobs))
 
 
+class PreferenceLoss(Objective):
+    """What DPO and KTO share: each row is read once by the reference, the model as it stands."""
+
+    def ready(self, session: Session, rows: Sequence[TrainRow]) -> list[TrainRow]:
+        """The rows with the reference's log-probabilities."""
+        return list(reference_logprobs(session, [r for r in rows if isinstance(r, PreferenceRow)]))
+
+    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
+        """The reference reads every row once."""
+        return sum(computed_tokens(row) for row in rows)
+
+
 class LanguageModelLoss(Objective):
     """The mean negative log-likelihood of the answers' tokens, in nats a token:
 
@@ -73,7 +89,7 @@ class LanguageModelLoss(Objective):
         return -logprobs.sum() / max(1, sum(len(answer) for r in rows for answer in r.answers))
 
 
-class DPOLoss(Objective):
+class DPOLoss(PreferenceLoss):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290, equation 7):
 
     L = −mean_b log σ(β [log π(y⁺)/π_ref(y⁺) − log π(y⁻)/π_ref(y⁻)]), J = 2: y⁺, then y⁻.
@@ -90,12 +106,7 @@ class DPOLoss(Objective):
         self, model: Model, session: Session, examples: Sequence[Example], *, virtual_tokens: int
     ) -> list[TrainRow]:
         """One row for each example that has a target and a rejected answer."""
-        rows = preference_rows(model, session, examples, virtual_tokens=virtual_tokens)
-        return list(reference_logprobs(session, rows))
-
-    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
-        """The reference reads every row once."""
-        return sum(computed_tokens(row) for row in rows)
+        return list(preference_rows(model, session, examples, virtual_tokens=virtual_tokens))
 
     def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar."""
@@ -103,7 +114,7 @@ class DPOLoss(Objective):
         return -torch.nn.functional.logsigmoid(self.beta * (gains[:, 0] - gains[:, 1])).mean()
 
 
-class KTOLoss(Objective):
+class KTOLoss(PreferenceLoss):
     """Kahneman–Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306, equation 7), from
     answers that are good or bad, each for itself. With g = log π(y)/π_ref(y):
 
@@ -123,12 +134,7 @@ class KTOLoss(Objective):
         self, model: Model, session: Session, examples: Sequence[Example], *, virtual_tokens: int
     ) -> list[TrainRow]:
         """A row for each target and for each rejected answer, beside the answer of the next one."""
-        rows = kto_rows(model, session, examples, virtual_tokens=virtual_tokens)
-        return list(reference_logprobs(session, rows))
-
-    def preparation_tokens(self, rows: Sequence[TrainRow]) -> int:
-        """The reference reads every row once."""
-        return sum(computed_tokens(row) for row in rows)
+        return list(kto_rows(model, session, examples, virtual_tokens=virtual_tokens))
 
     def loss(self, rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar."""

@@ -117,6 +117,7 @@ class SoftTrials:
             dev_rows = objective.rows(
                 model, self.session, examples, virtual_tokens=self.virtual_tokens
             )
+            dev_rows = objective.ready(self.session, dev_rows)
             prompts, answers = [r.prompt for r in dev_rows], [list(r.answers) for r in dev_rows]
         strategy = self._strategy_for(prompts)
         batches = self._batches(prompts, answers)
