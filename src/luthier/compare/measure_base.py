@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from luthier.compare.bases import Base, row_name
 from luthier.compare.costs import Price
 from luthier.compare.estimate import TEST_SPEED, Workload, measure_workload, testing_tokens
-from luthier.compare.plan import UNDERTRAINED_BELOW, PlannedTechnique
+from luthier.compare.plan import PlannedTechnique
 from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import plain_settings, slug
 from luthier.techniques.base import unmet_by_model, unmet_by_task
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from luthier.task.task import Task
     from luthier.techniques.base import Technique
 
-ENOUGH = UNDERTRAINED_BELOW
 FIRST_GUESS, GUESSES = 50_000, 3  # of the tokens for three passes: dev takes a share of them
 MARGIN = 1.25  # fits came 4 to 17 % short of the passes that were planned for them
 
@@ -107,24 +106,24 @@ def testing_seconds(parts: Sequence[MeasuredBase]) -> float:
 
 
 def enough_for_a_fit(model: Model, task: Task, techniques: Sequence[Technique]) -> int | None:
-    """The budget of a fit with which each of these sees the training examples three times; None
-    where none trains, or where it cannot be said beforehand."""
+    """The budget of a fit with which each of these makes the passes that are enough for it, three
+    as a rule; None where none trains, or where it cannot be said beforehand."""
     found = [_enough(technique, model, task) for technique in techniques]
     return max((tokens for tokens in found if tokens is not None), default=None)
 
 
 def _enough(technique: Technique, model: Model, task: Task) -> int | None:
-    tokens = FIRST_GUESS
+    tokens, enough = FIRST_GUESS, technique.enough_passes(task)
     for _ in range(GUESSES):
         passes = technique.passes(model, task, tokens)
         if not passes:
             return None
-        tokens = ceil(tokens * ENOUGH / passes)
+        tokens = ceil(tokens * enough / passes)
     tokens = _two_digits_up(MARGIN * tokens)
     for _ in range(GUESSES):  # a few tokens more may begin a search, which takes passes
         passes = technique.passes(model, task, tokens)
-        if passes and passes < ENOUGH:
-            tokens = _two_digits_up(MARGIN * tokens * ENOUGH / passes)
+        if passes and passes < enough:
+            tokens = _two_digits_up(MARGIN * tokens * enough / passes)
     return tokens
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from luthier.probe.probe_advice import Advice
 from luthier.scoring.power import Power
-from luthier.techniques.base import Footprint
+from luthier.techniques.base import ENOUGH_PASSES, Footprint
 
-UNDERTRAINED_BELOW = 3  # passes over the training examples
+UNDERTRAINED_BELOW = ENOUGH_PASSES
 
 Status = Literal["finished", "failed", "skipped", "stopped", "planned"]
 TOLERANCE = 3.0  # points

@@ -16,6 +16,8 @@ from luthier.models.model import Model
 from luthier.records import Budget, Capability, FitRecord
 from luthier.task.task import Task
 
+ENOUGH_PASSES = 3  # over the training examples; a fit of fewer says little about its technique
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -111,6 +113,11 @@ class Technique:
         """How many passes over the training examples a fit with so many tokens will make, roughly;
         None where it trains nothing, or where that cannot be said beforehand."""
         return None
+
+    def enough_passes(self, task: Task) -> float:
+        """Passes over the training examples that a comparison buys where no budget is given: what
+        makes a fit a trial of the technique."""
+        return ENOUGH_PASSES
 
     def settled(self, record: FitRecord) -> Technique | None:
         """The same technique with what a fit chose on dev among its settings, so that it can be

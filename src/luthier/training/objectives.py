@@ -154,14 +154,15 @@ class DenoisingLoss(Objective):
 
     L = mean_b w(t_b) ‖ŷ(x_t, t, c) − y‖² / d, x_t = √ᾱ x₀ + √(1 − ᾱ) ε, y = ε, v or x₀.
 
-    w is min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4), with SNR = ᾱ / (1 − ᾱ): the
-    weight of x₀'s error is min(SNR, γ). `empty` is the share of captions that are left out, so that
-    guidance keeps its other branch (Ho and Salimans 2022, arXiv:2207.12598).
+    w is 1; with a `snr_limit` γ it is min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4),
+    with SNR = ᾱ / (1 − ᾱ): the weight of x₀'s error is min(SNR, γ), and times of much noise, in
+    which a new thing takes shape, hardly count. `empty` is the share of captions that are left out,
+    so that guidance keeps its other branch (Ho and Salimans 2022, arXiv:2207.12598).
     """
 
     name: ClassVar[str] = "denoising"
 
-    def __init__(self, *, snr_limit: float = 5.0, empty: float = 0.1) -> None:
+    def __init__(self, *, snr_limit: float | None = None, empty: float = 0.1) -> None:
         self.snr_limit, self.empty = snr_limit, empty
         self._rows: dict[tuple[str, ...], list[TrainRow]] = {}
 
@@ -176,7 +177,9 @@ class DenoisingLoss(Objective):
 
     def weight(self, snr: torch.Tensor, prediction: str) -> torch.Tensor:
         """w (B,) for the error of what is predicted: x₀'s weight over SNR for ε, over SNR + 1 for
-        v."""
+        v; 1 without a limit."""
+        if self.snr_limit is None:
+            return torch.ones_like(snr)
         over = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}
         return snr.clamp(max=self.snr_limit) / over[prediction].clamp(min=1e-8)
 
