@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 pytest.importorskip("diffusers")
@@ -12,14 +10,12 @@ import numpy as np
 import torch
 
 from luthier.models.load import load
-from luthier.records import Budget, Example
-from luthier.techniques.image.from_pictures import with_prior
+from luthier.records import Budget
 from luthier.techniques.image.picture_lora import PictureLoRA
 from luthier.techniques.image.picture_weights import PictureFullFineTuning
 from luthier.techniques.image.textual_inversion import TextualInversion, shared_word
 from luthier.testing import check_technique
 from luthier.training.objectives import DenoisingLoss
-from luthier.training.starting_prompt import starting_model
 from tests.picture_training import crescent_task
 from tests.tiny_pictures import saved, stable_diffusion
 
@@ -124,25 +120,6 @@ def test_min_snr_weighs_what_each_prediction_means():
 def test_without_a_limit_all_times_count_alike():
     snr = torch.tensor([0.1, 5.0, 50.0])
     assert DenoisingLoss().weight(snr, "v_prediction").tolist() == [1.0, 1.0, 1.0]
-
-
-def test_the_base_draws_what_it_can_do_already(model, tmp_path):
-    task = crescent_task(tmp_path / "data")
-    shown = sum(bool(e.picture) for e in task.train)
-    plain = [
-        Example("p1", "a red circle", "a red circle"),
-        Example("p2", "two blue stars", "two blue stars"),
-        Example("p3", "a green crescent", "a green crescent"),
-    ]
-    task = replace(task, train=(*task.train, *plain))
-    start = starting_model(model, task)
-    more, spent = with_prior(start, task, 1.0, tokens=100_000, seed=0)
-    drawn = [e for e in more.train[-3:] if e.picture]
-    assert {e.id for e in drawn} == {"p1", "p2"}  # the crescent is what is to be learnt
-    assert sum(bool(e.picture) for e in more.train) == shown + 2
-    assert spent == 2 * start.backend.answer_tokens(start.adaptation.decoding)
-    assert with_prior(start, task, 1.0, tokens=10, seed=0) == (task, 0)
-    assert with_prior(start, task, 0.0, tokens=100_000, seed=0) == (task, 0)
 
 
 def test_errors_of_epsilon_v_and_clean_are_one_error_in_other_units():

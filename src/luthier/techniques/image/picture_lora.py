@@ -13,7 +13,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, check_needs, settings_of
-from luthier.techniques.image.from_pictures import FromPictures, with_prior
+from luthier.techniques.image.from_pictures import FromPictures
 from luthier.techniques.setting_checks import check_whole_numbers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -32,8 +32,6 @@ class PictureLoRA(FromPictures):
     - `learning_rates`: those that are tried; the one with the best dev score is trained to the end.
     - `batch_size`: pictures a step.
     - `empty`: the share of captions that are left out, for guidance without words.
-    - `prior`: pictures that the base draws itself, for each picture of the task: trained beside
-      the others, they keep what it can do already.
     """
 
     rank: int = 8
@@ -42,7 +40,6 @@ class PictureLoRA(FromPictures):
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
     batch_size: int = 8
     empty: float = 0.1
-    prior: float = 1.0
 
     name: ClassVar[str] = "picture-lora"
     family: ClassVar[str] = "adapter"
@@ -74,9 +71,9 @@ class PictureLoRA(FromPictures):
         require_free_adapter_slot(model, self.name)
         start = starting_model(model, task)
         backend: Any = model.backend
-        tokens = budget_tokens(budget, backend)
-        shown, drawn = with_prior(start, task, self.prior, tokens=tokens, seed=seed)
-        plan = DenoisingPlan(tokens - drawn, self.learning_rates, self.batch_size, empty=self.empty)
+        plan = DenoisingPlan(
+            budget_tokens(budget, backend), self.learning_rates, self.batch_size, empty=self.empty
+        )
         config = adapter_config(
             peft.LoraConfig(
                 r=self.rank,
@@ -93,10 +90,9 @@ class PictureLoRA(FromPictures):
                 trials = trials_over(
                     session, parameters, plan, defaults=backend.painter, task=task, seed=seed
                 )
-                result = fit_pictures(start, shown, trials=trials, plan=plan, seed=seed)
+                result = fit_pictures(start, task, trials=trials, plan=plan, seed=seed)
                 tensors = parameters.state()
-        record = replace(result.record, spent_tokens=(result.record.spent_tokens or 0) + drawn)
         lineage = Lineage(
-            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+            self.name, settings_of(self), seed, result.record, model.lineage, task.example_hashes
         )
         return start.adapt(adapter=Adapter(config, tensors), lineage=lineage)

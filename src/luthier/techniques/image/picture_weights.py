@@ -14,7 +14,7 @@ from luthier.models.model import Model
 from luthier.records import Budget, Lineage
 from luthier.task.task import Task
 from luthier.techniques.base import Card, Footprint, check_needs, settings_of
-from luthier.techniques.image.from_pictures import FromPictures, with_prior
+from luthier.techniques.image.from_pictures import FromPictures
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,12 @@ class PictureFullFineTuning(FromPictures):
     - `batch_size`: pictures a step.
     - `weight_decay`: that of AdamW.
     - `empty`: the share of captions that are left out, for guidance without words.
-    - `prior`: pictures that the base draws itself, for each picture of the task: trained beside
-      the others, they keep what it can do already.
     """
 
     learning_rates: tuple[float, ...] = (1e-4, 3e-4)
     batch_size: int = 8
     weight_decay: float = 0.01
     empty: float = 0.1
-    prior: float = 1.0
 
     name: ClassVar[str] = "picture-full"
     family: ClassVar[str] = "weights"
@@ -67,10 +64,8 @@ class PictureFullFineTuning(FromPictures):
             )
         start = starting_model(model, task)
         backend: Any = model.backend
-        tokens = budget_tokens(budget, backend)
-        shown, drawn = with_prior(start, task, self.prior, tokens=tokens, seed=seed)
         plan = DenoisingPlan(
-            tokens - drawn,
+            budget_tokens(budget, backend),
             self.learning_rates,
             self.batch_size,
             TRAINED_WEIGHTS,
@@ -84,10 +79,9 @@ class PictureFullFineTuning(FromPictures):
             trials = trials_over(
                 session, parameters, plan, defaults=backend.painter, task=task, seed=seed
             )
-            result = fit_pictures(start, shown, trials=trials, plan=plan, seed=seed)
+            result = fit_pictures(start, task, trials=trials, plan=plan, seed=seed)
             weights = Weights(parameters.state())
-        record = replace(result.record, spent_tokens=(result.record.spent_tokens or 0) + drawn)
         lineage = Lineage(
-            self.name, settings_of(self), seed, record, model.lineage, task.example_hashes
+            self.name, settings_of(self), seed, result.record, model.lineage, task.example_hashes
         )
         return start.adapt(weights=weights, lineage=lineage)
