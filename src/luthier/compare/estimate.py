@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from luthier.task.task import Task
 
 TEST_SPEED = 0.4  # of the measured forward speed, which is that of full batches
+DRAWING_SPEED = 1.0  # of the measured speed, which is that of pictures drawn as a test draws them
 # Memory beside the process as it is when it plans, measured on nano (benchmarks.plans).
 PACKED_TOKENS = 3072  # of a batch that is scored
 BYTES_A_STATE = 120.0  # of a packed token, for each number of the width
@@ -70,6 +71,11 @@ def measure_workload(task: Task, model: Model, limit: int | None) -> Workload:
     )
 
 
+def test_speed(model: Model) -> float:
+    """The speed of a test, as a share of the measured forward speed of the base."""
+    return DRAWING_SPEED if Capability.DRAWING in model.capabilities else TEST_SPEED
+
+
 def testing_tokens(planned: PlannedTechnique, workload: Workload, model: Model) -> float:
     """Forward tokens of scoring one fitted model on the test split and of timing some requests.
 
@@ -101,7 +107,7 @@ def estimate(
     tokens = int(len(planned.seeds) * (tuning + testing))
     seconds = None
     if speed is not None:
-        each = tuning / planned.footprint.fit_speed + testing / TEST_SPEED
+        each = tuning / planned.footprint.fit_speed + testing / test_speed(model)
         seconds = len(planned.seeds) * each / speed
     money: float | None = None
     if price.input is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from luthier.compare.bases import Base, row_name
 from luthier.compare.costs import Price
-from luthier.compare.estimate import TEST_SPEED, Workload, measure_workload, testing_tokens
+from luthier.compare.estimate import Workload, measure_workload, test_speed, testing_tokens
 from luthier.compare.plan import PlannedTechnique
 from luthier.compare.request import ComparisonRequest
 from luthier.compare.running.run_keys import plain_settings, slug
@@ -27,8 +27,9 @@ MARGIN = 1.25  # fits came 4 to 17 % short of the passes that were planned for t
 @dataclass(frozen=True, slots=True)
 class MeasuredBase:
     """A base with what a request takes, its speed in forward tokens a second (None: unknown), its
-    price, and its techniques without budgets. `testing` counts the forward tokens of all tests;
-    `enough` is the budget of a fit that sees the training examples three times, where it is known.
+    price, and its techniques without budgets. `testing` counts the forward tokens of all tests,
+    which go at `test_speed` of that speed; `enough` is the budget of a fit that makes the passes
+    which are enough for each technique, where it is known.
     """
 
     base: Base
@@ -37,6 +38,7 @@ class MeasuredBase:
     price: Price
     techniques: tuple[PlannedTechnique, ...]
     testing: float
+    test_speed: float
     enough: int | None
 
     @property
@@ -79,6 +81,7 @@ def measure_base(base: Base, request: ComparisonRequest) -> MeasuredBase:
             for planned in techniques
             if planned.skip_reason is None
         ),
+        test_speed=test_speed(model),
         enough=enough_for_a_fit(model, task, [t for p, t in pairs if p.skip_reason is None]),
     )
 
@@ -102,7 +105,7 @@ def seconds_of(parts: Sequence[MeasuredBase], each: float) -> float | None:
 
 def testing_seconds(parts: Sequence[MeasuredBase]) -> float:
     """What all tests take."""
-    return sum(part.testing / (part.speed or 1.0) for part in parts) / TEST_SPEED
+    return sum(part.testing / part.test_speed / (part.speed or 1.0) for part in parts)
 
 
 def enough_for_a_fit(model: Model, task: Task, techniques: Sequence[Technique]) -> int | None:

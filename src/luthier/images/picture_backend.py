@@ -28,7 +28,7 @@ from luthier.models.backend import Backend, Generated, GenerateRequest, ModelFac
 from luthier.models.prompt import Rendered
 from luthier.records import Capability
 
-TIMED_STEPS = 2
+TIMED_STEPS, TIMED_PICTURES = 8, 8
 
 
 class PictureBackend(Backend):
@@ -100,7 +100,7 @@ class PictureBackend(Backend):
         once."""
         if self._speed is None:
             with self._lock:
-                some = [Drawing("", seed=seed, steps=TIMED_STEPS) for seed in range(4)]
+                some = [Drawing("", seed=seed, steps=TIMED_STEPS) for seed in range(TIMED_PICTURES)]
                 self.painter.draw(some[:1])
                 before, start = self.painter.passes, time.perf_counter()
                 self.painter.draw(some)

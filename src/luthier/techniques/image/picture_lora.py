@@ -43,7 +43,7 @@ class PictureLoRA(FromPictures):
 
     name: ClassVar[str] = "picture-lora"
     family: ClassVar[str] = "adapter"
-    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.5)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=1.0)
     card: ClassVar[Card] = Card(
         changes="adds low-rank matrices beside the attention layers of the denoiser",
         needs="gradients through the denoiser, and from some eight pictures with captions",

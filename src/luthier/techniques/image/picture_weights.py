@@ -38,7 +38,7 @@ class PictureFullFineTuning(FromPictures):
     name: ClassVar[str] = "picture-full"
     family: ClassVar[str] = "weights"
     cost_factor: ClassVar[int] = 3
-    footprint: ClassVar[Footprint] = Footprint(gradients=True, copies_weights=True, fit_speed=0.5)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, copies_weights=True, fit_speed=1.0)
     card: ClassVar[Card] = Card(
         changes="every weight of the denoiser, in a fork of the base",
         needs="gradients, optimiser memory of several times the denoiser, and many pictures",

@@ -51,7 +51,7 @@ class TextualInversion(FromPictures):
 
     name: ClassVar[str] = "textual-inversion"
     family: ClassVar[str] = "soft prompt"
-    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.4)
+    footprint: ClassVar[Footprint] = Footprint(gradients=True, fit_speed=0.8)
     card: ClassVar[Card] = Card(
         changes="gives one word learnt vectors in the text encoder; all else stays",
         needs="gradients through the denoiser, and from some four pictures with captions",
