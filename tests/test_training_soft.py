@@ -245,7 +245,7 @@ def test_dev_evaluations_of_a_wide_search_leave_tokens_to_train_with():
     )
 
     def found(candidates: int) -> int:
-        settings = TrainingSettings(tokens, (0.1,), 4)
+        settings = TrainingSettings(tokens, (0.1,), 4, label_tokens=8)
         return dev_plan(trainable, rows, settings, candidates=candidates).examples
 
     assert found(1) == found(2) == tokens // 8 // (once + 5 * each)

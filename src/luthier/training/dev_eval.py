@@ -17,6 +17,7 @@ from luthier.engine import Session, score_continuations
 from luthier.models.answering import label_continuations, render_for
 from luthier.models.backend import ScoreRequest
 from luthier.models.model import Model
+from luthier.models.prompt import label_text
 from luthier.records import Example
 from luthier.task.task import Task
 from luthier.training.objectives import Objective
@@ -82,6 +83,13 @@ def label_requests(
     labels = model.adaptation.decoding.labels
     right = torch.tensor([labels.index(e.target) for e in examples])
     return [ScoreRequest(p, continuations) for p in prompts], right
+
+
+def label_tokens(model: Model) -> int | None:
+    """Tokens of all labels together, which scoring one example reads after its prompt; None where
+    there are no labels. Beginnings that labels share count for each."""
+    labels, form = model.adaptation.decoding.labels, model.adaptation.prompt.format
+    return sum(model.backend.count_tokens(f" {label_text(y, form)}") for y in labels) or None
 
 
 def label_score(logprobs: torch.Tensor, right: torch.Tensor) -> float:

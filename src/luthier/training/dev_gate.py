@@ -23,12 +23,11 @@ from luthier.scoring.resolve import scorer_for
 from luthier.scoring.scorer import Scorer
 from luthier.task.judge_spec import judge_source
 from luthier.task.task import Task
-from luthier.training.dev_eval import dev_examples, label_requests
+from luthier.training.dev_eval import dev_examples, label_requests, label_tokens
 from luthier.training.policy import Policy
 from luthier.training.rows import rows_for
 
 FEWEST_SCORED = 16
-LABEL_TOKENS = 8  # what all labels of an example take, roughly
 MOST_SCORED = 48
 
 
@@ -81,7 +80,7 @@ def affordable(model: Model, session: Session, examples: Sequence[Example], *, t
     rows = rows_for(model, session, examples[:FEWEST_SCORED])
     alike = takewhile(lambda ids: len(set(ids)) == 1, zip(*(r.prompt for r in rows), strict=False))
     shared = 0 if session.encoder_decoder else sum(1 for _ in alike)
-    answer = LABEL_TOKENS if model.adaptation.decoding.labels else 0
+    answer = label_tokens(model) or 0
     each = sum(row.tokens for row in rows) / len(rows) - shared + answer
     return max(0, int((tokens - shared) / max(1.0, each)))
 

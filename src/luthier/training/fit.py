@@ -14,7 +14,7 @@ from luthier.models.backend import Backend
 from luthier.models.model import Model
 from luthier.records import Budget, FitRecord, TrainingFacts
 from luthier.task.task import Task
-from luthier.training.dev_eval import dev_examples
+from luthier.training.dev_eval import dev_examples, label_tokens
 from luthier.training.loop import EVALUATIONS, SEARCH_SHARE, HealthCheck, Schedule, TrainingLoop
 from luthier.training.objectives import Objective
 from luthier.training.rows import TrainRow
@@ -26,7 +26,6 @@ STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step i
 SMALL_STEPS_WORTH_SEARCHING = 300
 FEWEST_STEPS = 4
 DEV_SHARE = 1 / 8  # of the tokens, for dev evaluations
-LABEL_TOKENS = 8  # what all labels of a dev example take, roughly
 FEWEST_DEV_EXAMPLES = 16
 MOST_DEV_SHARE = 1 / 4  # what that many may take of a budget that is small for its inputs
 STEPS_OF_FEW_ROWS = 8  # that smaller batches are made for
@@ -49,6 +48,8 @@ class TrainingSettings:
     - `virtual_tokens`: how many rows must leave space for.
     - `exclude`: ids of training examples that are used in another way.
     - `dev_tokens`: what a dev example takes where it is not read as a row is: where it is drawn.
+    - `label_tokens`: what all labels of a dev example take; None: it is read as a row is. `fit`
+      counts them.
     """
 
     tokens: int
@@ -60,6 +61,7 @@ class TrainingSettings:
     virtual_tokens: int = 0
     exclude: Collection[str] = ()
     dev_tokens: int | None = None
+    label_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,14 @@ def fit(
     rows = rows_within(trainable, objective, rows, settings, seed=seed)
     prepared = objective.preparation_tokens(rows)
     rows = objective.ready(trainable.session, rows)
-    settings = replace(settings, tokens=settings.tokens - prepared)
+    settings = replace(
+        settings, tokens=settings.tokens - prepared, label_tokens=label_tokens(model)
+    )
     trainable.prepare(rows)
     batch_size = step_size(trainable, rows, settings)
     rates = settings.learning_rates
-    affordable = affordable_steps(trainable, rows, settings, batch_size=batch_size)
+    for_steps = replace(settings, tokens=int(settings.tokens * (1 - DEV_SHARE)))
+    affordable = affordable_steps(trainable, rows, for_steps, batch_size=batch_size)
     if affordable < settings.search_from * len(rates):
         rates = (rates[len(rates) // 2],)
     dev = dev_plan(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
@@ -255,7 +260,9 @@ def dev_plan(
     once = trainable.one_time_cost(rows) / len(rows)
     answer = sum(len(a) for r in rows for a in r.answers) / len(rows)
     trained = trainable.cost(rows, range(trials)) / len(rows) - once
-    each = trained / trainable.cost_factor - trials * answer + trials * LABEL_TOKENS
+    each = trained / trainable.cost_factor
+    if settings.label_tokens is not None:
+        each += trials * (settings.label_tokens - answer)
     if settings.dev_tokens is not None:
         each = float(settings.dev_tokens)
     most = tokens * DEV_SHARE / (once + EVALUATIONS * each)

@@ -9,7 +9,8 @@ from luthier.models.answering import render_for
 from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.task.task import Task
-from luthier.training.fit import DEV_SHARE, LABEL_TOKENS, affordable_dev
+from luthier.training.dev_eval import label_tokens
+from luthier.training.fit import DEV_SHARE, affordable_dev
 from luthier.training.loop import EVALUATIONS, SEARCH_SHARE
 from luthier.training.starting_prompt import starting_model
 
@@ -18,10 +19,12 @@ SAMPLED_EXAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class RowTokens:
-    """Mean tokens of a training example: its prompt and its answer."""
+    """Mean tokens of a training example: its prompt and its answer; `labels`: of all labels, or of
+    the answer where there are none."""
 
     prompt: float
     answer: float
+    labels: float
 
 
 def row_tokens(model: Model, task: Task, *, style: str) -> RowTokens:
@@ -31,9 +34,11 @@ def row_tokens(model: Model, task: Task, *, style: str) -> RowTokens:
     count, form = model.backend.count_tokens, start.adaptation.prompt.format
     rendered = render_for(start, examples)
     texts = [r.text or " ".join(m.text for m in r.messages) for r in rendered]
+    answer = mean(count(f" {label_text(e.target, form)}") for e in examples)
     return RowTokens(
         prompt=mean(count(text) for text in texts),
-        answer=mean(count(f" {label_text(e.target, form)}") for e in examples),
+        answer=answer,
+        labels=label_tokens(start) or answer,
     )
 
 
@@ -73,7 +78,7 @@ def planned_passes(
     """
     row = row_tokens(model, task, style=style)
     whole = row.prompt + row.answer + extra
-    each_dev = row.prompt + extra + LABEL_TOKENS
+    each_dev = row.prompt + extra + row.labels
     most = int(tokens * DEV_SHARE / EVALUATIONS / each_dev)
     examples, times = affordable_dev(tokens, once=0.0, each=each_dev, most=most)
     on_dev = times * each_dev * min(examples, len(task.dev))
