@@ -9,6 +9,7 @@ pytest.importorskip("diffusers")
 import numpy as np
 import torch
 
+from luthier.context import WorkContext, working
 from luthier.models.load import load
 from luthier.records import Budget
 from luthier.techniques.image.picture_lora import PictureLoRA
@@ -54,6 +55,37 @@ def test_a_fit_keeps_the_contract_and_leaves_the_base(technique, model, tmp_path
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert fitted.ask("a red crescent") != bare  # a picture is named by its pixels
     assert model.ask("a red crescent") == bare
+
+
+class Killed(BaseException):
+    """Not an Exception, as a kill is none."""
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
+def test_a_killed_fit_ends_like_an_unbroken_one(technique, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("luthier.training.checkpoint.SECONDS_BETWEEN", 0.0)
+    task, budget = crescent_task(tmp_path / "data").without_test(), Budget(tokens=1500)
+    whole = technique.fit(model, task, budget=budget)
+
+    def die(done, total, message):
+        if done > 0.5 * total:
+            raise Killed
+
+    with working(WorkContext(progress=die, folder=tmp_path / "work")), pytest.raises(Killed):
+        technique.fit(model, task, budget=budget)
+    assert (tmp_path / "work" / "fit.safetensors").is_file()
+    with working(WorkContext(folder=tmp_path / "work")):
+        resumed = technique.fit(model, task, budget=budget)
+    assert tensors_of(resumed).keys() == tensors_of(whole).keys()
+    for name, found in tensors_of(resumed).items():
+        assert torch.allclose(found, tensors_of(whole)[name], atol=1e-6), name
+
+
+def tensors_of(model):
+    slots = model.adaptation
+    if slots.soft_prompt is not None:
+        return {"word": slots.soft_prompt.tensor}
+    return dict((slots.adapter or slots.weights).tensors)
 
 
 def test_a_word_learns_from_the_gradient_of_the_loss(model, tmp_path):

@@ -60,8 +60,13 @@ class Checkpoint:
         """Replace the file; a kill leaves the old one or the new one."""
         from safetensors.torch import save_file
 
-        # Clones: the best state and the winner's may be one, and safetensors shares nothing.
-        flat = {f"{g}|{k}": v.clone() for g, group in groups.items() for k, v in group.items()}
+        # Clones: the best state and the winner's may be one, and safetensors shares nothing; in
+        # rows, for a denoiser keeps its channels last.
+        flat = {
+            f"{g}|{k}": v.clone(memory_format=torch.contiguous_format)
+            for g, group in groups.items()
+            for k, v in group.items()
+        }
         scratch = self.path.with_suffix(".part")
         save_file(flat, scratch, metadata={"fit": json.dumps(numbers)})
         os.replace(scratch, self.path)
@@ -82,11 +87,16 @@ def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, torch.Tensor]) -> None:
-    """Put them back; the parameter groups stay as they are."""
+    """Put them back, each laid out in memory as its parameter is, which a fused step relies on; the
+    parameter groups stay as they are."""
     whole = optimiser.state_dict()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     by_parameter: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in state.items():
         index, name = key.split(".", 1)
-        by_parameter.setdefault(int(index), {})[name] = value.clone()
+        like = parameters[int(index)]
+        laid = torch.empty_like(like, dtype=value.dtype, device=value.device)
+        own = laid.copy_(value) if value.shape == like.shape else value.clone()
+        by_parameter.setdefault(int(index), {})[name] = own
     whole["state"] = by_parameter
     optimiser.load_state_dict(whole)
