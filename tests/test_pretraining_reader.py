@@ -10,7 +10,7 @@ from pretraining import evaluate, teacher
 from pretraining.episodes.piece import Episode, Piece
 from pretraining.measuring import reading
 from pretraining.measuring.encoded import EncodedScorer
-from pretraining.reader import batches, export, network, pairs, train, vocabulary
+from pretraining.reader import batches, card, export, network, pairs, train, vocabulary
 from pretraining.reader.twin import KINDS, Twin, kind_of
 from transformers import (
     AutoModel,
@@ -318,3 +318,14 @@ def test_the_card_carries_both_bases():
     assert "What it cannot do" in card
     other = (SHIPPED.parent / "nano" / "README.md").read_text(encoding="utf-8")
     assert "| task | nano | nano-reader | chance | queries |" in other
+
+
+def test_a_card_counts_what_came_before(tmp_path):
+    before = card.Before.of(SHIPPED)
+    line = {"tokens": 1_000_000, "step": 400, "seconds": 600.0, "loss": 1.0, "pointing": 0.5}
+    (tmp_path / "curve.jsonl").write_text(json.dumps(line) + "\n")
+    rows, points = card.curve(tmp_path, 6, before.tokens)
+    assert rows == [line]
+    assert points.startswith(f"| {(before.tokens + 1_000_000) / 1e6:.2f} M | 1.00 |")
+    assert before.tokens > 14_000_000
+    assert before.points.count("\n") >= 12

@@ -71,7 +71,7 @@ def _card(a: argparse.Namespace) -> None:
         print(f"no card: {measured} is missing; python -m pretraining evaluate writes it")
         return
     found = json.loads(measured.read_text())
-    card.write(a.model or a.run / "nano-reader", a.out, a.run, found)
+    card.write(a.model or a.run / "nano-reader", a.out, a.run, found, a.start)
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +84,8 @@ prints this table.
 {tokens:,} prompt tokens in {steps:,} steps and {minutes} minutes of one core, which it shared
 with other work. The first fiftieth with the encoder frozen; afterwards its upper four layers
 learn, at a lower rate than the decoder, and in the second part of the run, from 9.8 M tokens on,
-all six and the positions, with more long prompts. Four heads are shown where to look, and the
-encoder is asked which token stands where. The recipe is `pretraining/reader` in the repository.
+all six and the positions, with more long prompts{parts}. Four heads are shown where to look,
+and the encoder is asked which token stands where. The recipe is `pretraining/reader` in the repository.
 
 | tokens | loss | label, no examples | label, examples | passage | call | pointing |
 |---|---|---|---|---|---|---|
@@ -136,8 +138,30 @@ COLUMNS = (
 )
 
 
-def curve(run: Path, points: int = 12) -> tuple[list[dict[str, Any]], str]:
-    """The run's records, and a Markdown table of some of them."""
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """What the model that a run went on from had behind it, as its own card tells."""
+
+    tokens: int = 0
+    steps: int = 0
+    minutes: int = 0
+    points: str = ""
+
+    @classmethod
+    def of(cls, start: Path | None) -> Before:
+        """Read from the card in the folder ``start``; nothing where there is none."""
+        if start is None:
+            return cls()
+        text = (start / "README.md").read_text("utf-8")
+        told = re.search(r"([\d,]+) prompt tokens in ([\d,]+) steps and (\d+) minutes", text)
+        assert told, f"{start / 'README.md'} does not tell how long it was trained"
+        rows = [line for line in text.splitlines() if re.match(r"\| [\d.]+ M \|", line)]
+        tokens, steps, minutes = (int(part.replace(",", "")) for part in told.groups())
+        return cls(tokens, steps, minutes, "\n".join(rows) + "\n")
+
+
+def curve(run: Path, points: int = 12, first: int = 0) -> tuple[list[dict[str, Any]], str]:
+    """The run's records, and a Markdown table of some of them; ``first`` tokens came before."""
     lines = (run / "curve.jsonl").read_text().splitlines()
     rows = [r for r in map(json.loads, lines) if "loss" in r and not any("probe" in k for k in r)]
     rows = list({r["step"]: r for r in rows}.values())
@@ -148,22 +172,28 @@ def curve(run: Path, points: int = 12) -> tuple[list[dict[str, Any]], str]:
         for _, wanted in COLUMNS:
             found = [v for k, v in row.items() if wanted(k)]
             cells.append(f"{sum(found) / len(found):.2f}" if found else "–")
-        out.append(f"| {row['tokens'] / 1e6:.2f} M | " + " | ".join(cells) + " |")
+        out.append(f"| {(first + row['tokens']) / 1e6:.2f} M | " + " | ".join(cells) + " |")
     return rows, "\n".join(out)
 
 
-def write(folder: Path, out: Path, run: Path, found: dict[str, Any]) -> None:
-    """Fill the card from the run's records and both bases' measurements into ``folder``."""
-    rows, points = curve(run)
+def write(
+    folder: Path, out: Path, run: Path, found: dict[str, Any], start: Path | None = None
+) -> None:
+    """Fill the card from the run's records and both bases' measurements into ``folder``; ``start``
+    is the folder that the run went on from."""
+    before = Before.of(start)
+    rows, points = curve(run, 6 if before.points else 12, before.tokens)
+    parts = f"; from {before.tokens / 1e6:.1f} M on more passages and calls" if start else ""
     text = CARD.format(
         parameters=sum(
             t.numel() for p in folder.glob("*.safetensors") for t in load_file(p).values()
         ),
         table=table(found),
-        tokens=int(rows[-1]["tokens"]),
-        steps=int(rows[-1]["step"]),
-        minutes=round(rows[-1]["seconds"] / 60),
-        curve=points,
+        tokens=before.tokens + int(rows[-1]["tokens"]),
+        steps=before.steps + int(rows[-1]["step"]),
+        minutes=before.minutes + round(rows[-1]["seconds"] / 60),
+        parts=parts,
+        curve=before.points + points,
         overlap=overlap(out),
         limits=LIMITS,
     )
