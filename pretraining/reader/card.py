@@ -85,7 +85,8 @@ prints this table.
 with other work. The first fiftieth with the encoder frozen; afterwards its upper four layers
 learn, at a lower rate than the decoder, and in the second part of the run, from 9.8 M tokens on,
 all six and the positions, with more long prompts{parts}. Four heads are shown where to look,
-and the encoder is asked which token stands where. The recipe is `pretraining/reader` in the repository.
+and the encoder is asked which token stands where. The recipe is `pretraining/reader` in the
+repository.
 
 | tokens | loss | label, no examples | label, examples | passage | call | pointing |
 |---|---|---|---|---|---|---|
