@@ -251,5 +251,6 @@ def test_epochs_are_those_of_the_rate_that_won(llama, task):
 def test_a_search_takes_passes_from_the_rate_that_wins():
     search = RateSearch(rates=3, batch_size=2, search_from=300)
     assert search.kept(4.0, 400) == 4.0, "800 steps are too few to search"
-    assert search.kept(5.0, 400) == pytest.approx(5.0 * 0.8)
+    assert search.kept(29.0, 400) == 29.0, "a rate would be judged before its third pass"
+    assert search.kept(31.0, 400) == pytest.approx(31.0 * 0.8)
     assert RateSearch(1, 2, 300).kept(5.0, 400) == 5.0

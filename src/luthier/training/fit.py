@@ -24,6 +24,7 @@ DEFAULT_MINUTES = 2.0
 STEPS_WORTH_SEARCHING = 40  # for each learning rate of the grid, where a step is of several rows
 # Of few rows: with fewer steps a search takes the better start for the better rate.
 SMALL_STEPS_WORTH_SEARCHING = 300
+SEARCH_PASSES = 3  # over the rows, after which a rate that takes its turn is judged
 FEWEST_STEPS = 4
 DEV_SHARE = 1 / 8  # of the tokens, for dev evaluations
 FEWEST_DEV_EXAMPLES = 16
@@ -43,8 +44,9 @@ class TrainingSettings:
     - `weight_decay`: that of AdamW.
     - `trials_per_rate`: trials of each learning rate that train side by side to the end, each on
       its share of the tokens.
-    - `search_from`: the grid is searched where the tokens reach for so many steps for each rate;
-      below that a search costs more than it wins, and the middle rate is taken.
+    - `search_from`: the grid is searched where the tokens reach for so many steps for each rate,
+      and rates that take turns for three passes over the rows each; below that a search costs more
+      than it wins, and the middle rate is taken.
     - `virtual_tokens`: how many rows must leave space for.
     - `exclude`: ids of training examples that are used in another way.
     - `dev_tokens`: what a dev example takes where it is not read as a row is: where it is drawn.
@@ -106,7 +108,9 @@ def fit(
     rates = settings.learning_rates
     for_steps = replace(settings, tokens=int(settings.tokens * (1 - DEV_SHARE)))
     affordable = affordable_steps(trainable, rows, for_steps, batch_size=batch_size)
-    if affordable < settings.search_from * len(rates):
+    passes = affordable * batch_size / len(rows)
+    early = not trainable.parallel and passes * SEARCH_SHARE < SEARCH_PASSES * len(rates)
+    if early or affordable < settings.search_from * len(rates):
         rates = (rates[len(rates) // 2],)
     dev = dev_plan(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
     schedule = Schedule(

@@ -10,7 +10,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.task.task import Task
 from luthier.training.dev_eval import label_tokens
-from luthier.training.fit import DEV_SHARE, affordable_dev
+from luthier.training.fit import DEV_SHARE, SEARCH_PASSES, affordable_dev
 from luthier.training.loop import EVALUATIONS, SEARCH_SHARE
 from luthier.training.starting_prompt import starting_model
 
@@ -45,7 +45,7 @@ def row_tokens(model: Model, task: Task, *, style: str) -> RowTokens:
 @dataclass(frozen=True, slots=True)
 class RateSearch:
     """A search over `rates` learning rates that take turns, made where the tokens reach for
-    `search_from` steps of `batch_size` rows for each."""
+    `search_from` steps of `batch_size` rows, and for three passes over the rows, for each."""
 
     rates: int
     batch_size: int
@@ -54,7 +54,8 @@ class RateSearch:
     def kept(self, passes: float, examples: int) -> float:
         """The passes of the rate that wins: the turns of the others are lost to it."""
         steps = passes * examples / max(1, min(self.batch_size, examples))
-        if self.rates < 2 or steps < self.search_from * self.rates:
+        early = passes * SEARCH_SHARE < SEARCH_PASSES * self.rates
+        if self.rates < 2 or early or steps < self.search_from * self.rates:
             return passes
         return passes * (1.0 - SEARCH_SHARE * (self.rates - 1) / self.rates)
 
