@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import luthier
 from luthier.compare.comparison import Comparison
@@ -125,7 +126,7 @@ def table(folder: Path) -> str:
     lines, figures = [], {}
     for name, comparison in made.items():
         rows = [*comparison.results, *comparison.references]
-        figures[name] = comparison.to_json()
+        figures[name] = without_paths(comparison.to_json())
         for row in rows:
             score = row.score
             if score.value is None:
@@ -141,6 +142,13 @@ def table(folder: Path) -> str:
     RESULTS.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
     head = ["| task | technique | accuracy [95 %] | seeds | passes |", "|---|---|---|---|---|"]
     return "\n".join([*head, *lines])
+
+
+def without_paths(value: Any) -> Any:
+    """A JSON value without what says where a machine keeps its files."""
+    if isinstance(value, dict):
+        return {k: without_paths(v) for k, v in value.items() if k != "path"}
+    return [without_paths(v) for v in value] if isinstance(value, list) else value
 
 
 def main() -> int:
