@@ -211,3 +211,9 @@ def test_a_task_without_pictures_is_passed_over(tmp_path):
     )  # fmt: skip
     assert PictureLoRA().unmet_by_task(task) is None
     assert "no training pictures" in PictureLoRA().unmet_by_task(bare)
+
+
+def test_few_pictures_are_looked_at_often_by_default(tmp_path):
+    task = crescent_task(tmp_path / "data")
+    shown = sum(bool(e.picture) for e in task.train)
+    assert PictureLoRA().enough_passes(task) == 1600 / shown > 3

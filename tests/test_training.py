@@ -254,3 +254,19 @@ def test_a_search_takes_passes_from_the_rate_that_wins():
     assert search.kept(29.0, 400) == 29.0, "a rate would be judged before its third pass"
     assert search.kept(31.0, 400) == pytest.approx(31.0 * 0.8)
     assert RateSearch(1, 2, 300).kept(5.0, 400) == 5.0
+
+
+def test_many_labels_leave_the_tokens_to_training(llama):
+    """A dev evaluation reads all labels; with many of them it takes fewer examples."""
+    rng = random.Random(0)
+    names = [f"a rather long name of a label {i}" for i in range(24)]
+    rows = [Example(str(i), f"{rng.choice('abcdef')} {i}", names[i % 24]) for i in range(240)]
+    splits = {"train": rows[:120], "dev": rows[120:200], "test": rows[200:]}
+    task = Task.from_examples(
+        splits, name="many", instruction="x", kind="classify", labels=names, leaks="keep"
+    )
+    technique, budget = LoRA(rank=2, learning_rates=(1e-3,), batch_size=2), 60_000
+    fit = technique.fit(llama, task.without_test(), budget=Budget(tokens=budget)).lineage.fit
+    planned = technique.passes(llama, task, budget)
+    assert fit.training.dev_examples < 80
+    assert fit.training.epochs == pytest.approx(planned, rel=0.25)
