@@ -109,8 +109,10 @@ def fit(
     for_steps = replace(settings, tokens=int(settings.tokens * (1 - DEV_SHARE)))
     affordable = affordable_steps(trainable, rows, for_steps, batch_size=batch_size)
     passes = affordable * batch_size / len(rows)
-    early = not trainable.parallel and passes * SEARCH_SHARE < SEARCH_PASSES * len(rates)
-    if early or affordable < settings.search_from * len(rates):
+    if not searched(
+        len(rates), steps=affordable, search_from=settings.search_from,
+        passes=None if trainable.parallel else passes,
+    ):  # fmt: skip
         rates = (rates[len(rates) // 2],)
     dev = dev_plan(trainable, rows, settings, candidates=len(rates) if trainable.parallel else 1)
     schedule = Schedule(
@@ -189,6 +191,13 @@ def affordable_steps(
     if tokens < epoch * (step + once):
         return tokens / (step + once)
     return (tokens - epoch * once) / step
+
+
+def searched(rates: int, *, steps: float, search_from: int, passes: float | None) -> bool:
+    """Whether the grid is searched: `steps` and, of rates that take turns, `passes` over the rows
+    are what the tokens reach for in all; `passes` is None where rates train side by side."""
+    early = passes is not None and passes * SEARCH_SHARE < SEARCH_PASSES * rates
+    return rates > 1 and not early and steps >= search_from * rates
 
 
 def rows_within(

@@ -10,7 +10,7 @@ from luthier.models.model import Model
 from luthier.models.prompt import label_text
 from luthier.task.task import Task
 from luthier.training.dev_eval import label_tokens
-from luthier.training.fit import DEV_SHARE, SEARCH_PASSES, affordable_dev
+from luthier.training.fit import DEV_SHARE, affordable_dev, searched
 from luthier.training.loop import EVALUATIONS, SEARCH_SHARE
 from luthier.training.starting_prompt import starting_model
 
@@ -54,8 +54,7 @@ class RateSearch:
     def kept(self, passes: float, examples: int) -> float:
         """The passes of the rate that wins: the turns of the others are lost to it."""
         steps = passes * examples / max(1, min(self.batch_size, examples))
-        early = passes * SEARCH_SHARE < SEARCH_PASSES * self.rates
-        if self.rates < 2 or early or steps < self.search_from * self.rates:
+        if not searched(self.rates, steps=steps, search_from=self.search_from, passes=passes):
             return passes
         return passes * (1.0 - SEARCH_SHARE * (self.rates - 1) / self.rates)
 
