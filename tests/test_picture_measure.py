@@ -51,6 +51,18 @@ def test_a_negative_prompt_that_is_obeyed_removes_and_one_of_something_else_does
     assert deaf["removed"]["share"] < 0.1
 
 
+def test_a_decoder_that_loses_nothing_meets_all_requests_and_one_that_blurs_does_not():
+    from scipy import ndimage
+
+    asked = measure.requests(40, 2, held_out=True, seed=0)
+    assert measure.decoded(list, asked)["share"] > 0.9
+
+    def blurred(pictures):
+        return [ndimage.gaussian_filter(p, (3, 3, 0)) for p in pictures]
+
+    assert measure.decoded(blurred, asked)["share"] < 0.4
+
+
 def test_the_card_tells_what_was_measured(tmp_path):
     import torch
     from safetensors.torch import save_file
@@ -65,12 +77,15 @@ def test_the_card_tells_what_was_measured(tmp_path):
     for name in (learn_words.CHECKPOINT, learn_pictures.CHECKPOINT):
         at = json.dumps({"seconds": 120.0, "step": 40.0})
         save_file({"w": torch.zeros(1)}, out / name, metadata={"at": at, "scale": "1"})
-    (out / "curve.jsonl").write_text('{"seconds": 60.0, "step": 100.0, "loss": 0.25}\n')
+    (out / "curve.jsonl").write_text(
+        '{"seconds": 60.0, "step": 100.0, "loss": 0.25, "layout": 2.5}\n'
+    )
     asked = measure.requests(6, 1, held_out=True, seed=0)
     found = {
         "guidance": 4.0, "steps": 12, "swept": [], "reader": measure.reader_accuracy(5),
         "negative": measure.removal(drawer(), range(6), 4.0, 12),
     }  # fmt: skip
+    found["decoded"] = dict.fromkeys(("single", "two"), measure.decoded(list, asked))
     for name in ("single, held out", "two, held out", "single, seen", "two, seen"):
         found[name] = measure.success(drawer(), asked, 4.0, 12)
     card.write(folder, out, found)
@@ -78,7 +93,7 @@ def test_the_card_tells_what_was_measured(tmp_path):
     assert "A latent diffusion model of 36 parameters" in text.replace("\n", " ")
     assert "8 × 8 places of 16 numbers" in text.replace("\n", " ")
     assert "| single, held out | 1.00 [" in text
-    assert "| 1 | 100 | 0.250 |" in text
+    assert "| 1 | 100 | 0.250 | 2.50 |" in text
 
 
 def test_the_reader_keeps_its_promise():

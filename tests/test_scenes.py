@@ -11,8 +11,9 @@ import pytest
 
 from luthier.images.scenes.draw import draw_scene
 from luthier.images.scenes.draw_lots import FILLERS, random_request, random_scene, with_fillers
-from luthier.images.scenes.read import UNKNOWN, read_picture
-from luthier.images.scenes.scene import Scene, Thing, stands
+from luthier.images.scenes.expectation import parse_expectation
+from luthier.images.scenes.read import UNKNOWN, Seen, read_picture
+from luthier.images.scenes.scene import OUTLINES, Scene, Thing, stands
 from luthier.images.scenes.scene_request import Request, Wanted, parse_request
 
 
@@ -78,6 +79,10 @@ TWO = Thing("square", "blue", "medium", "plain", 46, 32)
         ("two red circles", False),
         ("a red circle and a blue square on a grey background", False),
         ("some shapes on a white background", True),
+        ("a rounded shape left of a blue square", True),
+        ("a red rounded shape and others", True),
+        ("a pointed shape and others", False),
+        ("a notched shape and a shape", False),
     ],
 )
 def test_what_is_asked_for_is_checked(text, met):
@@ -85,6 +90,20 @@ def test_what_is_asked_for_is_checked(text, met):
     request = parse_request(text)
     assert request.met_by(seen) is met
     assert bool(request.missed_by(seen)) is not met
+
+
+def test_a_word_for_an_outline_is_one_fact_and_draws_one_of_its_shapes():
+    draw = random.Random(1)
+    for outline, shapes in OUTLINES.items():
+        request = parse_request(f"a large red {outline} shape")
+        assert request.words == f"a large red {outline} shape"
+        assert {random_scene(request, draw).things[0].shape for _ in range(60)} <= set(shapes)
+    facts = parse_expectation("a red pointed shape").facts(Seen((ONE,), "white", halo=False))
+    assert {fact.words: fact.holds for fact in facts} == {
+        "a red pointed shape: red": True,
+        "a red pointed shape: pointed": False,
+        "no more shapes than that": True,
+    }
 
 
 def test_a_halo_is_seen_at_night_only():

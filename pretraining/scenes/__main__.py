@@ -11,7 +11,7 @@ from pathlib import Path
 def _pool(a: argparse.Namespace) -> None:
     from pretraining.scenes import pool, words
 
-    pool.build(a.out, a.count, a.seed)
+    pool.build(a.out, a.count, a.seed, a.threads)
     words.build(a.out)
 
 
@@ -32,7 +32,8 @@ def _meaning(a: argparse.Namespace) -> None:
 def _words(a: argparse.Namespace) -> None:
     from pretraining.scenes import learn_words
 
-    learn_words.train(a.out, a.minutes, a.planned, learn_words.Settings(seed=a.seed))
+    settings = learn_words.Settings(seed=a.seed)
+    learn_words.train(a.out, a.minutes, a.planned, settings, a.threads)
 
 
 def _export(a: argparse.Namespace) -> None:
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("pretraining/out/scenes"))
     parser.add_argument("--start", type=Path, help="pipeline to go on from")
     parser.add_argument("--model", type=Path, help="model folder to write")
-    parser.add_argument("--count", type=int, default=60_000, help="pictures of the pool")
+    parser.add_argument("--count", type=int, default=180_000, help="pictures of the pool")
     parser.add_argument("--minutes", type=float, default=200.0, help="limit of this call")
     parser.add_argument("--planned-pictures", type=float, default=12.0,
                         help="minutes of the decoder's whole training")  # fmt: skip
@@ -90,7 +91,9 @@ def main() -> None:
                         help="minutes of the denoiser's whole training")  # fmt: skip
     parser.add_argument("--meaning-steps", type=int, default=600,
                         help="steps of the text encoder's own training")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads, and processes that draw the pool"
+    )
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     import torch

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from luthier.images.scenes.draw_lots import STEP
-from luthier.images.scenes.scene import COLOURS, SHAPES
+from luthier.images.scenes.scene import COLOURS, OUTLINES, SHAPES
 from pretraining.scenes import learn_pictures, learn_words, pool
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -41,7 +41,8 @@ pipe("a red circle left of a blue square", guidance_scale={guidance}, num_infere
 One to three shapes ({shapes}), in a colour ({colours}), a size (small, large), a texture
 (striped, hollow), a number (two, three), a place (`in the top left`) or a relation (left of,
 right of, above, below), on a background (white, grey, beige, `at night`); `glowing` shapes have
-a halo at night and none by day. `some shapes`, `a red circle and others` leave the rest open.
+a halo at night and none by day. `some shapes`, `a red circle and others` leave the rest open; so
+does `a red shape`, or `a rounded shape`, by an outline that several share ({outlines}).
 Words of praise (`please`, `high quality`, `masterpiece`) were seen beside one request in three
 and mean nothing. Every other word is spelled in pieces that were never trained. The centres of
 shapes stand on a grid of {grid} pixels, in the pictures it learnt from and in its own.
@@ -66,25 +67,33 @@ takes it away in {control}.
 |---|---|---|---|---|
 {swept}
 
-The reader on drawn scenes: {facts} of facts right, {whole} of requests read as met.
+The reader on drawn scenes: {facts} of facts right, {whole} of requests read as met; after the
+autoencoder's encoder and decoder, which no picture of the model can surpass, {decoded} of requests
+for one held-out shape and {decoded_two} of those for two.
 
 ## How it was trained
 
 On {count:,} scenes drawn by lot with their captions, by `pretraining/scenes` in Luthier's
-repository, on one core: the autoencoder's decoder in {vae_steps:,} steps and {vae_minutes} minutes
+repository: the autoencoder's decoder in {vae_steps:,} steps and {vae_minutes} minutes
 (its encoder is written down in closed form), the text encoder for two minutes on what captions
 mean, then denoiser and text encoder together in {steps_done:,} steps of {batch} and {minutes}
-minutes. It predicts velocities under a cosine schedule, all noises weighing alike and much noise
-met most often; one caption in ten is empty. What ships is the running mean of the weights.{note}
+minutes. A map of the denoiser's features, thrown away since, learnt to say what stands where. It
+predicts velocities under a cosine schedule, all noises weighing alike and much noise met most
+often; one caption in ten is empty. What ships is the running mean of the weights.{note}
 
-| minutes | steps | loss |
-|---|---|---|
+| minutes | steps | loss | loss of what stands where |
+|---|---|---|---|
 {curve}
 
 ## Data
 
-All pictures and captions are drawn by the recipe; there is no other data. Crescents and checks
-are drawn by the same program and were kept out, for new concepts to be learnt.
+All pictures and captions are drawn by the recipe; there is no other data. One scene in seven is in
+colours without a name (its caption ends with `{tint}`), none of which the reader takes for the
+colour that is kept out for its shape. A quarter of the shapes that captions leave open (`a red
+shape`, `some shapes`) are crescents, plain or hollow, so that a word for them can be learnt: no
+caption names a crescent, and none is striped. Half of the captions that leave a shape open tell its
+outline, which it shares with others. Hearts and checks are drawn by the same program and were kept
+out.
 
 ## What it cannot do
 
@@ -150,13 +159,16 @@ def write(folder: Path, out: Path, found: dict[str, Any]) -> None:
         by_colour=_share(negative["of colours"]), still=_share(negative["and still a shape"]),
         control=_share(negative["control"]), swept="\n".join(swept),
         facts=_share(reader["facts"]), whole=_share(reader["whole requests"]),
-        count=len(pool.captions(out)), vae_steps=int(vae_at["step"]),
+        decoded=_share(found["decoded"]["single"]), decoded_two=_share(found["decoded"]["two"]),
+        count=len(pool.captions(out)), tint=pool.TINT, outlines=", ".join(OUTLINES),
+        vae_steps=int(vae_at["step"]),
         vae_minutes=round(vae_at["seconds"] / 60), steps_done=int(at["step"]),
         batch=learn_words.Settings().batch,
         channels=json.loads((folder / "vae" / "config.json").read_text())["latent_channels"],
         minutes=round(at["seconds"] / 60), note=_note(out), grid=STEP, words=len(_words(out)),
         curve="\n".join(
-            f"| {row['seconds'] / 60:.0f} | {int(row['step']):,} | {row['loss']:.3f} |"
+            f"| {row['seconds'] / 60:.0f} | {int(row['step']):,} | {row['loss']:.3f} | "
+            f"{row['layout']:.2f} |"
             for row in curve
         ),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from luthier.images.scenes.scene import (
     BACKGROUNDS,
     COLOURS,
+    OUTLINES,
     PLACES,
     RELATIONS,
     SHAPES,
@@ -34,7 +35,7 @@ MOST = 3  # shapes that a caption names
 RATE, BATCH, HELD_OUT = 1e-3, 128, 1000
 OF_SHAPE: dict[str, Sequence[Any]] = {
     "shape": SHAPES, "colour": list(COLOURS), "size": list(SIZES), "texture": TEXTURES,
-    "number": (1, 2, 3), "place": list(PLACES),
+    "number": (1, 2, 3), "place": list(PLACES), "outline": list(OUTLINES),
 }  # fmt: skip
 OF_ALL: dict[str, Sequence[Any]] = {
     "relation": RELATIONS, "background": list(BACKGROUNDS), "glowing": (True,), "open": (True,),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from pretraining.precision import bfloat16_pays
 from pretraining.scenes import network, pool
 from pretraining.scenes.linear_code import FILE, LinearCode, fit, foreground, write
 from pretraining.train import save
@@ -42,8 +43,8 @@ def train(out: Path, minutes: float, planned: float, seed: int = 0) -> None:
     """Train until `minutes` or the `planned` minutes of all calls run out; go on from before."""
     torch.manual_seed(seed)
     encoder, pictures = code(out), pool.pictures(out)
-    model: Any = network.autoencoder()
-    parameters = list(learnt(model).values())
+    model: Any = network.autoencoder().to(memory_format=torch.channels_last)
+    parameters, half = list(learnt(model).values()), bfloat16_pays()
     optimiser = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     path, at = out / CHECKPOINT, {"seconds": 0.0, "step": 0.0}
     if path.exists():
@@ -66,8 +67,9 @@ def train(out: Path, minutes: float, planned: float, seed: int = 0) -> None:
             latents, rows = _crops(latents, rows, draw)
         x = as_tensor(rows)
         shape = torch.from_numpy(_off_background(rows))[:, None].float()
-        told = model.decode(torch.from_numpy(latents)).sample
-        gap, weight = told - x, 1 + (SHAPES_WEIGH - 1) * shape
+        with torch.autocast("cpu", torch.bfloat16, enabled=half and not whole):
+            told = model.decode(torch.from_numpy(latents)).sample
+        gap, weight = told.float() - x, 1 + (SHAPES_WEIGH - 1) * shape
         loss = ((weight / weight.mean()) * (gap.square() + 0.5 * gap.abs())).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

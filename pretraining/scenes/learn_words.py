@@ -3,7 +3,8 @@
 The denoiser predicts v = α ε − σ x (Salimans and Ho 2022, appendix D), all noises weighing alike
 and much noise met most often: what a caption says is decided there, and a shape that can be made
 out needs no words. One caption in ten is empty, so that guidance has its other branch (Ho and
-Salimans 2022). What ships is the running mean of the weights.
+Salimans 2022). A second loss says what stands where (`layout_loss`). What ships is the running mean
+of the weights.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import copy
 import json
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 
 from pretraining.precision import bfloat16_pays
 from pretraining.scenes import learn_meaning, learn_pictures, network, pool, words
+from pretraining.scenes.layout_loss import LayoutReader, layout_loss
 from pretraining.train import save
 
 CHECKPOINT = "denoiser.safetensors"
@@ -34,24 +38,26 @@ CHECKPOINT = "denoiser.safetensors"
 class Settings:
     """What a run may vary."""
 
-    batch: int = 32
-    rate: float = 7e-4
+    batch: int = 64
+    rate: float = 8e-4
     warm: int = 300  # steps
     cool: float = 0.4  # last share of the run over which the rate falls to a twentieth
     empty: float = 0.1  # share of captions left out
     mean: float = 0.999  # share of the running mean that a step keeps
+    layout: float = 0.01  # weight of the loss of what stands where
     checkpoint_seconds: float = 150.0
     seed: int = 0
 
 
 class Learner(nn.Module):
-    """The denoiser, the text encoder, and the scale of latents."""
+    """The denoiser, the text encoder, and the reader of layouts."""
 
     def __init__(self, out: Path) -> None:
         super().__init__()
         self.tokenizer = words.build(out)
         self.denoiser: Any = network.denoiser()
         self.text: Any = network.text_encoder(self.tokenizer)
+        self.layout = LayoutReader(self.denoiser)
         learn_meaning.restore(out, self.text)
 
     def states(self, tokens: Tensor) -> Tensor:
@@ -59,10 +65,20 @@ class Learner(nn.Module):
         out: Tensor = self.text(tokens)[0]
         return out
 
-    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
-        """Velocities of noisy latents."""
-        out: Tensor = self.denoiser(noisy, times, self.states(tokens)).sample
-        return out
+    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocities of noisy latents, and logits of their layouts."""
+        velocities: Tensor = self.denoiser(noisy, times, self.states(tokens)).sample
+        return velocities, self.layout()
+
+
+class Part(NamedTuple):
+    """What one thread learns from in a step."""
+
+    noisy: Tensor
+    times: Tensor
+    tokens: Tensor
+    velocities: Tensor
+    layouts: Tensor
 
 
 def spread_times(draw: np.random.Generator, count: int) -> NDArray[np.int64]:
@@ -75,13 +91,19 @@ def scale_of(latents: np.ndarray) -> float:
     return float(1 / latents[:4096].astype(np.float32).std())
 
 
-def train(out: Path, minutes: float, planned: float, s: Settings) -> None:
-    """Train until `minutes`, SIGTERM, or the `planned` minutes of all calls; go on from before."""
+def train(out: Path, minutes: float, planned: float, s: Settings, threads: int = 1) -> None:
+    """Train until `minutes`, SIGTERM, or the `planned` minutes of all calls; go on from before.
+
+    Each of `threads` threads takes a part of every batch."""
     torch.manual_seed(s.seed)
+    torch.set_num_threads(1)
     latents = np.load(out / learn_pictures.LATENTS)
-    captions = pool.captions(out)
+    captions, layouts = pool.captions(out), torch.from_numpy(pool.layouts(out))
     model = Learner(out)
     mean = copy.deepcopy(model).requires_grad_(False)
+    half = bfloat16_pays()
+    if half:  # the gradient of fused attention is slow in this precision
+        model.denoiser.set_attn_processor(AttnProcessor())
     tokens = torch.tensor(words.padded(model.tokenizer, [*captions, ""]))
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=s.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -95,48 +117,65 @@ def train(out: Path, minutes: float, planned: float, s: Settings) -> None:
     else:
         scale = scale_of(latents)
     alphas = network.scheduler().alphas_cumprod.float()
-    half = bfloat16_pays()
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     started, before, saved = time.time(), at["seconds"], time.time()
     draw = np.random.default_rng([s.seed, int(at["step"])])
-    losses: list[float] = []
-    while True:
-        done = at["seconds"] / (60 * planned)
-        over = bool(stop) or done >= 1 or time.time() - started > 60 * minutes
-        if over or time.time() - saved > s.checkpoint_seconds:
-            save(
-                path, state_of(model, mean, optimiser), {"at": json.dumps(at), "scale": str(scale)}
-            )
-            saved = time.time()
-        if over:
-            return
+    losses: list[tuple[float, float]] = []
+
+    def lots(draw: np.random.Generator) -> Part:
+        """A batch: scenes, times and noises by lot, and some captions left out."""
         rows = draw.choice(len(captions), s.batch, replace=False)
         x = torch.from_numpy(latents[rows].astype(np.float32)) * scale
-        told = torch.from_numpy(np.where(draw.random(s.batch) < s.empty, len(captions), rows))
+        told = np.where(draw.random(s.batch) < s.empty, len(captions), rows)
         times = torch.from_numpy(spread_times(draw, s.batch))
         a = alphas[times].sqrt()[:, None, None, None]
         b = (1 - alphas[times]).sqrt()[:, None, None, None]
         noise = torch.from_numpy(draw.standard_normal(x.shape, np.float32))
+        return Part(
+            a * x + b * noise, times, tokens[torch.from_numpy(told)], a * noise - b * x,
+            layouts[torch.from_numpy(rows)],
+        )  # fmt: skip
+
+    def learn(part: Part) -> tuple[float, float]:
+        """Add the gradients of a part; returns its share of both losses."""
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            found = model(a * x + b * noise, times, tokens[told])
-        loss = (found.float() - (a * noise - b * x)).square().mean()
-        for group in optimiser.param_groups:
-            group["lr"] = s.rate * min(1.0, (at["step"] + 1) / s.warm)
-            group["lr"] *= max(0.05, min(1.0, (1 - done) / s.cool))
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        follow(mean, model, min(s.mean, (at["step"] + 1) / (at["step"] + 10)))
-        losses.append(float(loss.detach()))
-        at["step"] += 1
-        at["seconds"] = before + time.time() - started
-        if at["step"] % 100 == 0:
-            line = {**at, "loss": round(float(np.mean(losses[-100:])), 4)}
-            with (out / "curve.jsonl").open("a") as curve:
-                curve.write(json.dumps(line) + "\n")
-            print(line, flush=True)
+            found, logits = model(part.noisy, part.times, part.tokens)
+        share = len(part.times) / s.batch
+        loss = (found.float() - part.velocities).square().mean() * share
+        layout = layout_loss(logits, part.layouts) * share
+        (loss + s.layout * layout).backward()
+        return float(loss.detach()), float(layout.detach())
+
+    with ThreadPoolExecutor(threads) as workers:
+        while True:
+            done = at["seconds"] / (60 * planned)
+            over = bool(stop) or done >= 1 or time.time() - started > 60 * minutes
+            if over or time.time() - saved > s.checkpoint_seconds:
+                told = {"at": json.dumps(at), "scale": str(scale)}
+                save(path, state_of(model, mean, optimiser), told)
+                saved = time.time()
+            if over:
+                return
+            whole = lots(draw)
+            parts = [Part(*(value[n::threads] for value in whole)) for n in range(threads)]
+            found = np.array(list(workers.map(learn, parts))).sum(0)
+            for group in optimiser.param_groups:
+                group["lr"] = s.rate * min(1.0, (at["step"] + 1) / s.warm)
+                group["lr"] *= max(0.05, min(1.0, (1 - done) / s.cool))
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            follow(mean, model, min(s.mean, (at["step"] + 1) / (at["step"] + 10)))
+            losses.append(tuple(found))
+            at["step"] += 1
+            at["seconds"] = before + time.time() - started
+            if at["step"] % 100 == 0:
+                loss, layout = np.mean(losses[-100:], 0).round(4).tolist()
+                line = {**at, "loss": loss, "layout": layout}
+                with (out / "curve.jsonl").open("a") as curve:
+                    curve.write(json.dumps(line) + "\n")
+                print(line, flush=True)
 
 
 @torch.no_grad()
@@ -161,9 +200,12 @@ def restore(path: Path, model: nn.Module, mean: nn.Module, optimiser: Any = None
     """Put back what :func:`state_of` returned."""
     saved = load_file(path)
     for name, p in model.named_parameters():
+        if name not in saved and name.startswith("layout."):
+            continue  # a pipeline that training goes on from has none
         p.copy_(saved[name])
         if optimiser is not None and f"optimiser.step.{name}" in saved:
             keys = ("step", "exp_avg", "exp_avg_sq")
             optimiser.state[p] = {k: saved[f"optimiser.{k}.{name}"].clone() for k in keys}
     for name, p in mean.named_parameters():
-        p.copy_(saved[f"mean.{name}"])
+        if not name.startswith("layout."):
+            p.copy_(saved[f"mean.{name}"])

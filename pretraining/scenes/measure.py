@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.images.scenes.draw import draw_scene
+from luthier.images.scenes.draw import Picture, draw_scene
 from luthier.images.scenes.draw_lots import random_request, random_scene
 from luthier.images.scenes.read import Seen, read_picture
 from luthier.images.scenes.scene import COLOURS, SHAPES
@@ -50,16 +50,23 @@ class Ask:
     negative: str = ""
 
 
+Decode = Callable[[Sequence[Picture]], list[Picture]]
 Draw = Callable[[Sequence[Ask], float, int], list[Seen]]  # at a guidance scale, in so many steps
 
 
-def reader_of(folder: Path) -> Draw:
-    """Draws with the pipeline in `folder` as `diffusers` does, and reads what was drawn."""
+def opened(folder: Path) -> Any:
+    """The pipeline in a folder, in full precision."""
     import torch
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def reader_of(pipe: Any) -> Draw:
+    """Draws with a pipeline as `diffusers` does, and reads what was drawn."""
+    import torch
 
     def draw(asks: Sequence[Ask], guidance: float, steps: int) -> list[Seen]:
         found = []
@@ -77,6 +84,29 @@ def reader_of(folder: Path) -> Draw:
         return found
 
     return draw
+
+
+def decoder_of(pipe: Any) -> Decode:
+    """Sends pictures through a pipeline's encoder and decoder."""
+    import torch
+
+    @torch.no_grad()
+    def decode(pictures: Sequence[Picture]) -> list[Picture]:
+        x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        y = pipe.vae.decode(pipe.vae.encode(x).latent_dist.mode()).sample
+        back = ((y.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+        return list(back.numpy())
+
+    return decode
+
+
+def decoded(decode: Decode, asked: Sequence[Request]) -> dict[str, Any]:
+    """The share of requests that are met by their scene, drawn by the program, after encoding and
+    decoding: no picture of the model can do better."""
+    scenes = [(r, random_scene(r, random.Random(i))) for i, r in enumerate(asked)]
+    drawn = [(r, draw_scene(scene)) for r, scene in scenes if scene is not None]
+    back = decode([picture for _, picture in drawn])
+    return share([r.met_by(read_picture(b)) for (r, _), b in zip(drawn, back, strict=True)])
 
 
 def requests(count: int, things: int, *, held_out: bool, seed: int) -> list[Request]:
@@ -208,7 +238,8 @@ def _features(thing: Any) -> tuple[str, ...]:
 
 def measure(folder: Path, amounts: Amounts, say: Callable[[str], None] = print) -> dict[str, Any]:
     """All measures of a pipeline folder, as plain values."""
-    started, draw = time.time(), reader_of(folder)
+    started, pipe = time.time(), opened(folder)
+    draw, decode = reader_of(pipe), decoder_of(pipe)
     found: dict[str, Any] = {
         "guidance": GUIDANCE,
         "steps": STEPS,
@@ -220,6 +251,10 @@ def measure(folder: Path, amounts: Amounts, say: Callable[[str], None] = print) 
         return value
 
     told("reader", found["reader"])
+    found["decoded"] = told("decoded", {
+        name: decoded(decode, requests(count, things, held_out=True, seed=amounts.seed))
+        for name, count, things in (("single", amounts.single, 1), ("two", amounts.two, 2))
+    })  # fmt: skip
     for name, count, things, held_out in (
         ("single, held out", amounts.single, 1, True),
         ("two, held out", amounts.two, 2, True),

@@ -32,14 +32,17 @@ def autoencoder() -> AutoencoderKL:
 
 
 def denoiser() -> UNet2DConditionModel:
-    """Predicts the velocity of a latent from a noisy one, a time and a caption's states."""
+    """Predicts the velocity of a latent from a noisy one, a time and a caption's states.
+
+    Places have no number in this form: convolutions learn where the edge is. Of 2 × 2 places each
+    has its corner, so "in the top left" and how many shapes there are can be settled there."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=CHANNELS,
         out_channels=CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(96, 128),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(96, 128, 144),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,  # heads, by an old misnomer of the library

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,8 +96,8 @@ def textured(thing: Thing, at: Window) -> Mask:
     return inside
 
 
-def draw_scene(scene: Scene) -> Picture:
-    """The picture of a scene, (64, 64, 3)."""
+def draw_scene(scene: Scene, colours: Mapping[str, tuple[int, int, int]] = COLOURS) -> Picture:
+    """The picture of a scene, (64, 64, 3); `colours` says what the names of colours stand for."""
     canvas = np.empty((SIDE * FINE, SIDE * FINE, 3), np.float32)
     canvas[:] = BACKGROUNDS[scene.background]
     for thing in scene.things:
@@ -106,7 +106,7 @@ def draw_scene(scene: Scene) -> Picture:
         if scene.halo:
             part[area(thing, at, 2 * RING)] = HALO
             part[area(thing, at, RING)] = BACKGROUNDS[scene.background]
-        part[textured(thing, at)] = COLOURS[thing.colour]
+        part[textured(thing, at)] = colours[thing.colour]
     small = canvas.reshape(SIDE, FINE, SIDE, FINE, 3).mean((1, 3))
     picture: Picture = np.round(small).astype(np.uint8)
     return picture

@@ -11,6 +11,7 @@ import random
 from luthier.images.scenes.scene import (
     BACKGROUNDS,
     COLOURS,
+    OUTLINES,
     PLACES,
     RELATIONS,
     SHAPES,
@@ -110,7 +111,9 @@ def _placed(
     size = wanted.size or draw.choice(sizes)
     textures = ["plain"] if size == "small" else ["plain"] * 6 + ["striped", "hollow"]
     texture = wanted.texture or draw.choice(textures)
-    shape = wanted.shape or draw.choice(SHAPES)
+    shape = wanted.shape or draw.choice(
+        [s for s in SHAPES if wanted.outline is None or s in OUTLINES[wanted.outline]]
+    )
     colour = wanted.colour or draw.choice(list(COLOURS))
     radius = SIZES[size]
     low, high = radius + EDGE, SIDE - radius - EDGE

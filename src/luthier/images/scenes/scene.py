@@ -24,6 +24,12 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 }
 HALO = (255, 255, 255)  # the ring around a glowing shape
 SIZES: dict[str, float] = {"small": 6.0, "medium": 9.0, "large": 13.0}  # half of the larger extent
+# What is true of several shapes: a word for each that names none of them.
+OUTLINES: dict[str, tuple[str, ...]] = {
+    "rounded": ("circle", "crescent", "heart"),
+    "pointed": ("triangle", "star", "diamond", "crescent", "heart"),
+    "notched": ("star", "cross", "crescent", "heart"),
+}
 TEXTURES = ("plain", "striped", "hollow")  # a small shape is plain
 PLACES: dict[str, tuple[float, float]] = {
     "in the centre": (32, 32),

@@ -15,6 +15,7 @@ from luthier.images.scenes.scene import (
     BACKGROUNDS,
     COLOURS,
     NUMBERS,
+    OUTLINES,
     PLACES,
     RELATIONS,
     SHAPES,
@@ -41,6 +42,7 @@ class Wanted:
     texture: str | None = None
     number: int = 1
     place: str | None = None
+    outline: str | None = None
 
     def fits(self, thing: Thing) -> bool:
         """Whether a thing has every feature that is asked for."""
@@ -49,6 +51,7 @@ class Wanted:
             and self.colour in (None, thing.colour)
             and self.size in (None, thing.size)
             and self.texture in (None, thing.texture)
+            and (self.outline is None or thing.shape in OUTLINES[self.outline])
             and (self.place is None or stands_in(self.place, thing))
         )
 
@@ -59,7 +62,12 @@ class Wanted:
         number = {n: w for w, n in NUMBERS.items()}.get(self.number)
         if number is not None:
             shape += "es" if shape.endswith("s") else "s"
-        features = [self.size if self.size != "medium" else None, self.texture, self.colour]
+        features: list[str | None] = [
+            self.size if self.size != "medium" else None,
+            self.texture,
+            self.colour,
+        ]
+        features.append(self.outline)
         head = " ".join([*(f for f in features if f), shape])
         article = number or ("an" if head[0] in "aeiou" else "a")
         return f"{article} {head}" + (f" {self.place}" if self.place else "")
@@ -135,7 +143,7 @@ _NOUNS = {form: s for s in (*SHAPES, "crescent") for form in (s, f"{s}s", f"{s}e
 _NOUNS |= {"shape": "", "shapes": ""}
 _THING = re.compile(
     r"\b(?:(a|an|one|two|three|some) )?"
-    rf"((?:(?:{'|'.join([*SIZES, *TEXTURES, 'checked', *COLOURS])}) )*)"
+    rf"((?:(?:{'|'.join([*SIZES, *TEXTURES, 'checked', *COLOURS, *OUTLINES])}) )*)"
     rf"({'|'.join(sorted(_NOUNS, key=len, reverse=True))})\b(?: ({'|'.join(PLACES)}))?"
 )
 
@@ -159,6 +167,7 @@ def parse_request(text: str) -> Request:
                 next((w for w in words if w in (*TEXTURES, "checked")), None),
                 NUMBERS.get(article or "", 1),
                 place,
+                next((w for w in words if w in OUTLINES), None),
             )
         )
     relation = None
