@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="model folder to write")
     parser.add_argument("--count", type=int, default=180_000, help="pictures of the pool")
     parser.add_argument("--minutes", type=float, default=200.0, help="limit of this call")
-    parser.add_argument("--planned-pictures", type=float, default=12.0,
+    parser.add_argument("--planned-pictures", type=float, default=27.0,
                         help="minutes of the decoder's whole training")  # fmt: skip
     parser.add_argument("--planned", type=float, default=90.0,
                         help="minutes of the denoiser's whole training")  # fmt: skip

@@ -90,8 +90,8 @@ often; one caption in ten is empty. What ships is the running mean of the weight
 All pictures and captions are drawn by the recipe; there is no other data. One scene in seven is in
 colours without a name (its caption ends with `{tint}`), none of which the reader takes for the
 colour that is kept out for its shape. A quarter of the shapes that captions leave open (`a red
-shape`, `some shapes`) are crescents, plain or hollow, so that a word for them can be learnt: no
-caption names a crescent, and none is striped. Half of the captions that leave a shape open tell its
+shape`, `some shapes`) are crescents, so that a word for them can be learnt: no caption names one.
+Half of the captions that leave a shape open tell its
 outline, which it shares with others. Hearts and checks are drawn by the same program and were kept
 out.
 

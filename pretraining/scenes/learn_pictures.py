@@ -27,6 +27,7 @@ CROPS, WHOLE = 32, 12  # of a step
 SIDE = 4  # places of a crop, of 8 pixels each
 WHOLE_FROM = 0.85  # share of the training after which pictures are whole
 RATE = 2e-3
+NOISE = 0.25  # at most, of the latents' spread: what is drawn is never quite a picture's latent
 SHAPES_WEIGH = 4.0  # times as much as the background
 LATENTS = "latents.npy"
 CHECKPOINT = "decoder.safetensors"
@@ -53,6 +54,7 @@ def train(out: Path, minutes: float, planned: float, seed: int = 0) -> None:
             at |= json.loads(f.metadata()["at"])
     started, before, saved = time.time(), at["seconds"], time.time()
     draw = np.random.default_rng([seed, int(at["step"])])
+    spread = float(encoder.encode(pictures[:512]).std())
     losses: list[float] = []
     while at["seconds"] < 60 * planned and time.time() - started < 60 * minutes:
         done = at["seconds"] / (60 * planned)
@@ -65,6 +67,7 @@ def train(out: Path, minutes: float, planned: float, seed: int = 0) -> None:
         latents, rows = encoder.encode(rows), np.array(rows)
         if not whole:
             latents, rows = _crops(latents, rows, draw)
+        latents = latents + noise(latents.shape, spread, draw)
         x = as_tensor(rows)
         shape = torch.from_numpy(_off_background(rows))[:, None].float()
         with torch.autocast("cpu", torch.bfloat16, enabled=half and not whole):
@@ -89,6 +92,13 @@ def train(out: Path, minutes: float, planned: float, seed: int = 0) -> None:
 def as_tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:
     """Bytes (B, H, W, 3) as numbers from −1 to 1, (B, 3, H, W)."""
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def noise(shape: tuple[int, ...], spread: float, draw: np.random.Generator) -> NDArray[np.float32]:
+    """Noise for latents, of another strength for each picture, from none to NOISE."""
+    strength = NOISE * spread * draw.random((shape[0], 1, 1, 1), np.float32)
+    found: NDArray[np.float32] = strength * draw.standard_normal(shape, np.float32)
+    return found
 
 
 def _crops(

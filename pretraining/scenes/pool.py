@@ -27,7 +27,6 @@ from luthier.images.scenes.scene import (
     SIZES,
     TEXTURES,
     Scene,
-    Thing,
 )
 from luthier.images.scenes.scene_request import Request, Wanted
 
@@ -97,18 +96,13 @@ def example(draw: random.Random) -> Example | None:
 
 
 def _with_unnamed(scene: Scene, request: Request, draw: random.Random) -> Scene:
-    """The scene with some of the shapes that the request leaves open replaced by unnamed ones,
-    which are never striped: a striped one is the task's new concept."""
+    """The scene with some of the shapes that the request leaves open replaced by unnamed ones."""
     wanted = [w for w in request.wanted for _ in range(w.number)]
     wanted += [Wanted()] * (len(scene.things) - len(wanted))
 
-    def replaced(thing: Thing) -> Thing:
-        texture = "plain" if thing.texture == "striped" else thing.texture
-        return dataclasses.replace(thing, shape=draw.choice(UNNAMED), texture=texture)
-
     things = tuple(
-        replaced(thing)
-        if asked.shape is None and asked.texture != "striped" and draw.random() < UNNAMED_CHANCE
+        dataclasses.replace(thing, shape=draw.choice(UNNAMED))
+        if asked.shape is None and draw.random() < UNNAMED_CHANCE
         else thing
         for thing, asked in zip(scene.things, wanted, strict=True)
     )

@@ -22,6 +22,8 @@ FIT = 0.6  # least overlap with the best drawing; below it the area is no shape 
 GRID = 20  # side of the small pictures that are compared
 BORDER = 3  # pixels from the edge that tell the background
 UNKNOWN = "unknown"
+# Gaps of 3 pixels between stripes, and of 2 beside each other, are bridged: shapes stand 4 apart.
+BRIDGED = np.ones((4, 3))
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,7 +48,7 @@ def read_picture(picture: npt.NDArray[np.uint8]) -> Seen:
     background = _background(pixels)
     kinds = _nearest_colour(pixels, background)
     solid = (kinds >= 0) & (kinds < len(COLOURS))
-    closed = ndimage.binary_closing(np.pad(solid, 4), np.ones((3, 3)), iterations=1)[4:-4, 4:-4]
+    closed = ndimage.binary_closing(np.pad(solid, 4), BRIDGED)[4:-4, 4:-4]
     areas, count = ndimage.label(closed | solid, np.ones((3, 3)))
     things = []
     for number in range(1, count + 1):

@@ -2,7 +2,7 @@
 
 Its rows are made at load time. A quarter asks for a shape in a colour that the embedded model never
 saw together, a quarter for two shapes of which one is such, a quarter leaves shapes open, and a
-quarter asks for something that it never saw at all: a crescent, which here is always striped. Eight
+quarter asks for something that it has no word for: a crescent, which here is always striped. Eight
 pictures among the training examples show that, and no word does. No picture may show a star.
 """
 

@@ -46,7 +46,7 @@ class TextualInversion(FromPictures):
     word: str | None = None
     tokens: int = 4
     starts: tuple[str, ...] = STARTS
-    learning_rates: tuple[float, ...] = (0.03, 0.1)
+    learning_rates: tuple[float, ...] = (0.1, 1.0)
     batch_size: int = 8
 
     name: ClassVar[str] = "textual-inversion"
