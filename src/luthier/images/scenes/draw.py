@@ -43,7 +43,7 @@ AREAS: dict[str, Callable[[Grid, Grid], Mask]] = {
         ((np.abs(u) <= 0.32) & (np.abs(v) <= 1)) | ((np.abs(v) <= 0.32) & (np.abs(u) <= 1))
     ),
     "diamond": lambda u, v: np.abs(u) + np.abs(v) <= 1,
-    # Shapes that the embedded model has no word for, and of which it saw the first: for new concepts.
+    # For new concepts: the embedded model has no word for these, and saw the first of them only.
     "crescent": lambda u, v: (u**2 + v**2 <= 1) & ((u - 0.75) ** 2 + v**2 > 0.5),
     "heart": lambda u, v: (
         (1.25 * u) ** 2 + (-1.25 * v + 0.1 - 0.75 * np.sqrt(np.abs(1.25 * u))) ** 2 <= 1
