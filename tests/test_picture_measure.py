@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -63,6 +64,24 @@ def test_a_decoder_that_loses_nothing_meets_all_requests_and_one_that_blurs_does
     assert measure.decoded(blurred, asked)["share"] < 0.4
 
 
+def test_who_heeds_relations_is_told_from_who_does_not():
+    asked = measure.requests(80, 2, held_out=False, seed=1)
+    heeds = measure.relations(drawer(), asked, 4.0, 12)
+    assert heeds["share"] == 1.0
+    assert heeds["of"] > 20
+
+    def turned(asks, guidance, steps):
+        other = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+        swapped = []
+        for ask in asks:
+            found = next(r for r in other if r in ask.text)
+            swapped.append(dataclasses.replace(ask, text=ask.text.replace(found, other[found])))
+        return drawer()(swapped, guidance, steps)
+
+    deaf = measure.relations(turned, asked, 4.0, 12)
+    assert deaf["share"] < 0.2
+
+
 def test_the_card_tells_what_was_measured(tmp_path):
     import torch
     from safetensors.torch import save_file
@@ -84,6 +103,7 @@ def test_the_card_tells_what_was_measured(tmp_path):
     found = {
         "guidance": 4.0, "steps": 12, "swept": [], "reader": measure.reader_accuracy(5),
         "negative": measure.removal(drawer(), range(6), 4.0, 12),
+        "relations": measure.share([True, False]),
     }  # fmt: skip
     found["decoded"] = dict.fromkeys(("single", "two"), measure.decoded(list, asked))
     for name in ("single, held out", "two, held out", "single, seen", "two, seen"):

@@ -33,7 +33,7 @@ parameters and a text encoder of {text:,}; half precision.
 from diffusers import StableDiffusionPipeline
 
 pipe = StableDiffusionPipeline.from_pretrained(folder)
-pipe("a red circle left of a blue square", guidance_scale={guidance}, num_inference_steps={steps})
+pipe("a striped red circle in the top left", guidance_scale={guidance}, num_inference_steps={steps})
 ```
 
 ## What it understands
@@ -57,6 +57,9 @@ training, with size, texture, place, relation and background. 95 % intervals aft
 | asked for | all of it shown | shapes and colours | pictures |
 |---|---|---|---|
 {table}
+
+Of pictures that show both shapes of a request, and nothing else against it, they stand as it says
+(`left of`, `above`) in {relations}: a half is chance.
 
 A negative prompt names a shape, or a colour, that the same seed shows without it, in answer to
 an open request (`some shapes`): it is gone in {removed} of seeds (shapes {by_shape}, colours
@@ -157,7 +160,8 @@ def write(folder: Path, out: Path, found: dict[str, Any]) -> None:
         shapes=", ".join(SHAPES), colours=", ".join(COLOURS), table="\n".join(rows),
         removed=_plain(negative["removed"]), by_shape=_share(negative["of shapes"]),
         by_colour=_share(negative["of colours"]), still=_share(negative["and still a shape"]),
-        control=_share(negative["control"]), swept="\n".join(swept),
+        control=_share(negative["control"]), relations=_plain(found["relations"]),
+        swept="\n".join(swept),
         facts=_share(reader["facts"]), whole=_share(reader["whole requests"]),
         decoded=_share(found["decoded"]["single"]), decoded_two=_share(found["decoded"]["two"]),
         count=len(pool.captions(out)), tint=pool.TINT, outlines=", ".join(OUTLINES),

@@ -35,6 +35,7 @@ class Amounts:
     single: int = 150
     two: int = 150
     seen: int = 60  # of combinations that the model saw, of each kind
+    related: int = 260  # of which half name a relation
     negative: int = 40
     swept: int = 16  # requests, and as many seeds of negatives, by guidance scale and steps
     rendered: int = 600
@@ -159,6 +160,20 @@ def success(draw: Draw, asked: Sequence[Request], guidance: float, steps: int) -
     }
 
 
+def relations(draw: Draw, asked: Sequence[Request], guidance: float, steps: int) -> dict[str, Any]:
+    """Of the pictures that show all of a request for two shapes but for how they stand, the share
+    in which they stand so: a half by chance."""
+    asked = [request for request in asked if request.relation is not None]
+    seen = draw([Ask(r.words, i) for i, r in enumerate(asked)], guidance, steps)
+    return share(
+        [
+            r.met_by(s)
+            for r, s in zip(asked, seen, strict=True)
+            if dataclasses.replace(r, relation=None).met_by(s)
+        ]
+    )
+
+
 def removal(draw: Draw, seeds: Sequence[int], guidance: float, steps: int) -> dict[str, Any]:
     """For each seed an open request, whose picture shows some shape; the same request and seed with
     that shape, or its colour, as the negative prompt. `control`: how often that shape goes where
@@ -263,6 +278,8 @@ def measure(folder: Path, amounts: Amounts, say: Callable[[str], None] = print) 
     ):
         asked = requests(count, things, held_out=held_out, seed=amounts.seed)
         found[name] = told(name, success(draw, asked, GUIDANCE, STEPS))
+    both = requests(amounts.related, 2, held_out=False, seed=amounts.seed + 1)
+    found["relations"] = told("relations", relations(draw, both, GUIDANCE, STEPS))
     seeds = range(amounts.negative)
     found["negative"] = told("negative", removal(draw, seeds, GUIDANCE, STEPS))
     swept = []
