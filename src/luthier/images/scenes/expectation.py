@@ -16,10 +16,10 @@ from luthier.images.scenes.read import Seen
 from luthier.images.scenes.scene import (
     BACKGROUNDS,
     COLOURS,
-    OUTLINES,
     SIZES,
     TEXTURES,
     Thing,
+    has_outline,
     stands,
     stands_in,
 )
@@ -142,7 +142,7 @@ def _facts(request: Request, seen: Seen) -> list[Fact]:
                 holds = thing is not None and getattr(thing, feature) == value
                 facts.append(Fact(f"{slot.words}: {value}", holds))
         if slot.outline is not None:
-            holds = thing is not None and thing.shape in OUTLINES[slot.outline]
+            holds = thing is not None and has_outline(slot.outline, thing)
             facts.append(Fact(f"{slot.words}: {slot.outline}", holds))
         if not any(getattr(slot, feature) for feature in (*FEATURES, "outline")):
             facts.append(Fact(slot.words, thing is not None))
@@ -189,5 +189,5 @@ def _right(slot: Wanted, thing: Thing) -> int:
     named = [feature for feature in FEATURES if getattr(slot, feature) is not None]
     right = [feature for feature in named if getattr(slot, feature) == getattr(thing, feature)]
     in_place = slot.place is not None and stands_in(slot.place, thing)
-    has_outline = slot.outline is not None and thing.shape in OUTLINES[slot.outline]
-    return 2 * (len(right) + has_outline) + int(in_place) + int(not named)
+    outlined = slot.outline is not None and has_outline(slot.outline, thing)
+    return 2 * (len(right) + outlined) + int(in_place) + int(not named)

@@ -76,6 +76,11 @@ def stands(relation: str, first: Thing, second: Thing) -> bool:
     return {"left of": dx < -4, "right of": dx > 4, "above": dy < -4, "below": dy > 4}[relation]
 
 
+def has_outline(outline: str, thing: Thing) -> bool:
+    """Whether a word for an outline is true of a thing."""
+    return thing.shape in OUTLINES[outline]
+
+
 def stands_in(place: str, thing: Thing) -> bool:
     """Whether a thing's centre is near a place."""
     x, y = PLACES[place]

@@ -22,6 +22,7 @@ from luthier.images.scenes.scene import (
     SIZES,
     TEXTURES,
     Thing,
+    has_outline,
     stands,
     stands_in,
 )
@@ -51,7 +52,7 @@ class Wanted:
             and self.colour in (None, thing.colour)
             and self.size in (None, thing.size)
             and self.texture in (None, thing.texture)
-            and (self.outline is None or thing.shape in OUTLINES[self.outline])
+            and (self.outline is None or has_outline(self.outline, thing))
             and (self.place is None or stands_in(self.place, thing))
         )
 
